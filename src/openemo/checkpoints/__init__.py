@@ -1,0 +1,46 @@
+"""Where weights come from: the package itself, a local folder, a hub. Always checked by hash."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from openemo.checkpoints.folder import CheckpointIndex, read_index, verify_hashes, write_hashes, write_index
+from openemo.errors import CheckpointError
+
+__all__ = [
+    "EMBEDDED",
+    "CheckpointIndex",
+    "read_index",
+    "resolve",
+    "verify_hashes",
+    "write_hashes",
+    "write_index",
+]
+
+EMBEDDED = "embedded"
+_HUB_PREFIX = "hub:"
+
+
+def resolve(name_or_folder: str | Path) -> Path:
+    """The folder of "embedded", of a local path, or of "hub:owner/name[@revision]" (downloaded once).
+
+    A name is never guessed: a folder that does not exist is an error, not a download.
+
+    Raises:
+        CheckpointError: no such folder, or the hub cannot be reached.
+    """
+    if name_or_folder == EMBEDDED:
+        return Path(__file__).parent / EMBEDDED
+    if isinstance(name_or_folder, str) and name_or_folder.startswith(_HUB_PREFIX):
+        from openemo.checkpoints.hub import download
+
+        return download(name_or_folder.removeprefix(_HUB_PREFIX))
+    folder = Path(name_or_folder)
+    if not folder.is_dir():
+        raise CheckpointError(
+            "there is no such model",
+            got=f"{str(name_or_folder)!r}",
+            expected=f'"{EMBEDDED}", a folder, or "{_HUB_PREFIX}owner/name"',
+            fix="Check the path",
+        )
+    return folder

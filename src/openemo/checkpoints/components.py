@@ -1,0 +1,175 @@
+"""Networks, schedule and analysers <-> checkpoint folder. Strict: what does not fit exactly is an error."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import diffusers
+import torch
+from diffusers.models.modeling_utils import ModelMixin
+from diffusers.schedulers.scheduling_utils import SchedulerMixin
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from openemo import __version__
+from openemo.audio import SpeechEncoder
+from openemo.checkpoints.folder import CheckpointIndex, SpeechOptions, write_hashes, write_index
+from openemo.config import PipelineConfig
+from openemo.errors import CheckpointError, OutputError
+from openemo.face import FaceAnalyzer
+from openemo.models import EmoUNet, ReferenceNet
+from openemo.models.autoencoder import MotionAutoencoder
+
+__all__ = ["Components", "load_components", "load_network", "load_scheduler", "move", "save_components"]
+
+WEIGHTS_NAME = "diffusion_pytorch_model.safetensors"
+_REPAIR = "Copy or install the checkpoint again"
+_CLASSES: dict[str, type] = {
+    "unet": EmoUNet,
+    "reference_net": ReferenceNet,
+    "autoencoder": MotionAutoencoder,
+    "speech_encoder": SpeechEncoder,
+    "face_analyzer": FaceAnalyzer,
+}
+
+
+class Components(NamedTuple):
+    """The parts of a pipeline, in the order of its arguments; `scheduler` is any of diffusers'."""
+
+    unet: EmoUNet
+    reference_net: ReferenceNet
+    autoencoder: MotionAutoencoder
+    scheduler: Any
+    speech_encoder: SpeechEncoder
+    face_analyzer: FaceAnalyzer
+
+
+def load_components(
+    folder: Path, index: CheckpointIndex, *, device: torch.device | str, dtype: torch.dtype
+) -> Components:
+    """Load what `index` names.
+
+    Raises:
+        CheckpointError: unknown class, missing or damaged file, settings or keys that do not fit.
+    """
+    for name, cls in _CLASSES.items():
+        if index.components.get(name) != cls.__name__:
+            raise CheckpointError(
+                f"the component {name!r} is of an unknown class",
+                got=index.components.get(name, "none"),
+                expected=cls.__name__,
+                fix="Install the version of openemo that the checkpoint was made with: " + index.version,
+            )
+
+    def network(cls: type[Any], name: str) -> Any:
+        return move(load_network(cls, folder / name), device, dtype)
+
+    return Components(
+        unet=network(EmoUNet, "unet"),
+        reference_net=network(ReferenceNet, "reference_net"),
+        autoencoder=network(MotionAutoencoder, "autoencoder"),
+        scheduler=load_scheduler(folder / "scheduler", index.components.get("scheduler", "none")),
+        speech_encoder=SpeechEncoder.from_pretrained(
+            folder / "speech_encoder", **index.speech.model_dump(), device=device, dtype=dtype
+        ),
+        face_analyzer=FaceAnalyzer.from_pretrained(folder / "face"),
+    )
+
+
+def load_network(cls: type[Any], folder: Path) -> Any:
+    """A diffusers network on the CPU, in the dtype of its file. Raises CheckpointError.
+
+    diffusers' own `from_pretrained` only warns about settings it does not know and weights it does not find.
+    """
+    config = _network_config(cls, folder / "config.json")
+    try:
+        weights = load_file(folder / WEIGHTS_NAME)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{folder / WEIGHTS_NAME} cannot be read", got=error, fix=_REPAIR) from error
+    with torch.device("meta"):  # no random start, and nothing taken from the global random state
+        network = cls(**config)
+    try:
+        network.load_state_dict(weights, strict=True, assign=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(
+            f"the weights in {folder} do not fit config.json", got=reason, fix=_REPAIR
+        ) from error
+    return network
+
+
+def save_components(
+    folder: Path, parts: Components, config: PipelineConfig, *, dtype: torch.dtype, licence: str
+) -> None:
+    """Write the parts (weights as `dtype`), the index and the hashes. The parts themselves stay as they are.
+
+    Raises:
+        CheckpointError: a weight is too large for `dtype`. OutputError: the folder cannot be written.
+    """
+    index = CheckpointIndex(
+        components={name: type(part).__name__ for name, part in parts._asdict().items()},
+        speech=SpeechOptions(
+            layers=parts.speech_encoder.layers, window_tokens=parts.speech_encoder.window_tokens
+        ),
+        pipeline=config.model_dump(),
+        licence=licence,
+        version=__version__,
+    )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("unet", "reference_net", "autoencoder", "speech_encoder"):
+            _cast_copy(getattr(parts, name), dtype).save_pretrained(folder / name)
+        parts.scheduler.save_pretrained(folder / "scheduler")
+        parts.face_analyzer.save_pretrained(folder / "face")
+        write_index(folder, index)
+        write_hashes(folder)
+    except OSError as error:
+        raise OutputError(f"the checkpoint cannot be written to {folder}", got=error.strerror) from error
+
+
+def move(part: Any, device: torch.device | str | None, dtype: torch.dtype | None) -> Any:
+    """Move a network or speech encoder in place; None keeps what it is."""
+    if isinstance(part, ModelMixin):
+        # Past `ModelMixin.to`, which warns of precision at every change of dtype, whatever the network.
+        return torch.nn.Module.to(part, device=device, dtype=dtype)
+    return part.to(device=device, dtype=dtype)
+
+
+def _cast_copy(part: Any, dtype: torch.dtype) -> Any:
+    part = move(copy.deepcopy(part), None, dtype)
+    network = part if isinstance(part, ModelMixin) else part.encoder
+    for name, tensor in network.state_dict().items():
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(f"the weight {name} is not finite as {dtype}", fix="Save as torch.float32")
+    return part
+
+
+def _network_config(cls: type[Any], path: Path) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read", got=error, fix=_REPAIR) from error
+    config = {key: value for key, value in config.items() if not key.startswith("_")}
+    unknown = sorted(config.keys() - inspect.signature(cls.__init__).parameters.keys())
+    if unknown:
+        raise CheckpointError(
+            f"{path} has settings that {cls.__name__} does not know", got=", ".join(unknown)
+        )
+    return config
+
+
+def load_scheduler(folder: Path, class_name: str) -> Any:
+    """A scheduler of diffusers from its saved settings. Raises CheckpointError."""
+    cls = getattr(diffusers, class_name, None) if class_name.endswith("Scheduler") else None
+    if not (isinstance(cls, type) and issubclass(cls, SchedulerMixin)):
+        raise CheckpointError(
+            "the scheduler is of an unknown class", got=class_name, expected="a scheduler of diffusers"
+        )
+    try:
+        return cls.from_config(json.loads((folder / "scheduler_config.json").read_text()))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"the scheduler in {folder} cannot be read", got=error, fix=_REPAIR) from error

@@ -1,0 +1,125 @@
+"""The files of a checkpoint folder that are not weights: `model_index.json` and `SHA256SUMS`.
+
+model_index.json         classes of the components, pipeline settings, licence
+SHA256SUMS               hash of every file below, in the format of `sha256sum`
+unet/ reference_net/ autoencoder/
+                             config.json + diffusion_pytorch_model.safetensors, as diffusers writes them
+scheduler/               scheduler_config.json
+speech_encoder/          config.json + model.safetensors, as transformers writes them
+face/                    three ONNX files, of the component `face_analyzer`
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from openemo.config import PipelineConfig
+from openemo.errors import CheckpointError, ConfigError
+
+__all__ = ["CheckpointIndex", "SpeechOptions", "read_index", "verify_hashes", "write_hashes", "write_index"]
+
+INDEX_NAME = "model_index.json"
+HASHES_NAME = "SHA256SUMS"
+_HASHED_SUFFIXES = frozenset({".json", ".safetensors", ".onnx"})
+_REPAIR = "Copy or install the checkpoint again"
+
+
+class SpeechOptions(BaseModel):
+    """Arguments of the `SpeechEncoder`: hidden states that the networks hear, tokens that it sees at once."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    layers: tuple[int, ...]
+    window_tokens: int
+
+
+class CheckpointIndex(BaseModel):
+    """Contents of `model_index.json`.
+
+    Attributes:
+        components: class name of each component, by its folder's name.
+        pipeline: settings, still unchecked; `PipelineConfig.parse` reads them.
+        licence: SPDX identifier of the weights' licence.
+        version: of openemo, when the folder was written.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    components: dict[str, str]
+    speech: SpeechOptions
+    pipeline: dict[str, Any]
+    licence: str
+    version: str
+
+    def config(self) -> PipelineConfig:
+        """Raises CheckpointError where the settings are wrong."""
+        try:
+            return PipelineConfig.parse(self.pipeline)
+        except ConfigError as error:
+            raise CheckpointError(f"{INDEX_NAME} is wrong: {error}") from error
+
+
+def read_index(folder: Path) -> CheckpointIndex:
+    """Raises CheckpointError when it is missing or wrong."""
+    path = folder / INDEX_NAME
+    if not path.is_file():
+        raise CheckpointError("not a checkpoint", got=f"no {INDEX_NAME} in {folder}", fix="Check the path")
+    try:
+        return CheckpointIndex.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise CheckpointError(f"{path} is damaged", got=f"{where}: {first['msg']}", fix=_REPAIR) from error
+
+
+def write_index(folder: Path, index: CheckpointIndex) -> None:
+    (folder / INDEX_NAME).write_text(json.dumps(index.model_dump(mode="json"), indent=2) + "\n")
+
+
+def verify_hashes(folder: Path) -> None:
+    """Compare every file with `SHA256SUMS`. Raises CheckpointError at the first difference."""
+    path = folder / HASHES_NAME
+    if not path.is_file():
+        raise CheckpointError(
+            "a checkpoint cannot be checked", got=f"no {HASHES_NAME} in {folder}", fix=_REPAIR
+        )
+    expected = {
+        name: digest for digest, name in (line.split(maxsplit=1) for line in path.read_text().splitlines())
+    }
+    present = _hashed_files(folder)
+    for name in sorted(expected.keys() - present.keys()):
+        raise CheckpointError("a file of the checkpoint is missing", got=f"no {folder / name}", fix=_REPAIR)
+    for name in sorted(present.keys() - expected.keys()):
+        raise CheckpointError(
+            f"{folder / name} is not listed in {HASHES_NAME}", fix="Remove it, or save the checkpoint again"
+        )
+    for name, file in present.items():
+        digest = _sha256(file)
+        if digest != expected[name]:
+            raise CheckpointError(
+                f"{file} is damaged or was changed",
+                got=f"sha256 {digest[:12]}..., {file.stat().st_size} bytes",
+                expected=f"{expected[name][:12]}...",
+                fix=_REPAIR,
+            )
+
+
+def write_hashes(folder: Path) -> None:
+    """Write `SHA256SUMS` for the files as they are now."""
+    lines = [f"{_sha256(file)}  {name}\n" for name, file in _hashed_files(folder).items()]
+    (folder / HASHES_NAME).write_text("".join(lines))
+
+
+def _hashed_files(folder: Path) -> dict[str, Path]:
+    files = sorted(path for path in folder.rglob("*") if path.suffix in _HASHED_SUFFIXES)
+    return {path.relative_to(folder).as_posix(): path for path in files}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

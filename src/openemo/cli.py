@@ -1,0 +1,204 @@
+"""The command line. Heavy libraries load inside the commands that need them, so `--help` is instant."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Never
+
+from openemo import __version__
+from openemo.errors import ConfigError, OpenEmoError, OutputError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["main"]
+
+_DTYPES = ("float32", "bfloat16", "float16")
+_STAGES = ("autoencoder", "image", "video", "speed")
+EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0, 1 for an error, 2 for wrong usage, 130 after Ctrl-C."""
+    arguments = _parser().parse_args(argv)
+    # So that a terminated run unwinds, and takes its half-written file with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
+    try:
+        arguments.command(arguments)
+    except OpenEmoError as error:
+        print(f"openemo: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        print("openemo: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Never:
+        """One line, like every other error."""
+        self.exit(EXIT_USAGE, f"openemo: error: {message}. Try `{self.prog} --help`.\n")
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="openemo", description="One portrait and one voice in, a video of that person speaking out."
+    )
+    parser.add_argument("--version", action="version", version=f"openemo {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_animate(commands)
+
+    demo = commands.add_parser("demo", help="animate the bundled portrait with the bundled voice")
+    demo.add_argument("--out", type=Path, default=Path("out"), metavar="FOLDER", help="default: out")
+    demo.set_defaults(command=_demo)
+
+    train = commands.add_parser(
+        "train", help="train one stage of the networks", description="Train one stage."
+    )
+    train.add_argument("stage", choices=_STAGES)
+    train.add_argument("recipe", type=Path, metavar="RECIPE.yaml")
+    train.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="changes to the recipe")
+    train.set_defaults(command=_train)
+
+    data = commands.add_parser("data", help="prepare training data").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    prepare = data.add_parser("prepare", help="turn a folder of videos into what training reads")
+    prepare.add_argument("recipe", type=Path, metavar="RECIPE.yaml")
+    prepare.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="changes to the recipe")
+    prepare.set_defaults(command=_prepare)
+    return parser
+
+
+def _add_animate(commands: Any) -> None:
+    animate = commands.add_parser(
+        "animate",
+        help="make a video from a portrait and a voice",
+        description="Make a video of the person in PORTRAIT speaking or singing AUDIO, as long as AUDIO.",
+    )
+    add = animate.add_argument
+    add(
+        "portrait",
+        type=Path,
+        metavar="PORTRAIT",
+        help="picture: JPEG, PNG, WebP, TIFF; photo, painting or drawing",
+    )
+    add("audio", type=Path, metavar="AUDIO", help="sound or video file")
+    add("-o", "--output", type=Path, required=True, metavar="OUT.mp4", help="where the video goes")
+    add("--model", default="embedded", help='"embedded" (default), a folder, or hub:owner/name')
+    add("--seed", type=int, default=0, help="same seed, same video (default: 0)")
+    add("--steps", type=int, help="denoising steps (default: the model's)")
+    add("--guidance", type=float, help="how strongly the voice drives; 1 is plain (default: the model's)")
+    add(
+        "--speed",
+        type=float,
+        help="head-rotation speed in rad/s: 0.1-1.0 speech, 1.0-1.3 song (default: the model's)",
+    )
+    add("--fps", help="frames per second, such as 25, 29.97 or 30000/1001 (default: the model's)")
+    add(
+        "--size",
+        type=int,
+        metavar="PX",
+        help="side of the crop (default: 512), or longest side of the full frame (1920)",
+    )
+    add(
+        "--frame",
+        choices=("full", "crop"),
+        default="full",
+        help="whole picture (default), or the square around the face",
+    )
+    add("--face", type=int, metavar="N", help="which face, 0 the leftmost (default: the largest)")
+    add("--device", default="cpu", help="cpu (default), cuda, cuda:1, mps")
+    add("--dtype", choices=_DTYPES, default="float32", help="number type of the networks (default: float32)")
+    animate.set_defaults(command=_animate)
+
+
+def _animate(arguments: argparse.Namespace) -> None:
+    from openemo.audio import read_audio
+    from openemo.console import Stopwatch, print_notes, save_with_bar
+    from openemo.video.images import read_image
+    from openemo.video.writing import check_output_path
+
+    # Everything that can be wrong and is cheap to see comes before the networks.
+    watch = Stopwatch()
+    output: Path = arguments.output
+    check_output_path(output)
+    portrait, audio = read_image(arguments.portrait), read_audio(arguments.audio)
+    if output.exists() and any(output.samefile(given) for given in (arguments.portrait, arguments.audio)):
+        raise OutputError("the output would replace the input", got=output, fix="Choose another name")
+
+    from openemo.pipeline import EmoPipeline
+
+    pipeline = EmoPipeline.from_pretrained(
+        arguments.model, device=_device(arguments.device), dtype=_dtype(arguments.dtype)
+    )
+    watch.loaded()
+    animation = pipeline(
+        portrait,
+        audio,
+        seed=arguments.seed,
+        num_steps=arguments.steps,
+        guidance_scale=arguments.guidance,
+        speed=arguments.speed,
+        fps=arguments.fps,
+        size_px=arguments.size,
+        frame=arguments.frame,
+        face_index=arguments.face,
+    )
+    print_notes(animation)
+    save_with_bar(animation, output)
+    size = f"{animation.width}x{animation.height}"
+    print(f"{output}: {animation.duration_s:.2f} s of video, {animation.num_frames} frames, {size}")
+    print(watch.summary(animation))
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+    from openemo.demo import run
+
+    run(arguments.out)
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from openemo import training
+
+    _show_log()
+    training.run(arguments.stage, arguments.recipe, arguments.overrides)
+
+
+def _prepare(arguments: argparse.Namespace) -> None:
+    from openemo import data
+
+    _show_log()
+    data.prepare(arguments.recipe, arguments.overrides)
+
+
+def _show_log() -> None:
+    """Long work reports line by line, on stderr."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+
+
+def _device(name: str) -> torch.device:
+    """Raises ConfigError where there is no such device; never falls back to another one."""
+    import torch
+
+    expected = "cpu, cuda, cuda:N or mps"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            "the device cannot be used", got=f"{name!r}: {reason}", expected=expected
+        ) from error
+    return device
+
+
+def _dtype(name: str) -> torch.dtype:
+    import torch
+
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]

@@ -1,0 +1,53 @@
+"""What the command line shows while and after a video is made."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from openemo.animation import Animation
+
+__all__ = ["Stopwatch", "print_notes", "save_with_bar"]
+
+
+class Stopwatch:
+    """Seconds of a run: from its start, and from when the networks were loaded."""
+
+    def __init__(self) -> None:
+        self._start_s = self._loaded_s = time.perf_counter()
+
+    def loaded(self) -> None:
+        self._loaded_s = time.perf_counter()
+
+    def summary(self, animation: Animation) -> str:
+        now_s = time.perf_counter()
+        return (
+            f"{now_s - self._start_s:.1f} s in all, {self._loaded_s - self._start_s:.1f} s of it loading; "
+            f"{(now_s - self._loaded_s) / animation.duration_s:.2f} s per second of video"
+        )
+
+
+def print_notes(animation: Animation) -> None:
+    """The pipeline's warnings, one line each, on stderr."""
+    for warning in animation.warnings:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"openemo: note: {warning}", markup=False)
+
+
+def save_with_bar(animation: Animation, path: Path) -> None:
+    """Save the video; on a terminal a bar on stderr shows the time left."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("animating"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("time left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+        animation.save(path, progress=lambda done, total: bar.update(task, completed=done, total=total))

@@ -1,0 +1,116 @@
+"""Driven portraits: still pictures of many people that move as a real clip moves. Training data only.
+
+A warp by the clip's landmark motion cannot open a mouth, so the inside comes from the clip's own frame.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from openemo.data.motion import FLOW_POINTS, backward_flow, fit_similarity
+from openemo.face.geometry import FACE_OVAL, INNER_LIPS
+
+__all__ = ["drive_frame", "warp_picture"]
+
+Floats = NDArray[np.floating]
+Image = NDArray[np.uint8]
+
+_RENDER_GRID = 64
+# Mean distance between the channels, in grey levels: up to the first a picture counts as grey or toned, from
+# the second on as coloured.
+_TONED, _COLOURED = 15.0, 30.0
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+def warp_picture(picture: Image, flow: NDArray[np.float32]) -> Image:
+    """Applies a backward flow (2, g, g), in units of the side, to a square picture (S, S, 3)."""
+    side = picture.shape[0]
+    dense = [cv2.resize(component * side, (side, side), interpolation=cv2.INTER_LINEAR) for component in flow]
+    xs, ys = np.meshgrid(np.arange(side, dtype=np.float32), np.arange(side, dtype=np.float32))
+    return np.asarray(
+        cv2.remap(
+            picture,
+            xs + dense[0].astype(np.float32),
+            ys + dense[1].astype(np.float32),
+            cv2.INTER_CUBIC,
+            borderMode=cv2.BORDER_REPLICATE,
+        ),
+        np.uint8,
+    )
+
+
+def _gap(lips: Floats) -> float:
+    """Height of the inner lip contour, in its own units."""
+    middle_lower, middle_upper = lips[5], lips[15]
+    return float(np.linalg.norm(middle_lower - middle_upper))
+
+
+def _mouth_map(source: Floats, target: Floats) -> Floats:
+    """(2, 3) affine map of the mouth's inside: corners by a similarity, height by the ratio of the gaps."""
+    fit = fit_similarity(source[[0, 10]], target[[0, 10]])
+    across = target[10] - target[0]
+    across = across / max(float(np.linalg.norm(across)), 1e-6)
+    down = np.array([-across[1], across[0]])
+    scale = float(np.sqrt(abs(np.linalg.det(fit.matrix))))
+    stretch = np.clip(_gap(target) / max(_gap(source) * scale, 1e-6), 0.6, 1.7)
+    squeeze = np.eye(2) + (stretch - 1) * np.outer(down, down)
+    matrix = squeeze @ fit.matrix
+    shift = target.mean(0) - matrix @ source.mean(0)
+    return np.concatenate([matrix, shift[:, None]], 1)
+
+
+def _skin_level(picture: Image, points: Floats) -> float:
+    """Mean brightness inside the face's outline."""
+    mask = np.zeros(picture.shape[:2], np.uint8)
+    cv2.fillConvexPoly(mask, np.round(points[list(FACE_OVAL)]).astype(np.int32), (1,))
+    return float(picture[mask > 0].mean()) if mask.any() else 128.0
+
+
+def _toned(inside: NDArray[np.float32], picture: Image) -> NDArray[np.float32]:
+    """The mouth's inside in the picture's tone: no red tongue in an engraving, a sepia one in a print."""
+    spread = float(np.ptp(picture.astype(np.int16), axis=-1).mean())
+    colour = float(np.clip((spread - _TONED) / (_COLOURED - _TONED), 0, 1))
+    mean = picture.reshape(-1, 3).mean(0)
+    tint = mean / max(float(mean @ _LUMA), 1.0)
+    grey = (inside @ _LUMA)[..., None] * tint.astype(np.float32)
+    return np.asarray(colour * inside + (1 - colour) * grey, np.float32)
+
+
+def drive_frame(
+    picture: Image,
+    reference_points: Floats,
+    target_points: Floats,
+    clip_frame: Image,
+    clip_points: Floats,
+) -> Image:
+    """One frame of a driven portrait.
+
+    Args:
+        picture: (S, S, 3) crop of the portrait.
+        reference_points, target_points: (478, 2) landmarks in the crop, px: at rest, and where they go.
+        clip_frame, clip_points: the clip's frame that is followed, and its landmarks, px of the clip.
+    """
+    side = picture.shape[0]
+    flow = backward_flow(
+        reference_points[FLOW_POINTS] / side, target_points[FLOW_POINTS] / side, _RENDER_GRID
+    )
+    warped = warp_picture(picture, flow)
+    lips = list(INNER_LIPS)
+    target, source = target_points[lips], clip_points[lips, :2]
+    opened = _gap(target) - 1.15 * _gap(reference_points[lips])
+    # Closed or no wider than at rest: the portrait's own mouth is the better one.
+    weight = float(np.clip((opened - 0.004 * side) / (0.012 * side), 0, 1))
+    if weight == 0:
+        return warped
+    inside = cv2.warpAffine(
+        clip_frame, _mouth_map(source, target), (side, side), flags=cv2.INTER_CUBIC
+    ).astype(np.float32)
+    inside = _toned(inside, picture)
+    gain = _skin_level(picture, reference_points) / max(_skin_level(clip_frame, clip_points[:, :2]), 1.0)
+    mask = np.zeros((side, side), np.uint8)
+    cv2.fillPoly(mask, [np.round(target * 16).astype(np.int32)], (255,), lineType=cv2.LINE_AA, shift=4)
+    alpha = cv2.GaussianBlur(mask, (0, 0), 0.005 * side)[..., None].astype(np.float32) / 255 * weight
+    blended = warped * (1 - alpha) + inside * np.clip(gain, 0.6, 1.4) * alpha
+    return np.clip(np.round(blended), 0, 255).astype(np.uint8)

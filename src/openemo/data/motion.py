@@ -1,0 +1,147 @@
+"""From landmarks to motion: retarget a clip's motion to another face, and fill the plane between landmarks.
+
+Everything here makes training data. Nothing of it runs when a portrait is animated: the network hears sound
+and sees one picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openemo.face.geometry import (
+    BROWS,
+    FACE_OVAL,
+    INNER_LIPS,
+    LEFT_EYE,
+    NOSE,
+    OUTER_LIPS,
+    RIGHT_EYE,
+    STABLE,
+    mouth_opening,
+)
+
+__all__ = ["FLOW_POINTS", "Similarity", "backward_flow", "fit_similarity", "retarget"]
+
+Floats = NDArray[np.floating]
+
+# Cheeks and chin between the contours, so that the jaw moves the skin and not only its edge.
+_CHEEKS = (50, 280, 36, 266, 205, 425, 187, 411, 207, 427, 192, 416, 214, 434, 212, 432, 202, 422, 204, 424)
+_CHIN = (18, 200, 199, 175, 83, 313, 106, 335, 182, 406, 43, 273, 140, 369, 32, 262)
+_UPPER_LIP_SKIN = (164, 167, 393, 165, 391, 92, 322)
+FLOW_POINTS = np.array(
+    sorted(
+        {
+            *INNER_LIPS, *OUTER_LIPS, *RIGHT_EYE, *LEFT_EYE, *BROWS, *FACE_OVAL, *NOSE, *STABLE,
+            *_CHEEKS, *_CHIN, *_UPPER_LIP_SKIN,
+        }
+    )
+)  # fmt: skip
+"""Landmarks that carry the flow."""
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """x -> matrix @ x + shift: rotation, uniform scale, translation in the picture plane."""
+
+    matrix: Floats
+    shift: Floats
+
+    def __call__(self, points: Floats) -> Floats:
+        """Maps (..., 2) points."""
+        return np.asarray(points @ self.matrix.T + self.shift)
+
+    def damped(self, strength: float, pivot: Floats) -> Similarity:
+        """The same motion about `pivot`, `strength` times as large (0 rests, 1 unchanged)."""
+        matrix = np.eye(2) + strength * (self.matrix - np.eye(2))
+        moved = pivot + strength * (self(pivot) - pivot)
+        return Similarity(matrix, moved - matrix @ pivot)
+
+
+def fit_similarity(source: Floats, target: Floats) -> Similarity:
+    """Least-squares similarity, without reflection, from source (N, 2) to target (N, 2) (Umeyama 1991)."""
+    source_mean, target_mean = source.mean(0), target.mean(0)
+    a, b = source - source_mean, target - target_mean
+    # In the plane the fit is closed: a complex number z with b = z a.
+    power = float((a**2).sum())
+    real = float((a * b).sum()) / power
+    imaginary = float((a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum()) / power
+    matrix = np.array([[real, -imaginary], [imaginary, real]])
+    return Similarity(matrix, target_mean - matrix @ source_mean)
+
+
+def retarget(track: Floats, portrait: Floats, head_strength: float = 0.7) -> tuple[Floats, int]:
+    """Lets a portrait's landmarks make the motion of a clip.
+
+    The clip's frame whose mouth is open as far as the portrait's is the zero. From there the displacement of
+    each landmark is carried over in the portrait's own scale and tilt; the head's motion, taken out by a
+    similarity fit on points that speech leaves alone, is added again, damped.
+
+    Args:
+        track: (F, 478, >=2) landmarks of the clip, px. portrait: (478, >=2), px of the portrait.
+        head_strength: how much of the clip's head motion is kept.
+
+    Returns:
+        Landmarks (F, 478, 2) in pixels of the portrait, and the index of the zero frame.
+    """
+    clip, face = np.asarray(track[..., :2], np.float64), np.asarray(portrait[:, :2], np.float64)
+    stable = list(STABLE)
+    openings = np.array([mouth_opening(points) for points in track])
+    zero = int(np.argmin(np.abs(openings - mouth_opening(portrait))))
+    rest = clip[zero]
+    to_portrait = fit_similarity(rest[stable], face[stable])
+    moved = np.empty((len(clip), *face.shape))
+    for index, points in enumerate(clip):
+        head = fit_similarity(rest[stable], points[stable])
+        still = fit_similarity(points[stable], rest[stable])(points)
+        expression = (still - rest) @ to_portrait.matrix.T
+        # The head's motion, seen in the portrait's own frame.
+        inverse = np.linalg.inv(to_portrait.matrix)
+        matrix = to_portrait.matrix @ head.matrix @ inverse
+        shift = to_portrait(head(np.linalg.solve(to_portrait.matrix, -to_portrait.shift)))
+        pivot = face[stable].mean(0)
+        moved[index] = Similarity(matrix, shift).damped(head_strength, pivot)(face + expression)
+    return moved, zero
+
+
+def backward_flow(reference: Floats, target: Floats, grid: int, num_border: int = 9) -> NDArray[np.float32]:
+    """Dense backward flow from sparse landmarks: where each grid cell of the target frame comes from.
+
+    Interpolated with the biharmonic-like kernel -|r|, which is local enough for lips; slightly regularised
+    because landmarks stand denser than cells around eyes and mouth. The border of the crop stays where it is.
+
+    Args:
+        reference, target: (N, 2) the same landmarks in both pictures, in units of the crop's side (0..1).
+        grid: number of cells along a side.
+        num_border: fixed points along each side of the crop.
+
+    Returns:
+        (2, grid, grid): displacement x, y in units of the side, at cell centres.
+    """
+    ticks = np.linspace(0, 1, num_border)
+    border = np.unique(
+        np.concatenate(
+            [np.stack([ticks, np.full_like(ticks, e)], 1)[:, ::s] for e in (0.0, 1.0) for s in (1, -1)]
+        ),
+        axis=0,
+    )
+    nodes = np.concatenate([target, border]).astype(np.float64)
+    values = np.concatenate([reference - target, np.zeros_like(border)])
+    kernel = -np.linalg.norm(nodes[:, None] - nodes[None], axis=-1)
+    # -|r| is conditionally positive definite: the constant term makes the system solvable and moves a whole
+    # picture.
+    size = len(nodes)
+    system = np.zeros((size + 1, size + 1))
+    system[:size, :size] = kernel + np.eye(size) * (0.1 / grid)
+    system[:size, size] = system[size, :size] = 1
+    weights = np.linalg.solve(system, np.concatenate([values, np.zeros((1, 2))]))
+    centres = (np.arange(grid, dtype=np.float32) + 0.5) / grid
+    cells = np.stack(np.meshgrid(centres, centres), -1).reshape(-1, 2)
+    places = nodes.astype(np.float32)
+    # |c - n|^2 by a matrix product: a few times faster than the differences, and this is the hot spot.
+    squared = (cells**2).sum(1)[:, None] + (places**2).sum(1)[None] - 2 * cells @ places.T
+    basis = -np.sqrt(np.maximum(squared, 0))
+    flow = basis @ weights[:size].astype(np.float32) + weights[size].astype(np.float32)
+    return np.ascontiguousarray(flow.T.reshape(2, grid, grid))

@@ -1,0 +1,51 @@
+"""Settings of the data preparation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["DataRecipe"]
+
+
+class DataRecipe(BaseModel):
+    """What to build from which corpora.
+
+    Paths are relative to the folder the command runs in. Unknown keys are errors.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    clips: Path = Field(description="folder of .mp4 clips of a speaker, sound included")
+    portraits: list[Path] = Field(description="folders of .jpg portraits")
+    face_weights: Path
+    speech_weights: Path
+    output: Path
+
+    size_px: int = Field(256, description="side of the crops")
+    crop_scale: float = Field(1.6, description="side of the crop over the longer side of the face")
+    max_clips: int = 860
+    held_out_clips: int = 40
+    held_out_portraits: int = 60
+    real_sequences: int = Field(250, description="real clips beside the driven portraits")
+    driven_frames: int = 48
+    quiet_every: int = Field(10, description="every n-th portrait is also shown being quiet")
+    quiet_frames: int = 12
+    head_strength: float = Field(0.7, description="how much of the clip's head motion a portrait keeps")
+    min_face_px: float = 60.0
+    voice_variants: int = 4
+    split_seed: int = 0
+    workers: int = 2
+
+    @property
+    def tracks(self) -> Path:
+        return self.output / "tracks"
+
+    @property
+    def sequences(self) -> Path:
+        return self.output / "sequences"
+
+    @property
+    def voices(self) -> Path:
+        return self.output / "voices"

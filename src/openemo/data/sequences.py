@@ -1,0 +1,175 @@
+"""Training sequences: a reference picture, the frames that follow from it, and their landmarks.
+
+One .npz per sequence; pictures as JPEG, so that a few gigabytes hold what would be tens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from openemo.data.driven import drive_frame
+from openemo.data.motion import retarget
+from openemo.face.analyzer import Face
+from openemo.face.crop import CropRegion
+from openemo.face.geometry import head_pose, mouth_opening
+
+__all__ = ["Sequence", "driven_sequence", "quiet_span", "real_sequence"]
+
+Image = NDArray[np.uint8]
+_JPEG_QUALITY = 93
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """A clip as training sees it.
+
+    Attributes:
+        jpegs: picture 0 is the reference, pictures 1..F the frames in order.
+        points_px: (1 + F, 478, 2) float32 landmarks in the crop.
+        size_px: side of the pictures.
+        clip: the clip whose sound belongs to it; "" where the person is quiet.
+        first_frame: the clip's frame that picture 1 is.
+        speed_rad_s: (F,) head rotation speed.
+    """
+
+    jpegs: tuple[bytes, ...]
+    points_px: NDArray[np.float32]
+    size_px: int
+    clip: str
+    first_frame: int
+    speed_rad_s: NDArray[np.float32]
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.jpegs) - 1
+
+    def picture(self, index: int) -> Image:
+        """Picture `index` (0 the reference) as (S, S, 3) uint8 RGB."""
+        decoded = cv2.imdecode(np.frombuffer(self.jpegs[index], np.uint8), cv2.IMREAD_COLOR)
+        return np.ascontiguousarray(np.asarray(decoded, np.uint8)[..., ::-1])
+
+    def save(self, path: Path) -> None:
+        """Writes one .npz, complete or not at all."""
+        partial = path.with_suffix(".partial.npz")
+        np.savez(
+            partial,
+            jpeg=np.frombuffer(b"".join(self.jpegs), np.uint8),
+            ends=np.cumsum([len(jpeg) for jpeg in self.jpegs]),
+            points_px=self.points_px,
+            size_px=self.size_px,
+            clip=self.clip,
+            first_frame=self.first_frame,
+            speed_rad_s=self.speed_rad_s,
+        )
+        partial.rename(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Sequence:
+        with np.load(path) as data:
+            blob, ends = data["jpeg"].tobytes(), data["ends"]
+            starts = np.concatenate([[0], ends[:-1]])
+            return cls(
+                tuple(blob[a:b] for a, b in zip(starts, ends, strict=True)),
+                data["points_px"],
+                int(data["size_px"]),
+                str(data["clip"]),
+                int(data["first_frame"]),
+                data["speed_rad_s"],
+            )
+
+
+def _jpeg(picture: Image) -> bytes:
+    _, encoded = cv2.imencode(
+        ".jpg", np.ascontiguousarray(picture[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+    )
+    return bytes(encoded.tobytes())
+
+
+def _speed(track: NDArray[np.float32], fps: float, strength: float) -> NDArray[np.float32]:
+    """Head rotation speed of each frame, rad/s: length of the change of (yaw, pitch, roll)."""
+    poses = [head_pose(points) for points in track]
+    angles = np.radians([(pose.yaw_deg, pose.pitch_deg, pose.roll_deg) for pose in poses])
+    smooth = np.stack([np.convolve(np.pad(a, 2, "edge"), np.ones(5) / 5, "valid") for a in angles.T], 1)
+    return np.asarray(strength * fps * np.linalg.norm(np.gradient(smooth, axis=0), axis=1), np.float32)
+
+
+def _to_crop(points: NDArray[np.floating], region: CropRegion, size_px: int) -> NDArray[np.float64]:
+    x0, y0, x1, _ = region.box_px
+    return np.asarray((points[..., :2] - (x0, y0)) * (size_px / (x1 - x0)), np.float64)
+
+
+def quiet_span(track: NDArray[np.float32], length: int) -> int:
+    """Start of the `length` frames in which the mouth moves least."""
+    openings = np.array([mouth_opening(points) for points in track])
+    spreads = [
+        openings[i : i + length].std() + openings[i : i + length].mean()
+        for i in range(len(track) - length + 1)
+    ]
+    return int(np.argmin(spreads))
+
+
+def driven_sequence(
+    picture: Image,
+    face: Face,
+    clip: str,
+    frames: list[Image],
+    track: NDArray[np.float32],
+    span: range,
+    *,
+    size_px: int,
+    crop_scale: float,
+    head_strength: float,
+    fps: float = 25.0,
+    quiet: bool = False,
+) -> Sequence:
+    """A portrait that moves as the frames `span` of a clip do; the portrait itself is the reference.
+
+    Args:
+        picture, face: the portrait and its face. frames, track: the clip, all of it.
+        quiet: the sound that belongs to it is silence; the span then runs forwards and backwards.
+    """
+    region = CropRegion.around(face, crop_scale)
+    crop = region.extract(picture, size_px)
+    points = _to_crop(face.points_px, region, size_px)
+    moved, _ = retarget(track, points, head_strength)
+    order = [*span, *reversed(span)] if quiet else list(span)
+    made = {i: drive_frame(crop, points, moved[i], frames[i], track[i]) for i in span}
+    return Sequence(
+        (_jpeg(crop), *(_jpeg(made[i]) for i in order)),
+        np.concatenate([points[None], moved[order]]).astype(np.float32),
+        size_px,
+        "" if quiet else clip,
+        span.start,
+        _speed(track, fps, head_strength)[order],
+    )
+
+
+def real_sequence(
+    clip: str,
+    frames: list[Image],
+    track: NDArray[np.float32],
+    reference: int,
+    *,
+    size_px: int,
+    crop_scale: float,
+    fps: float = 25.0,
+) -> Sequence:
+    """A real clip, cropped once by the face of its frame `reference`."""
+    points = track[reference]
+    box = np.concatenate([points[:, :2].min(0), points[:, :2].max(0)])
+    region = CropRegion.around(Face(box, points, 1.0), crop_scale)
+    pictures = [_jpeg(region.extract(frame, size_px)) for frame in frames]
+    moved = _to_crop(track, region, size_px)
+    return Sequence(
+        (pictures[reference], *pictures),
+        np.concatenate([moved[reference : reference + 1], moved]).astype(np.float32),
+        size_px,
+        clip,
+        0,
+        _speed(track, fps, 1.0),
+    )

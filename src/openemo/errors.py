@@ -1,0 +1,85 @@
+"""One exception tree. Every message says what is wrong, what was got, what was expected, and the way out."""
+
+from __future__ import annotations
+
+__all__ = [
+    "AudioError",
+    "CheckpointError",
+    "ConfigError",
+    "FaceError",
+    "ImageError",
+    "InputError",
+    "NonFiniteLossError",
+    "OpenEmoError",
+    "OutputError",
+    "TrainingError",
+]
+
+
+class OpenEmoError(Exception):
+    """Base of all errors that openemo raises on purpose.
+
+    Args:
+        what: what is wrong, one clause, no full stop ("no face found in portrait.jpg").
+        got: what was found, where that is not clear from `what`.
+        expected: what would have been right.
+        fix: the way out, one sentence.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        got: object | None = None,
+        expected: str | None = None,
+        fix: str | None = None,
+    ) -> None:
+        self.what = what
+        self.got = got
+        self.expected = expected
+        self.fix = fix
+        clauses = [what]
+        if got is not None:
+            clauses.append(f"got {got}")
+        if expected is not None:
+            clauses.append(f"expected {expected}")
+        message = "; ".join(clauses) + "."
+        if fix is not None:
+            message += f" {fix.rstrip('.')}."
+        super().__init__(message)
+
+
+class InputError(OpenEmoError):
+    """Something the user gave cannot be used."""
+
+
+class ImageError(InputError):
+    """An image is missing, unreadable, truncated or unsuitable."""
+
+
+class AudioError(InputError):
+    """A sound is missing, unreadable, empty or too short."""
+
+
+class FaceError(InputError):
+    """No usable face: none found, too small, turned away, or the chosen one does not exist."""
+
+
+class ConfigError(InputError):
+    """A setting, recipe or argument is unknown, out of range or contradicts another."""
+
+
+class OutputError(OpenEmoError):
+    """The result cannot be written."""
+
+
+class CheckpointError(OpenEmoError):
+    """Weights are missing, damaged, or do not fit the network."""
+
+
+class TrainingError(OpenEmoError):
+    """Training cannot start or go on."""
+
+
+class NonFiniteLossError(TrainingError):
+    """The loss became NaN or infinite; the update was not applied."""

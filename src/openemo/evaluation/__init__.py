@@ -1,0 +1,1 @@
+"""Measures of made videos against real ones."""

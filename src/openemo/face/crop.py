@@ -1,0 +1,128 @@
+"""The square around a face: cut it out for the network, put frames back into the picture without a seam."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from openemo.errors import ImageError
+from openemo.face.analyzer import Face
+
+__all__ = ["CropRegion", "Paster"]
+
+Floats = NDArray[np.floating]
+Image = NDArray[np.uint8]
+
+_FEATHER: Final = 0.09  # width of the soft edge over the region's side
+
+
+@dataclass(frozen=True, slots=True)
+class CropRegion:
+    """A square in image pixels. It may leave the image: the border is repeated outwards.
+
+    centre_px: (2,) x, y. side_px: length of a side.
+    """
+
+    centre_px: Floats
+    side_px: float
+
+    @classmethod
+    def around(cls, face: Face, scale: float = 1.6) -> CropRegion:
+        """The square centred on the face, `scale` times the longer side of its landmark box."""
+        box = np.asarray(face.box_px, np.float64)
+        return cls((box[:2] + box[2:]) / 2, float((box[2:] - box[:2]).max()) * scale)
+
+    @property
+    def box_px(self) -> tuple[int, int, int, int]:
+        """x0, y0, x1, y1 in whole pixels, always square. Cutting and pasting share it, so they agree."""
+        side = max(1, round(self.side_px))
+        x0, y0 = (int(np.floor(float(centre) - side / 2 + 0.5)) for centre in self.centre_px)
+        return x0, y0, x0 + side, y0 + side
+
+    def extract(self, image: Image, size_px: int | None = None) -> Image:
+        """The region as (size_px, size_px, 3), at its own resolution when None. Shrinking averages."""
+        x0, y0, x1, y1 = self.box_px
+        rows = np.clip(np.arange(y0, y1), 0, image.shape[0] - 1)
+        columns = np.clip(np.arange(x0, x1), 0, image.shape[1] - 1)
+        return _resize(image[rows[:, None], columns], x1 - x0 if size_px is None else size_px)
+
+    def paste(self, frame: Image, image: Image) -> Image:
+        """A copy of `image` with `frame` (square, any size) in this region."""
+        return self.paster(image)(frame)
+
+    def paster(self, image: Image) -> Paster:
+        """`paste` prepared for many frames on the same image."""
+        return Paster(self, image)
+
+    def locator_mask(self, face: Face, size_px: int, margin: float = 0.25) -> NDArray[np.float32]:
+        """Face locator's mask (EMO 3.2), (size_px, size_px) in [0, 1].
+
+        1 inside the face's box enlarged by `margin` of its size on every side, 0 outside; a pixel cut by the
+        box's edge has the covered part.
+        """
+        x0, y0, x1, _ = self.box_px
+        box = np.asarray(face.box_px, np.float64).reshape(2, 2)
+        grow = (box[1] - box[0]) * margin
+        low, high = ((edge - (x0, y0)) * size_px / (x1 - x0) for edge in (box[0] - grow, box[1] + grow))
+        pixels = np.arange(size_px)[:, None]
+        covered = np.clip(np.minimum(pixels + 1, high) - np.maximum(pixels, low), 0.0, 1.0)
+        return np.outer(covered[:, 1], covered[:, 0]).astype(np.float32)
+
+
+class Paster:
+    """Puts frames into one region of one picture. Per frame: one copy, and the part inside the region."""
+
+    def __init__(self, region: CropRegion, image: Image) -> None:
+        x0, y0, x1, y1 = region.box_px
+        height, width = image.shape[:2]
+        self._image = image
+        self._side_px = x1 - x0
+        # What the region and the picture share, in the picture and in the frame; empty when they do not meet.
+        left, right = np.clip((x0, x1), 0, width)
+        top, bottom = np.clip((y0, y1), 0, height)
+        self._inner = (slice(top, bottom), slice(left, right))
+        self._source = (slice(top - y0, bottom - y0), slice(left - x0, right - x0))
+        mask = feather_mask(self._side_px)[self._source]
+        self._mask = np.ascontiguousarray(mask)
+        self._inverse = np.ascontiguousarray(1.0 - mask)
+        self._background = np.ascontiguousarray(image[self._inner])
+
+    def __call__(self, frame: Image) -> Image:
+        """A copy of the picture with `frame` (S, S, 3) uint8 in the region; ImageError for another form."""
+        if (
+            frame.ndim != 3
+            or frame.shape[0] != frame.shape[1]
+            or frame.shape[2] != 3
+            or frame.dtype != np.uint8
+        ):
+            raise ImageError(
+                "the frame to paste has the wrong form",
+                got=f"shape {frame.shape}, {frame.dtype}",
+                expected="a square uint8 RGB frame",
+            )
+        result = self._image.copy()
+        if self._mask.size:
+            part = np.ascontiguousarray(_resize(frame, self._side_px)[self._source])
+            result[self._inner] = cv2.blendLinear(part, self._background, self._mask, self._inverse)
+        return result
+
+
+def feather_mask(side_px: int, feather: float = _FEATHER) -> NDArray[np.float32]:
+    """(side_px, side_px) weight of the pasted frame: 0 at the edge, 1 inside, a smooth step between."""
+    width = max(1.0, feather * side_px)
+    distance = np.minimum(np.arange(side_px), np.arange(side_px)[::-1]).astype(np.float32) / width
+    ramp = np.clip(distance, 0.0, 1.0)
+    smooth = ramp * ramp * (3.0 - 2.0 * ramp)
+    return np.outer(smooth, smooth).astype(np.float32)
+
+
+def _resize(image: Image, size_px: int) -> Image:
+    """Square image to (size_px, size_px): averaged when it shrinks, bicubic when it grows, else untouched."""
+    if image.shape[0] == size_px:
+        return image
+    method = cv2.INTER_AREA if size_px < image.shape[0] else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(image, (size_px, size_px), interpolation=method), np.uint8)

@@ -1,0 +1,243 @@
+"""Motion-compensated autoencoder: the latent of a frame is what differs from the reference picture.
+
+A frame is coded as a small backward flow field (where each place of the frame comes from in the reference)
+and a residual code for what no warp can show: the inside of the mouth, eyelids, shading. The decoder warps
+the reference and adds the decoded residual, so identity, background and sharpness come from the photo itself,
+at any resolution of the photo. At rest both parts are zero. This is the principle of neural video codecs and
+of latent flow diffusion (Ni et al., LFDM, CVPR 2023); to the diffusion network flow and code are ordinary
+latents.
+
+Shapes: B batch, C channels, F frames, S picture side, H = W = S / 16 latent side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+from openemo.errors import ConfigError
+
+__all__ = ["MotionAutoencoder", "ReferencePyramid", "warp"]
+
+# The residual is drawn at a quarter of the picture's side and unfolded from channels to pixels: convolutions
+# at full resolution would dominate the cost on a CPU.
+_PIXEL_STRIDE = 4
+_STRIDE = 16
+_FLOW_STRIDE = 8  # twice as fine as the latent grid; packed into channels
+
+
+@dataclass(frozen=True)
+class ReferencePyramid:
+    """Features of the reference picture at strides 4, 8 and 16; computed once per portrait.
+
+    Attributes:
+        fine: (B, C_fine, S/4, S/4). middle: (B, C_mid, S/8, S/8). coarse: (B, C_ref, S/16, S/16).
+    """
+
+    fine: Tensor
+    middle: Tensor
+    coarse: Tensor
+
+    def expand_frames(self, num_frames: int) -> ReferencePyramid:
+        """The same features for every frame, frames folded into the batch: (B*F, ...), frame fastest."""
+        return ReferencePyramid(
+            *(level.repeat_interleave(num_frames, 0) for level in (self.fine, self.middle, self.coarse))
+        )
+
+
+def warp(picture_BCHW: Tensor, flow_B2hw: Tensor) -> Tensor:
+    """Moves a picture by a backward flow: output(x) = picture(x + flow(x)).
+
+    Args:
+        picture_BCHW: any feature map or picture.
+        flow_B2hw: displacement (x, y) in units of the picture's side (1 = the whole side), at any resolution;
+            it is interpolated to the picture's. Outside the picture the border repeats.
+    """
+    height, width = picture_BCHW.shape[-2:]
+    flow = F.interpolate(flow_B2hw.float(), size=(height, width), mode="bilinear", align_corners=False)
+    ys = (torch.arange(height, device=flow.device, dtype=flow.dtype) + 0.5) * (2 / height) - 1
+    xs = (torch.arange(width, device=flow.device, dtype=flow.dtype) + 0.5) * (2 / width) - 1
+    grid_x = xs[None, None, :] + 2 * flow[:, 0]
+    grid_y = ys[None, :, None] + 2 * flow[:, 1]
+    grid = torch.stack([grid_x, grid_y], -1)
+    return F.grid_sample(
+        picture_BCHW.float(), grid, mode="bilinear", padding_mode="border", align_corners=False
+    ).to(picture_BCHW.dtype)
+
+
+class _ResBlock(nn.Module):
+    """Two 3x3 convolutions with a skip; the second starts at zero, so a new block is the identity."""
+
+    def __init__(self, channels: int, groups: int = 8) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(groups, channels)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(cast(Tensor, self.conv2.bias))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + cast(Tensor, self.conv2(F.silu(self.conv1(F.silu(self.norm(x))))))
+
+
+class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """Frames <-> (flow, residual code), both relative to a reference picture.
+
+    Latents have 8 flow channels (two components at twice the latent grid, packed by pixel-unshuffle) followed
+    by `code_channels` of residual code, all scaled to about unit spread.
+
+    Args:
+        sample_size: side of the square crop that the networks see, px; a multiple of 16.
+        code_channels: channels of the residual code.
+        fine_channels, middle_channels, reference_channels: widths at strides 4, 8 and 16.
+        flow_scale: displacement, in units of the crop's side, that counts as 1 in the latents.
+        code_scale: spread of the raw residual code that counts as 1 in the latents; measured after training.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        sample_size: int = 256,
+        code_channels: int = 8,
+        fine_channels: int = 24,
+        middle_channels: int = 64,
+        reference_channels: int = 64,
+        flow_scale: float = 0.01,
+        code_scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if sample_size % _STRIDE:
+            raise ConfigError(
+                "`sample_size` of the autoencoder must be a multiple of 16",
+                got=sample_size,
+                fix=f"Use {sample_size // _STRIDE * _STRIDE or _STRIDE}",
+            )
+        pixels = 3 * _PIXEL_STRIDE**2
+        fine, middle, coarse = fine_channels, middle_channels, reference_channels
+
+        self.reference_in = nn.Conv2d(pixels, fine, 3, padding=1)
+        self.reference_fine = _ResBlock(fine)
+        self.reference_down1 = nn.Conv2d(fine, middle, 3, stride=2, padding=1)
+        self.reference_middle = _ResBlock(middle)
+        self.reference_down2 = nn.Conv2d(middle, coarse, 3, stride=2, padding=1)
+        self.reference_coarse = _ResBlock(coarse)
+
+        self.code_in = nn.Conv2d(2 * pixels, fine, 3, padding=1)
+        self.code_fine = _ResBlock(fine)
+        self.code_down1 = nn.Conv2d(fine, middle, 3, stride=2, padding=1)
+        self.code_middle = _ResBlock(middle)
+        self.code_down2 = nn.Conv2d(middle, 2 * middle, 3, stride=2, padding=1)
+        self.code_coarse = _ResBlock(2 * middle)
+        # Normalised, so that the code starts at a size the decoder can hear beside the reference's features.
+        self.code_norm = nn.GroupNorm(8, 2 * middle)
+        self.code_out = nn.Conv2d(2 * middle, code_channels, 1)
+
+        self.decode_in = nn.Conv2d(code_channels + coarse, 2 * middle, 3, padding=1)
+        self.decode_coarse = _ResBlock(2 * middle)
+        self.decode_up1 = nn.Conv2d(2 * middle, 4 * middle, 1)
+        self.decode_join1 = nn.Conv2d(2 * middle, middle, 3, padding=1)
+        self.decode_middle = _ResBlock(middle)
+        self.decode_up2 = nn.Conv2d(middle, 4 * fine, 1)
+        self.decode_join2 = nn.Conv2d(2 * fine, fine, 3, padding=1)
+        self.decode_fine = _ResBlock(fine)
+        self.decode_norm = nn.GroupNorm(8, fine)
+        self.decode_out = nn.Conv2d(fine, pixels, 3, padding=1)
+        # At the start the decoder is exactly the warp: what it adds must earn its place.
+        nn.init.zeros_(self.decode_out.weight)
+        nn.init.zeros_(cast(Tensor, self.decode_out.bias))
+
+    @property
+    def latent_channels(self) -> int:
+        return 2 * (_STRIDE // _FLOW_STRIDE) ** 2 + int(self.config.code_channels)
+
+    @property
+    def latent_size(self) -> int:
+        return int(self.config.sample_size) // _STRIDE
+
+    def encode_reference(self, image_B3SS: Tensor) -> ReferencePyramid:
+        """Features of a reference picture in [-1, 1]."""
+        x = self.reference_fine(self.reference_in(F.pixel_unshuffle(image_B3SS, _PIXEL_STRIDE)))
+        middle = self.reference_middle(self.reference_down1(x))
+        coarse = self.reference_coarse(self.reference_down2(middle))
+        return ReferencePyramid(fine=x, middle=middle, coarse=coarse)
+
+    def reference_input(self, reference: ReferencePyramid, motion_BCNHW: Tensor | None) -> Tensor:
+        """What the ReferenceNet reads: reference features beside motion latents, (B, C_ref + C, 1 + n, H, W).
+
+        The reference's own motion is zero by construction, so image and motion frames are one kind of input.
+        """
+        batch, _, height, width = reference.coarse.shape
+        motion = reference.coarse.new_zeros(batch, self.latent_channels, 1, height, width)
+        if motion_BCNHW is not None:
+            motion = torch.cat([motion, motion_BCNHW.to(motion.dtype)], 2)
+        features = reference.coarse[:, :, None].expand(-1, -1, motion.shape[2], -1, -1)
+        return torch.cat([features, motion], 1)
+
+    def encode_code(self, frames_B3SS: Tensor, image_B3SS: Tensor, flow_B2hw: Tensor) -> Tensor:
+        """Raw residual code (B, C_code, H, W) of frames whose flow from the reference is known.
+
+        Args:
+            frames_B3SS, image_B3SS: frame and reference in [-1, 1].
+            flow_B2hw: backward flow in units of the side, on the stride-8 grid.
+        """
+        missing = frames_B3SS - warp(image_B3SS, flow_B2hw)
+        x = F.pixel_unshuffle(torch.cat([frames_B3SS, missing], 1), _PIXEL_STRIDE)
+        x = self.code_fine(self.code_in(x))
+        x = self.code_middle(self.code_down1(x))
+        x = self.code_coarse(self.code_down2(x))
+        return cast(Tensor, self.code_out(F.silu(self.code_norm(x))))
+
+    def residual(self, code_BCHW: Tensor, reference: ReferencePyramid, flow_B2hw: Tensor) -> Tensor:
+        """What is added to the warped reference, (B, 3, S, S), from a raw code."""
+        coarse = warp(reference.coarse, flow_B2hw)
+        x = self.decode_coarse(self.decode_in(torch.cat([code_BCHW.to(coarse.dtype), coarse], 1)))
+        x = F.pixel_shuffle(self.decode_up1(x), 2)
+        x = self.decode_middle(self.decode_join1(torch.cat([x, warp(reference.middle, flow_B2hw)], 1)))
+        x = F.pixel_shuffle(self.decode_up2(x), 2)
+        x = self.decode_fine(self.decode_join2(torch.cat([x, warp(reference.fine, flow_B2hw)], 1)))
+        return F.pixel_shuffle(self.decode_out(F.silu(self.decode_norm(x))), _PIXEL_STRIDE)
+
+    def pack(self, flow_B2hw: Tensor, code_BCHW: Tensor) -> Tensor:
+        """Flow (units of the side, stride-8 grid) and raw code -> latents (B, C, H, W), about unit spread."""
+        flow = F.pixel_unshuffle(flow_B2hw / self.config.flow_scale, _STRIDE // _FLOW_STRIDE)
+        return torch.cat([flow, code_BCHW / self.config.code_scale], 1)
+
+    def unpack(self, latents_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """The inverse of `pack`."""
+        num_flow = self.latent_channels - int(self.config.code_channels)
+        flow = F.pixel_shuffle(latents_BCHW[:, :num_flow].float(), _STRIDE // _FLOW_STRIDE)
+        return flow * self.config.flow_scale, latents_BCHW[:, num_flow:] * self.config.code_scale
+
+    def decode(
+        self,
+        latents_BCFHW: Tensor,
+        image_B3SS: Tensor,
+        reference: ReferencePyramid,
+        *,
+        picture_B3HW: Tensor | None = None,
+    ) -> Tensor:
+        """Latents -> frames (B, 3, F, height, width) in [-1, 1].
+
+        Args:
+            latents_BCFHW: as the denoiser makes them.
+            image_B3SS: the reference crop at the size that the networks see.
+            reference: its features, from `encode_reference`.
+            picture_B3HW: the same crop at any other resolution; the frames then have this size, and the
+                photo's own detail. Defaults to `image_B3SS`.
+        """
+        picture = image_B3SS if picture_B3HW is None else picture_B3HW
+        batch, _, num_frames = latents_BCFHW.shape[:3]
+        flow, code = self.unpack(latents_BCFHW.transpose(1, 2).flatten(0, 1))
+        residual = self.residual(code, reference.expand_frames(num_frames), flow)
+        if residual.shape[-2:] != picture.shape[-2:]:
+            residual = F.interpolate(
+                residual.float(), size=picture.shape[-2:], mode="bicubic", align_corners=False
+            )
+        frames = warp(picture.repeat_interleave(num_frames, 0), flow) + residual.to(picture.dtype)
+        return frames.clamp(-1, 1).unflatten(0, (batch, num_frames)).transpose(1, 2)

@@ -1,0 +1,263 @@
+"""The U: stages of ResNet blocks, spatial transformers and temporal modules under SD-1.5's own names.
+
+A stage only holds modules; the order in which they are called stands in `EmoUNet.forward` and
+`ReferenceNet.forward`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from diffusers.models.downsampling import Downsample2D
+from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.upsampling import Upsample2D
+from torch import Size, Tensor, nn
+
+from openemo.errors import ConfigError
+from openemo.models.attention import SpatialTransformer
+from openemo.models.conditioning import Conditions
+from openemo.models.temporal import TemporalModule
+
+__all__ = [
+    "Layer",
+    "ResnetBlock",
+    "Stage",
+    "TemporalSpec",
+    "USpec",
+    "build_u",
+    "per_level",
+    "run_layer",
+    "upsample",
+]
+
+
+class ResnetBlock(ResnetBlock2D):  # type: ignore[misc]
+    """diffusers' ResNet block; its forward keeps channels_last memory and takes an activated embedding."""
+
+    def forward(self, hidden: Tensor, time_embedding: Tensor) -> Tensor:
+        """hidden (BF, C_in, H, W), time_embedding (BF, E) after its activation -> (BF, C_out, H, W)."""
+        residual = self.conv1(F.silu(self.norm1(hidden)))
+        residual = residual + self.time_emb_proj(time_embedding)[:, :, None, None]
+        residual = self.conv2(F.silu(self.norm2(residual)))
+        shortcut: Tensor = hidden if self.conv_shortcut is None else self.conv_shortcut(hidden)
+        return shortcut + residual
+
+
+class Layer(NamedTuple):
+    """One step through a stage: a ResNet block, then spatial attention and a temporal module, if any."""
+
+    resnet: ResnetBlock
+    attention: SpatialTransformer | None
+    motion_module: TemporalModule | None
+
+    def __call__(
+        self,
+        hidden: Tensor,
+        conditions: Conditions,
+        reference: Tensor | None = None,
+        motion: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """hidden (BF, C, H, W), reference (B, M, C), motion (B, C, n, H, W) -> hidden, tokens (BF, HW, C)."""
+        tokens: Tensor | None = None
+        hidden = self.resnet(hidden, conditions.time_embedding)
+        if self.attention is not None:
+            hidden, tokens = self.attention(hidden, conditions, reference)
+        if self.motion_module is not None:
+            hidden = self.motion_module(hidden, conditions, motion)
+        return hidden, tokens
+
+
+@dataclass(frozen=True, slots=True)
+class TemporalSpec:
+    """Shape of all temporal modules. `mid`: also one in the middle of the U (AnimateDiff v2)."""
+
+    num_heads: tuple[int, ...]
+    num_blocks: int
+    num_attentions: int
+    max_frames: int
+    ff_mult: int
+    mid: bool
+    speed_dim: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class USpec:
+    """Shape of a U. Sequences have one entry per level, the finest first."""
+
+    channels: tuple[int, ...]
+    attention_levels: tuple[bool, ...]
+    num_heads: tuple[int, ...]
+    layers_per_block: int
+    norm_num_groups: int
+    norm_eps: float
+    ff_mult: int
+    text_dim: int | None
+    audio_dim: int | None = None
+    temporal: TemporalSpec | None = None
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.channels), len(self.attention_levels), len(self.num_heads)}
+        if len(lengths) > 1:
+            raise ConfigError(
+                "the levels of the network do not agree",
+                got=f"{len(self.channels)} channels, {len(self.attention_levels)} attention_levels, "
+                f"{len(self.num_heads)} numbers of heads",
+                expected="one entry per level in each",
+            )
+        for channels, heads in zip(self.channels, self.num_heads, strict=True):
+            if channels % heads or channels % self.norm_num_groups:
+                raise ConfigError(
+                    "channels do not divide into heads and groups",
+                    got=f"{channels} channels, {heads} heads, {self.norm_num_groups} groups",
+                    expected="a multiple of both",
+                )
+
+
+def per_level(value: int | Sequence[int], num_levels: int) -> tuple[int, ...]:
+    """One number for all levels, or one for each, as one for each."""
+    return (value,) * num_levels if isinstance(value, int) else tuple(value)
+
+
+class Stage(nn.Module):
+    """The modules of one resolution on one side of the U (or of its middle), named as in SD-1.5 and
+    AnimateDiff.
+
+    Args:
+        spec: of the whole U.
+        level: index into the spec's sequences.
+        in_channels: of each ResNet block, in order.
+        num_attentions: spatial transformers; the first ResNet blocks are followed by one each.
+        num_motion_modules: likewise.
+        resample: "down" or "up" adds the convolution which changes the resolution at the end.
+    """
+
+    def __init__(
+        self,
+        spec: USpec,
+        level: int,
+        in_channels: Sequence[int],
+        *,
+        num_attentions: int,
+        num_motion_modules: int,
+        resample: str | None = None,
+    ) -> None:
+        super().__init__()
+        channels = spec.channels[level]
+        self.resnets = nn.ModuleList(
+            ResnetBlock(
+                in_channels=before,
+                out_channels=channels,
+                temb_channels=4 * spec.channels[0],
+                groups=spec.norm_num_groups,
+                eps=spec.norm_eps,
+            )
+            for before in in_channels
+        )
+        self.attentions = nn.ModuleList(
+            SpatialTransformer(
+                channels,
+                spec.num_heads[level],
+                spec.norm_num_groups,
+                spec.ff_mult,
+                spec.text_dim,
+                spec.audio_dim,
+            )
+            for _ in range(num_attentions)
+        )
+        self.motion_modules = nn.ModuleList(
+            _motion_module(spec.temporal, spec, level) for _ in range(num_motion_modules) if spec.temporal
+        )
+        if resample == "down":
+            # diffusers registers the convolution twice under its default name; "op" keeps one, SD-1.5's
+            self.downsamplers = nn.ModuleList([Downsample2D(channels, use_conv=True, name="op")])
+        elif resample == "up":
+            self.upsamplers = nn.ModuleList([Upsample2D(channels, use_conv=True)])
+
+    def layers(self) -> Iterator[Layer]:
+        """The steps through this stage in order."""
+        for resnet, attention, motion_module in zip_longest(
+            self.resnets, self.attentions, self.motion_modules
+        ):
+            yield Layer(resnet, attention, motion_module)
+
+
+def _motion_module(temporal: TemporalSpec, spec: USpec, level: int) -> TemporalModule:
+    return TemporalModule(
+        spec.channels[level],
+        num_heads=temporal.num_heads[level],
+        num_blocks=temporal.num_blocks,
+        num_attentions=temporal.num_attentions,
+        max_frames=temporal.max_frames,
+        norm_num_groups=spec.norm_num_groups,
+        ff_mult=temporal.ff_mult,
+        speed_dim=temporal.speed_dim,
+    )
+
+
+def build_u(spec: USpec) -> tuple[nn.ModuleList, Stage, nn.ModuleList]:
+    """The stages on the way down, in the middle, and on the way up (coarsest first)."""
+    last = len(spec.channels) - 1
+    layers = spec.layers_per_block
+    temporal = spec.temporal is not None
+    current = spec.channels[0]
+    skips = [current]
+    down, up = nn.ModuleList(), nn.ModuleList()
+    for level, channels in enumerate(spec.channels):
+        in_channels = [current] + [channels] * (layers - 1)
+        current = channels
+        skips += [channels] * (layers + (level < last))
+        down.append(
+            Stage(
+                spec,
+                level,
+                in_channels,
+                num_attentions=layers * spec.attention_levels[level],
+                num_motion_modules=layers * temporal,
+                resample="down" if level < last else None,
+            )
+        )
+    mid_motion = int(spec.temporal is not None and spec.temporal.mid)
+    mid = Stage(spec, last, [current] * 2, num_attentions=1, num_motion_modules=mid_motion)
+    for level in range(last, -1, -1):
+        channels = spec.channels[level]
+        in_channels = [before + skips.pop() for before in [current] + [channels] * layers]
+        current = channels
+        up.append(
+            Stage(
+                spec,
+                level,
+                in_channels,
+                num_attentions=(layers + 1) * spec.attention_levels[level],
+                num_motion_modules=(layers + 1) * temporal,
+                resample="up" if level > 0 else None,
+            )
+        )
+    return down, mid, up
+
+
+def upsample(upsampler: Upsample2D, hidden: Tensor, size: Size) -> Tensor:
+    """Nearest-neighbour growth to the skip connection's size (odd ones are not doubles), then convolution."""
+    grown: Tensor = upsampler.conv(F.interpolate(hidden, size=tuple(size), mode="nearest"))
+    return grown
+
+
+def run_layer(
+    network: nn.Module,
+    layer: Layer,
+    hidden: Tensor,
+    conditions: Conditions,
+    reference: Tensor | None = None,
+    motion: Tensor | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """Call a layer, through gradient checkpointing where diffusers has switched that on for the network."""
+    if network.gradient_checkpointing and torch.is_grad_enabled():
+        result: tuple[Tensor, Tensor | None] = network._gradient_checkpointing_func(
+            layer, hidden, conditions, reference, motion
+        )
+        return result
+    return layer(hidden, conditions, reference, motion)

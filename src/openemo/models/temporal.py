@@ -1,0 +1,171 @@
+"""Temporal modules: self-attention over the frames of each pixel, AnimateDiff's names and shapes (EMO 3.2).
+
+Shape letters: B clips, F video frames, n motion frames before them, P pixels (height*width), C channels.
+"""
+
+from __future__ import annotations
+
+import torch
+from diffusers.models.attention import FeedForward
+from diffusers.models.attention_processor import Attention
+from diffusers.models.embeddings import SinusoidalPositionalEmbedding
+from torch import Tensor, nn
+
+from openemo.errors import ConfigError
+from openemo.models.attention import attend
+from openemo.models.conditioning import Conditions, fold, zero_
+
+__all__ = ["TemporalModule"]
+
+
+class TemporalAttention(Attention):  # type: ignore[misc]
+    """Self-attention over frames, with AnimateDiff's saved table of sinusoidal positions."""
+
+    def __init__(self, dim: int, num_heads: int, max_frames: int) -> None:
+        super().__init__(dim, heads=num_heads, dim_head=dim // num_heads)
+        self.pos_encoder = SinusoidalPositionalEmbedding(dim, max_seq_length=max_frames)
+
+
+class TemporalTransformerBlock(nn.Module):
+    """Self-attentions over frames, then speed attention (EMO 3.2, speed layers), then a feed-forward.
+
+    The positions are added after each LayerNorm, to queries, keys and values alike; the residual goes
+    without them.
+    Speed attention: every token looks along the frame axis at the speed tokens of the clip, which carry the
+    same positions; zero-initialised at its output, absent without `speed_dim`.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        num_attentions: int,
+        max_frames: int,
+        ff_mult: int,
+        speed_dim: int | None,
+    ) -> None:
+        super().__init__()
+        self.attention_blocks = nn.ModuleList(
+            TemporalAttention(dim, num_heads, max_frames) for _ in range(num_attentions)
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(num_attentions))
+        self.norm_speed = self.attn_speed = None
+        if speed_dim is not None:
+            self.norm_speed = nn.LayerNorm(dim)
+            self.attn_speed = Attention(
+                dim, cross_attention_dim=speed_dim, heads=num_heads, dim_head=dim // num_heads
+            )
+            zero_(self.attn_speed.to_out[0])
+        self.ff = FeedForward(dim, mult=ff_mult)
+        self.ff_norm = nn.LayerNorm(dim)
+
+    def forward(self, tokens: Tensor, num_dropped: int, speed: Tensor | None) -> Tensor:
+        """tokens (B*P, n+F, C), speed (B, F, D) -> (B*P, n+F-num_dropped, C).
+
+        The first `num_dropped` frames leave after they were keys and values of the last self-attention:
+        what would be computed for them later is dropped anyway.
+        """
+        positions = self.attention_blocks[0].pos_encoder.pe[:, : tokens.shape[1]].to(tokens.dtype)
+        last = len(self.attention_blocks) - 1
+        for i, (norm, attn) in enumerate(zip(self.norms, self.attention_blocks, strict=True)):
+            context = norm(tokens) + positions
+            first = num_dropped if i == last else 0
+            tokens = tokens[:, first:] + attend(attn, context[:, first:], context)
+        if self.attn_speed is not None and self.norm_speed is not None and speed is not None:
+            queries = self.norm_speed(tokens) + positions[:, num_dropped:]
+            heard = attend(self.attn_speed, queries.reshape(speed.shape[0], -1, queries.shape[2]), speed)
+            tokens = tokens + heard.reshape(tokens.shape)
+        normed = self.ff_norm(tokens)
+        return tokens + self.ff(normed)
+
+
+class TemporalTransformer(nn.Module):
+    """GroupNorm on each frame, linear in, blocks, zero-initialised linear out, residual."""
+
+    def __init__(
+        self,
+        channels: int,
+        num_heads: int,
+        num_blocks: int,
+        num_attentions: int,
+        max_frames: int,
+        norm_num_groups: int,
+        ff_mult: int,
+        speed_dim: int | None,
+    ) -> None:
+        super().__init__()
+        self.max_frames = max_frames
+        self.norm = nn.GroupNorm(norm_num_groups, channels, eps=1e-6)
+        self.proj_in = nn.Linear(channels, channels)
+        self.transformer_blocks = nn.ModuleList(
+            TemporalTransformerBlock(channels, num_heads, num_attentions, max_frames, ff_mult, speed_dim)
+            for _ in range(num_blocks)
+        )
+        self.proj_out = zero_(nn.Linear(channels, channels))
+
+    def forward(
+        self, hidden: Tensor, num_frames: int, motion: Tensor | None = None, speed: Tensor | None = None
+    ) -> Tensor:
+        """hidden (BF, C, H, W), motion (B, C, n, H, W), speed (B, F, D) -> (BF, C, H, W).
+
+        Motion frames stand before the video frames on the frame axis and are not part of the output.
+        """
+        height, width = hidden.shape[-2:]
+        frames = _pixels(self._normed(hidden), num_frames)
+        num_motion = 0 if motion is None else motion.shape[2]
+        if motion is not None and num_motion > 0:
+            before = _pixels(self._normed(fold(motion)), num_motion)
+            frames = torch.cat([before, frames], dim=2)
+        if frames.shape[2] > self.max_frames:
+            raise ConfigError(
+                "more frames at once than the temporal modules have positions for",
+                got=f"{num_frames} video and {num_motion} motion frames",
+                expected=f"at most {self.max_frames} together",
+            )
+        tokens = self.proj_in(frames.flatten(0, 1))
+        last = len(self.transformer_blocks) - 1
+        for i, block in enumerate(self.transformer_blocks):
+            tokens = block(tokens, num_motion if i == last else 0, speed)
+        residual = self.proj_out(tokens).reshape(-1, height * width, num_frames, hidden.shape[1])
+        residual = residual.transpose(1, 2).reshape(-1, height, width, hidden.shape[1])
+        return hidden + residual.permute(0, 3, 1, 2)
+
+    def _normed(self, hidden: Tensor) -> Tensor:
+        # On the CPU torch (2.13) dies with a segmentation fault in the backward pass of a trained GroupNorm whose
+        # channels-last input needs no gradient, as in EMO's stages 2 and 3, which freeze all layers before it.
+        if torch.is_grad_enabled() and self.norm.weight.requires_grad and not hidden.requires_grad:
+            hidden = hidden.detach().requires_grad_()
+        normed: Tensor = self.norm(hidden)
+        return normed
+
+
+def _pixels(frames: Tensor, num_frames: int) -> Tensor:
+    """(B*F, C, H, W) -> (B, P, F, C)."""
+    tokens = frames.permute(0, 2, 3, 1).flatten(1, 2)
+    return tokens.unflatten(0, (-1, num_frames)).transpose(1, 2)
+
+
+class TemporalModule(nn.Module):
+    """AnimateDiff's outer name, `motion_modules.{i}.temporal_transformer`, around a temporal transformer."""
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        num_heads: int,
+        num_blocks: int = 1,
+        num_attentions: int = 2,
+        max_frames: int = 32,
+        norm_num_groups: int = 32,
+        ff_mult: int = 4,
+        speed_dim: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.temporal_transformer = TemporalTransformer(
+            channels, num_heads, num_blocks, num_attentions, max_frames, norm_num_groups, ff_mult, speed_dim
+        )
+
+    def forward(self, hidden: Tensor, conditions: Conditions, motion: Tensor | None = None) -> Tensor:
+        """hidden (BF, C, H, W), motion (B, C, n, H, W) -> (BF, C, H, W)."""
+        output: Tensor = self.temporal_transformer(hidden, conditions.num_frames, motion, conditions.speed)
+        return output

@@ -1,0 +1,292 @@
+"""EMO's backbone: the SD-1.5 UNet that also sees the person, hears the voice and remembers what it just did.
+
+Shape letters: B clips, F frames, C channels, H and W latent size, T audio tokens, D speech features, n
+    motion frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.embeddings import TimestepEmbedding, Timesteps
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+from openemo.errors import ConfigError
+from openemo.models.blocks import Layer, TemporalSpec, USpec, build_u, per_level, run_layer, upsample
+from openemo.models.conditioning import (
+    AudioProjection,
+    AudioTimeEmbedding,
+    Conditions,
+    FaceLocator,
+    SpeedEncoder,
+    fold,
+)
+from openemo.models.reference import ReferenceFeatures
+
+__all__ = ["EmoUNet"]
+
+# Nine buckets over EMO's useful range: 0.1-1.0 for speech, 1.0-1.3 for singing, above 1.5 it jitters.
+SPEED_CENTRES_RAD_S = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6)
+SPEED_RADII_RAD_S = (0.2,) * 9
+
+
+class EmoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """Denoiser of a clip of F latent frames (EMO 3.2, fig. 2).
+
+    Spatial layers have SD-1.5's names and shapes, temporal ones AnimateDiff's. Everything else starts at
+    zero, so a fresh network on SD-1.5 weights computes SD-1.5. Each condition may be left out.
+
+    Args:
+        in_channels, out_channels: of the latents.
+        block_out_channels, attention_levels: per level, finest first.
+        layers_per_block: ResNet blocks per level on the way down; one more on the way up.
+        num_attention_heads: of spatial attention, one number or one per level.
+        norm_num_groups, norm_eps: of all GroupNorms; SD-1.5's transformers have their own eps, 1e-6.
+        ff_mult: hidden width of the spatial feed-forwards over their channels.
+        cross_attention_dim: width of the text tokens of SD-1.5's slot, or None to leave it out.
+        audio_feature_dim: D, or None for a network without sound.
+        audio_tokens, audio_dim: T, and the width of the tokens after the projection.
+        audio_time_embedding: also add an embedding of the window to the frame's timestep embedding.
+        temporal_modules: False for an image network.
+        temporal_mid: a temporal module in the middle of the U as well (AnimateDiff v2).
+        temporal_num_heads, temporal_blocks, temporal_attentions, temporal_ff_mult: their shape.
+        max_frames: length of the position tables, motion frames included.
+        locator_downscale: pixels of the mask per latent cell, a power of two, or None for no face locator.
+        speed_dim: width of the speed tokens, or None for no speed layers.
+        speed_centres_rad_s, speed_radii_rad_s, speed_window: see `SpeedEncoder`.
+    """
+
+    _supports_gradient_checkpointing = True
+
+    @register_to_config  # type: ignore[untyped-decorator]
+    def __init__(
+        self,
+        in_channels: int = 4,
+        out_channels: int = 4,
+        block_out_channels: Sequence[int] = (320, 640, 1280, 1280),
+        attention_levels: Sequence[bool] = (True, True, True, False),
+        layers_per_block: int = 2,
+        num_attention_heads: int | Sequence[int] = 8,
+        norm_num_groups: int = 32,
+        norm_eps: float = 1e-5,
+        ff_mult: int = 4,
+        cross_attention_dim: int | None = 768,
+        audio_feature_dim: int | None = 9216,
+        audio_tokens: int = 5,
+        audio_dim: int = 768,
+        audio_time_embedding: bool = False,
+        temporal_modules: bool = True,
+        temporal_mid: bool = True,
+        temporal_num_heads: int | Sequence[int] = 8,
+        temporal_blocks: int = 1,
+        temporal_attentions: int = 2,
+        temporal_ff_mult: int = 4,
+        max_frames: int = 32,
+        locator_downscale: int | None = 8,
+        speed_dim: int | None = 256,
+        speed_centres_rad_s: Sequence[float] = SPEED_CENTRES_RAD_S,
+        speed_radii_rad_s: Sequence[float] = SPEED_RADII_RAD_S,
+        speed_window: int = 2,
+    ) -> None:
+        super().__init__()
+        channels = tuple(block_out_channels)
+        time_embed_dim = 4 * channels[0]
+        self.conv_in = nn.Conv2d(in_channels, channels[0], 3, padding=1)
+        self.time_proj = Timesteps(channels[0], flip_sin_to_cos=True, downscale_freq_shift=0)
+        self.time_embedding = TimestepEmbedding(channels[0], time_embed_dim)
+        self.down_blocks, self.mid_block, self.up_blocks = build_u(_spec(self.config))
+        self.conv_norm_out = nn.GroupNorm(norm_num_groups, channels[0], eps=norm_eps)
+        self.conv_out = nn.Conv2d(channels[0], out_channels, 3, padding=1)
+
+        self.audio_projection: nn.Module | None = None
+        self.audio_embedding: nn.Module | None = None
+        self.face_locator: nn.Module | None = None
+        self.speed_encoder: nn.Module | None = None
+        if audio_feature_dim is not None:
+            self.audio_projection = AudioProjection(audio_feature_dim, audio_tokens, audio_dim)
+            if audio_time_embedding:
+                self.audio_embedding = AudioTimeEmbedding(audio_tokens, audio_dim, time_embed_dim)
+        if locator_downscale is not None:
+            self.face_locator = FaceLocator(channels[0], locator_downscale)
+        if temporal_modules and speed_dim is not None:
+            self.speed_encoder = SpeedEncoder(
+                speed_centres_rad_s, speed_radii_rad_s, speed_window, speed_dim, max_frames
+            )
+        self.gradient_checkpointing = False
+
+    def forward(
+        self,
+        sample_BCFHW: Tensor,
+        timestep: Tensor,
+        *,
+        reference: ReferenceFeatures | None = None,
+        audio_BFTD: Tensor | None = None,
+        locator_B1HW: Tensor | None = None,
+        speed_BF: Tensor | None = None,
+        encoder_hidden_states: Tensor | None = None,
+    ) -> Tensor:
+        """Predict the noise (or velocity: the network does not know) in a noisy clip.
+
+        Args:
+            sample_BCFHW: noisy latents.
+            timestep: (B,) or a scalar; whole numbers or not.
+            reference: from `ReferenceNet`; None is plain self-attention and no motion frames.
+            audio_BFTD: raw speech features in each frame's window; None switches audio off (image stage).
+            locator_B1HW: mask of the face region at pixel size (B, 1, H*s, W*s), s = `locator_downscale`,
+                in [0, 1].
+            speed_BF: head-rotation speed of each frame in rad/s.
+            encoder_hidden_states: (B, L, cross_attention_dim), text for SD-1.5's own slot; EMO has none.
+
+        Returns:
+            (B, out_channels, F, H, W).
+
+        Raises:
+            ConfigError: an input that this network has no layers for, or of the wrong shape.
+        """
+        reference = reference or ReferenceFeatures.empty()
+        batch, _, frames = sample_BCFHW.shape[:3]
+        hidden = self.conv_in(fold(sample_BCFHW))
+        hidden = self._locate(hidden, locator_B1HW, frames)
+        conditions = self._conditions(
+            timestep.expand(batch),
+            frames,
+            hidden.dtype,
+            audio_BFTD,
+            speed_BF,
+            encoder_hidden_states,
+            reference.num_motion_frames,
+        )
+        features = self._features(reference)
+        skips = [hidden]
+        for stage in self.down_blocks:
+            for layer in stage.layers():
+                hidden = self._run(layer, hidden, conditions, *next(features))
+                skips.append(hidden)
+            if hasattr(stage, "downsamplers"):
+                hidden = stage.downsamplers[0](hidden)
+                skips.append(hidden)
+        for layer in self.mid_block.layers():
+            hidden = self._run(layer, hidden, conditions, *next(features))
+        for stage in self.up_blocks:
+            for layer in stage.layers():
+                hidden = torch.cat([hidden, skips.pop()], dim=1)
+                hidden = self._run(layer, hidden, conditions, *next(features))
+            if hasattr(stage, "upsamplers"):
+                hidden = upsample(stage.upsamplers[0], hidden, skips[-1].shape[-2:])
+        output: Tensor = self.conv_out(F.silu(self.conv_norm_out(hidden)))
+        return output.unflatten(0, (batch, frames)).transpose(1, 2).contiguous()
+
+    def _run(
+        self,
+        layer: Layer,
+        hidden: Tensor,
+        conditions: Conditions,
+        tokens: Tensor | None,
+        motion: Tensor | None,
+    ) -> Tensor:
+        return run_layer(self, layer, hidden, conditions, tokens, motion)[0]
+
+    def _locate(self, hidden: Tensor, mask_B1HW: Tensor | None, frames: int) -> Tensor:
+        """Add the face region to the first feature map of every frame (EMO 3.2)."""
+        if mask_B1HW is None:
+            return hidden
+        locator = _has(self.face_locator, "face locator", "locator_downscale")
+        place: Tensor = locator(mask_B1HW)
+        if place.shape[-2:] != hidden.shape[-2:]:
+            scale = self.config.locator_downscale
+            raise ConfigError(
+                "the face mask does not fit the latents",
+                got=f"{tuple(mask_B1HW.shape[-2:])} pixels for {tuple(hidden.shape[-2:])} latent cells",
+                expected=f"{scale} pixels per cell",
+            )
+        return (hidden.unflatten(0, (-1, frames)) + place[:, None]).flatten(0, 1)
+
+    def _conditions(
+        self,
+        timestep_B: Tensor,
+        frames: int,
+        dtype: torch.dtype,
+        audio_BFTD: Tensor | None,
+        speed_BF: Tensor | None,
+        text_BLD: Tensor | None,
+        first_position: int,
+    ) -> Conditions:
+        time_embedding = self.time_embedding(self.time_proj(timestep_B).to(dtype))[:, None].expand(
+            -1, frames, -1
+        )
+        text = audio = speed = None
+        if text_BLD is not None:
+            if self.config.cross_attention_dim is None:
+                raise ConfigError("this network reads no text", fix="Build it with cross_attention_dim")
+            text = text_BLD.repeat_interleave(frames, 0)
+        if audio_BFTD is not None:
+            if audio_BFTD.shape[1] != frames:
+                raise ConfigError(
+                    "sound and picture differ in length", got=audio_BFTD.shape[1], expected=f"{frames} frames"
+                )
+            tokens_BFTA = _has(self.audio_projection, "audio layers", "audio_feature_dim")(audio_BFTD)
+            audio = tokens_BFTA.flatten(0, 1)
+            if self.audio_embedding is not None:
+                time_embedding = time_embedding + self.audio_embedding(tokens_BFTA)
+        if speed_BF is not None:
+            speed = _has(self.speed_encoder, "speed layers", "speed_dim")(speed_BF, first_position).to(dtype)
+        return Conditions(frames, F.silu(time_embedding.flatten(0, 1)), text, audio, speed)
+
+    def _features(self, reference: ReferenceFeatures) -> Iterator[tuple[Tensor | None, Tensor | None]]:
+        """Each layer's reference tokens and motion feature map, in order of running; None where absent."""
+        stages = [*self.down_blocks, self.mid_block, *self.up_blocks]
+        layers = [layer for stage in stages for layer in stage.layers()]
+        num_attentions = sum(layer.attention is not None for layer in layers)
+        num_modules = sum(layer.motion_module is not None for layer in layers)
+        got = (len(reference.attention), len(reference.motion))
+        if got[0] not in (0, num_attentions) or got[1] not in (0, num_modules):
+            raise ConfigError(
+                "the reference features are of another network",
+                got=f"{got[0]} token maps and {got[1]} motion maps",
+                expected=f"{num_attentions} and {num_modules}",
+            )
+        tokens, maps = iter(reference.attention), iter(reference.motion)
+        for layer in layers:
+            yield (
+                next(tokens, None) if layer.attention is not None else None,
+                next(maps, None) if layer.motion_module is not None else None,
+            )
+
+
+def _spec(config: Any) -> USpec:
+    """The shape of the U in the network's settings."""
+    num_levels = len(config.block_out_channels)
+    temporal = TemporalSpec(
+        num_heads=per_level(config.temporal_num_heads, num_levels),
+        num_blocks=config.temporal_blocks,
+        num_attentions=config.temporal_attentions,
+        max_frames=config.max_frames,
+        ff_mult=config.temporal_ff_mult,
+        mid=config.temporal_mid,
+        speed_dim=config.speed_dim,
+    )
+    return USpec(
+        channels=tuple(config.block_out_channels),
+        attention_levels=tuple(config.attention_levels),
+        num_heads=per_level(config.num_attention_heads, num_levels),
+        layers_per_block=config.layers_per_block,
+        norm_num_groups=config.norm_num_groups,
+        norm_eps=config.norm_eps,
+        ff_mult=config.ff_mult,
+        text_dim=config.cross_attention_dim,
+        audio_dim=None if config.audio_feature_dim is None else config.audio_dim,
+        temporal=temporal if config.temporal_modules else None,
+    )
+
+
+def _has(module: nn.Module | None, what: str, setting: str) -> nn.Module:
+    if module is None:
+        raise ConfigError(
+            f"this network has no {what}", fix=f"Build it with {setting}, or leave the input out"
+        )
+    return module

@@ -1,0 +1,262 @@
+"""Portrait + voice -> frames: the whole story on one page.
+
+Shape letters: B batch (1 here), F frames of a clip, C latent channels, H W latent grid, N motion frames,
+T speech tokens that a frame hears, D their width, S side of the crop that networks see, P of the crop shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from openemo import checkpoints
+from openemo.animation import Animation, Frame, Progress
+from openemo.audio import Audio, SpeechEncoder, SpeechFeatures, read_audio
+from openemo.checkpoints.components import Components, load_components, move, save_components
+from openemo.config import PipelineConfig
+from openemo.errors import AudioError, ConfigError
+from openemo.face import FaceAnalyzer
+from openemo.models import EmoUNet, ReferenceNet
+from openemo.models.autoencoder import MotionAutoencoder, ReferencePyramid
+from openemo.sampling import sample_clip
+from openemo.scene import Framing, Scene, stage
+from openemo.timing import ClipSpan, num_frames, parse_fps, plan_clips
+from openemo.video.images import read_image
+
+__all__ = ["EmoPipeline"]
+
+_DECODE_FRAMES = 4  # decoded together: enough to keep the cores busy, few enough to bound the memory
+
+
+class EmoPipeline:
+    """EMO at inference (EMO 3.3): clip after clip, each denoised with the last frames of the one before.
+
+    A call changes no component and keeps nothing, so one pipeline can serve several animations at a time.
+
+    Args:
+        scheduler: any scheduler of diffusers; each clip gets a copy.
+        config: what a call gets that does not say otherwise.
+    """
+
+    def __init__(
+        self,
+        unet: EmoUNet,
+        reference_net: ReferenceNet,
+        autoencoder: MotionAutoencoder,
+        scheduler: Any,
+        speech_encoder: SpeechEncoder,
+        face_analyzer: FaceAnalyzer,
+        config: PipelineConfig,
+    ) -> None:
+        self.unet = unet.eval()
+        self.reference_net = reference_net.eval()
+        self.autoencoder = autoencoder.eval()
+        self.scheduler = scheduler
+        self.speech_encoder = speech_encoder
+        self.face_analyzer = face_analyzer
+        self.config = config
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_folder: str | Path = checkpoints.EMBEDDED,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        verify: bool = True,
+    ) -> Self:
+        """Load "embedded", a folder, or "hub:owner/name[@revision]"; `verify` checks the files' hashes.
+
+        Raises:
+            CheckpointError: no such model, or a part of it is missing, damaged or does not fit.
+        """
+        folder = checkpoints.resolve(name_or_folder)
+        index = checkpoints.read_index(folder)
+        if verify:
+            checkpoints.verify_hashes(folder)
+        return cls(*load_components(folder, index, device=device, dtype=dtype), index.config())
+
+    def save_pretrained(
+        self, folder: str | Path, *, dtype: torch.dtype = torch.float16, licence: str = "Apache-2.0"
+    ) -> None:
+        """Write a folder that `from_pretrained` reads, with hashes; the weights as `dtype`."""
+        parts = Components(
+            self.unet,
+            self.reference_net,
+            self.autoencoder,
+            self.scheduler,
+            self.speech_encoder,
+            self.face_analyzer,
+        )
+        save_components(Path(folder), parts, self.config, dtype=dtype, licence=licence)
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
+        """Move all networks in place and return the pipeline; the face networks stay on the CPU."""
+        for part in (self.unet, self.reference_net, self.autoencoder, self.speech_encoder):
+            move(part, device, dtype)
+        return self
+
+    def __call__(
+        self,
+        portrait: str | Path | Frame,
+        audio: str | Path | Audio,
+        *,
+        seed: int = 0,
+        num_steps: int | None = None,
+        guidance_scale: float | None = None,
+        speed: float | None = None,
+        fps: int | float | str | Fraction | None = None,
+        size_px: int | None = None,
+        frame: Framing = "full",
+        face_index: int | None = None,
+    ) -> Animation:
+        """Plan the video; its frames are made while they are read.
+
+        Args:
+            portrait: picture file, or (height, width, 3) uint8 RGB.
+            audio: any file with sound, or samples.
+            seed: of the noise. The same seed gives the same video.
+            num_steps, guidance_scale, speed, fps: None takes the checkpoint's own, see `PipelineConfig`.
+            size_px: side of the crop (None: 512); with "full", longest side of the video (None: up to 1920).
+            frame: "full" for the whole picture with the animated face in it, "crop" for the square around it.
+            face_index: which face, 0 the leftmost; None takes the largest.
+
+        Raises:
+            ImageError, AudioError, FaceError, ConfigError: what was given cannot be used.
+        """
+        settings = self.config.override(num_steps=num_steps, guidance_scale=guidance_scale, speed=speed)
+        if settings.speed is not None and self.unet.config.speed_dim is None:
+            raise ConfigError(
+                "this model has no speed layers", got=f"speed {settings.speed}", fix="Leave the speed out"
+            )
+        rate = parse_fps(settings.fps if fps is None else fps)
+        image = read_image(portrait) if isinstance(portrait, (str, Path)) else portrait
+        sound = audio if isinstance(audio, Audio) else read_audio(audio)
+        length = num_frames(sound.num_samples, sound.sample_rate_hz, rate)
+        if length == 0:
+            raise AudioError(
+                "the sound is shorter than a frame",
+                got=f"{1000 * sound.duration_s:.1f} ms",
+                expected=f"{float(500 / rate):.1f} ms or more at {float(rate):g} frames per second",
+            )
+        scene = stage(
+            image,
+            self.face_analyzer,
+            crop_px=int(self.autoencoder.config.sample_size),
+            crop_scale=settings.crop_scale,
+            locator_margin=settings.locator_margin,
+            framing=frame,
+            size_px=size_px,
+            face_index=face_index,
+        )
+        plan = _Plan(scene, self.speech_encoder(sound), settings, rate, length, seed)
+        return Animation(
+            num_frames=length,
+            fps=rate,
+            width=scene.width,
+            height=scene.height,
+            audio=sound,
+            warnings=scene.warnings,
+            make=partial(self._frames, plan),
+        )
+
+    def _frames(self, plan: _Plan, progress: Progress | None) -> Iterator[Frame]:
+        """Clip after clip: denoise, decode a few frames at a time, put them into the picture."""
+        clips = plan_clips(plan.num_frames, plan.settings.clip_frames)
+        done, total = count(1), len(clips) * (plan.settings.num_steps + 1)
+        report = (lambda: progress(next(done), total)) if progress else (lambda: None)
+        sight = self._look(plan.scene)
+        for clip, latents_BCFHW in zip(clips, self._clips(plan, clips, sight, report), strict=True):
+            for part_BCFHW in latents_BCFHW[:, :, : len(clip)].split(_DECODE_FRAMES, dim=2):
+                with torch.no_grad():
+                    decoded_B3FPP = self.autoencoder.decode(
+                        part_BCFHW.to(sight.image_B3SS),
+                        sight.image_B3SS,
+                        sight.features,
+                        picture_B3HW=sight.picture_B3PP,
+                    )
+                yield from map(plan.scene.show, _to_images(decoded_B3FPP))
+            report()
+
+    def _clips(
+        self, plan: _Plan, clips: list[ClipSpan], sight: _Sight, report: Callable[[], None]
+    ) -> Iterator[Tensor]:
+        """Latents of each clip: hear, remember the last frames, denoise. All clips have full length."""
+        settings = plan.settings
+        grid = self.autoencoder.latent_size
+        shape = (1, self.autoencoder.latent_channels, settings.clip_frames, grid, grid)
+        # The first clip has no past: zeros (EMO 3.3), which to this autoencoder means "as in the portrait".
+        motion_BCNHW = sight.image_B3SS.new_zeros(shape)[:, :, : settings.motion_frames]
+        # On the CPU, so that a seed means the same on every device.
+        generator = torch.Generator("cpu").manual_seed(plan.seed)
+        for clip in clips:
+            heard = range(clip.start, clip.start + settings.clip_frames)
+            audio_BFTD = plan.speech.windows(heard, plan.fps, settings.speech_window_tokens)[None]
+            speed_BF = torch.full(audio_BFTD.shape[:2], settings.speed or 0.0).to(sight.image_B3SS)
+            with torch.no_grad():
+                reference = self.reference_net(self.autoencoder.reference_input(sight.features, motion_BCNHW))
+            latents_BCFHW = sample_clip(
+                self.unet,
+                self.scheduler,
+                torch.randn(shape, generator=generator),
+                audio_BFTD=audio_BFTD.to(sight.image_B3SS),
+                num_steps=settings.num_steps,
+                guidance_scale=settings.guidance_scale,
+                generator=generator,
+                on_step=report,
+                reference=reference,
+                locator_B1HW=sight.locator_B1SS,
+                speed_BF=None if settings.speed is None else speed_BF,
+            )
+            motion_BCNHW = latents_BCFHW[:, :, settings.clip_frames - settings.motion_frames :]
+            yield latents_BCFHW
+
+    @torch.no_grad()
+    def _look(self, scene: Scene) -> _Sight:
+        image, picture, locator = (
+            part.to(self.unet.device, self.unet.dtype)
+            for part in (_to_tensor(scene.crop), _to_tensor(scene.picture), torch.from_numpy(scene.locator))
+        )
+        return _Sight(image, picture, locator[None, None], self.autoencoder.encode_reference(image))
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """All that decides what the frames will be, beside the networks."""
+
+    scene: Scene
+    speech: SpeechFeatures
+    settings: PipelineConfig
+    fps: Fraction
+    num_frames: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """The scene as the networks see it."""
+
+    image_B3SS: Tensor
+    picture_B3PP: Tensor
+    locator_B1SS: Tensor
+    features: ReferencePyramid
+
+
+def _to_tensor(image: Frame) -> Tensor:
+    """(height, width, 3) uint8 -> (1, 3, height, width) float32 in [-1, 1]."""
+    return torch.from_numpy(image).permute(2, 0, 1)[None].float() / 127.5 - 1
+
+
+def _to_images(frames_B3FHW: Tensor) -> Iterator[Frame]:
+    """(1, 3, F, height, width) in [-1, 1] -> F images (height, width, 3) uint8."""
+    values = ((frames_B3FHW[0].float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    yield from np.ascontiguousarray(values.permute(1, 2, 3, 0).cpu().numpy())

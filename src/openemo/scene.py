@@ -1,0 +1,122 @@
+"""What stays the same through the video: the face, the square that moves, the picture around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal, get_args
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from openemo.errors import ConfigError
+from openemo.face import CropRegion, Face, FaceAnalyzer, select_face
+
+__all__ = ["Framing", "Scene", "stage"]
+
+Framing = Literal["full", "crop"]
+Image = NDArray[np.uint8]
+
+_MIN_SIZE_PX: Final = 64
+_MAX_SIZE_PX: Final = 8192  # H.264 level 6.2
+_CROP_SIZE_PX: Final = 512
+_FULL_SIZE_PX: Final = 1920
+_MAX_PICTURE_PX: Final = 1024  # the square is decoded no larger; pasting enlarges it
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """The stage that each frame is shown on.
+
+    Attributes:
+        crop: (S, S, 3) uint8, the square around the face as the networks see it.
+        picture: (P, P, 3) uint8, the same square at the resolution that is shown.
+        locator: (S, S) float32, the face locator's mask (EMO 3.2).
+        width, height: of the video, px.
+        show: from an animated square (P, P, 3) to a frame of the video.
+        warnings: what the user should know.
+    """
+
+    crop: Image
+    picture: Image
+    locator: NDArray[np.float32]
+    width: int
+    height: int
+    show: Callable[[Image], Image]
+    warnings: tuple[str, ...]
+
+
+def stage(
+    image: Image,
+    analyzer: FaceAnalyzer,
+    *,
+    crop_px: int,
+    crop_scale: float,
+    locator_margin: float,
+    framing: Framing,
+    size_px: int | None,
+    face_index: int | None,
+) -> Scene:
+    """Find the face and plan the picture.
+
+    Args:
+        image: (height, width, 3) uint8 RGB.
+        crop_px: S, side of the crop that the networks see.
+        crop_scale: side of the square over the longer side of the face.
+        framing, size_px, face_index: as in `EmoPipeline.__call__`.
+
+    Raises:
+        FaceError: no usable face. ConfigError: unknown framing, or a size out of range.
+    """
+    _check(framing, size_px)
+    faces = analyzer.find_all(image)
+    face = select_face(faces, face_index, (image.shape[1], image.shape[0]))
+    region = CropRegion.around(face, crop_scale)
+    crop = region.extract(image, crop_px)
+    locator = region.locator_mask(face, crop_px, locator_margin)
+    warnings = _several(faces, face) if face_index is None else ()
+    if framing == "crop":
+        side_px = size_px or _CROP_SIZE_PX
+        picture = region.extract(image, side_px)
+        return Scene(crop, picture, locator, side_px, side_px, lambda frame: frame, warnings)
+
+    shown, scale = _limit_size(image, size_px or _FULL_SIZE_PX)
+    if scale < 1 and size_px is None:
+        warnings += (
+            f"the picture is {image.shape[1]}x{image.shape[0]}, the video {shown.shape[1]}x{shown.shape[0]}; "
+            f"ask for size {max(image.shape[:2])} to keep every pixel",
+        )
+    region = replace(region, centre_px=region.centre_px * scale, side_px=region.side_px * scale)
+    picture = region.extract(shown, min(round(region.side_px), _MAX_PICTURE_PX))
+    height, width = shown.shape[:2]
+    return Scene(crop, picture, locator, width, height, region.paster(shown), warnings)
+
+
+def _check(framing: Any, size_px: int | None) -> None:
+    if framing not in get_args(Framing):
+        raise ConfigError("unknown `frame`", got=repr(framing), expected='"full" or "crop"')
+    if size_px is not None and not _MIN_SIZE_PX <= size_px <= _MAX_SIZE_PX:
+        raise ConfigError(
+            "the size is out of range", got=f"{size_px} px", expected=f"{_MIN_SIZE_PX} to {_MAX_SIZE_PX} px"
+        )
+
+
+def _several(faces: list[Face], chosen: Face) -> tuple[str, ...]:
+    if len(faces) < 2:
+        return ()
+    place = sum(face.box_px[0] + face.box_px[2] < chosen.box_px[0] + chosen.box_px[2] for face in faces)
+    return (
+        f"{len(faces)} faces were found; the largest is animated, which is face {place} "
+        f"(0 is the leftmost, {len(faces) - 1} the rightmost); choose another by its number",
+    )
+
+
+def _limit_size(image: Image, longest_px: int) -> tuple[Image, float]:
+    """The picture, averaged down where a side is longer, and the scale."""
+    height, width = image.shape[:2]
+    scale = min(1.0, longest_px / max(height, width))
+    if scale == 1:
+        return image, scale
+    size = (max(2, round(width * scale)), max(2, round(height * scale)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8), scale

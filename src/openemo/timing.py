@@ -1,0 +1,103 @@
+"""Conversions between seconds, samples, speech tokens, frames and clips: the only place where they are made.
+
+Everything is exact: frame rates are fractions, and halves round up, so that no length drifts with duration.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+from openemo.errors import ConfigError
+
+__all__ = [
+    "ClipSpan",
+    "frame_time_s",
+    "frame_to_sample",
+    "num_frames",
+    "parse_fps",
+    "plan_clips",
+    "speech_window_start",
+]
+
+MIN_FPS = 1
+MAX_FPS = 120
+# Decimal ways of writing N * 1000 / 1001 are rounded ("23.98" is off by 0.004); nothing else is this close.
+_NTSC_TOLERANCE = Fraction(1, 200)
+
+
+def parse_fps(value: float | str | Fraction) -> Fraction:
+    """The exact frame rate in frames per second, 1 to 120.
+
+    Decimal NTSC rates become the fractions they stand for: 29.97 is 30000/1001. Strings may be "25", "29.97"
+    or "30000/1001".
+
+    Raises:
+        ConfigError: not a number, or out of range.
+    """
+    expected = f'a number from {MIN_FPS} to {MAX_FPS}, such as 25, 29.97 or "30000/1001"'
+    try:
+        # Through the decimal text, because 29.97 as a binary float is not 29.97.
+        fps = value if isinstance(value, Fraction) else Fraction(str(value).strip())
+    except (ValueError, ZeroDivisionError) as error:
+        raise ConfigError("the frame rate is not a number", got=repr(value), expected=expected) from error
+    if not MIN_FPS <= fps <= MAX_FPS:
+        raise ConfigError("the frame rate is out of range", got=value, expected=expected)
+    ntsc = Fraction(math.ceil(fps) * 1000, 1001)
+    if fps.denominator != 1 and abs(fps - ntsc) <= _NTSC_TOLERANCE:
+        return ntsc
+    return fps.limit_denominator(1001)
+
+
+def _round_half_up(value: Fraction) -> int:
+    return math.floor(value + Fraction(1, 2))
+
+
+def num_frames(num_samples: int, sample_rate_hz: int, fps: Fraction) -> int:
+    """Frames of a video as long as the sound: round(duration * fps); 0 for a sound under half a frame."""
+    return _round_half_up(Fraction(num_samples, sample_rate_hz) * fps)
+
+
+def frame_time_s(frame: int, fps: Fraction) -> Fraction:
+    """When the frame starts to be shown."""
+    return Fraction(frame) / fps
+
+
+def frame_to_sample(frame: int, fps: Fraction, sample_rate_hz: int) -> int:
+    """The sample that sounds when the frame starts to be shown."""
+    return _round_half_up(frame_time_s(frame, fps) * sample_rate_hz)
+
+
+def speech_window_start(frame: int, fps: Fraction, feature_rate_hz: int, window_tokens: int) -> int:
+    """First speech token of the window centred on the middle of the frame; negative near the start.
+
+    Token i covers [i, i + 1) / feature_rate_hz. At 25 fps, 50 Hz and 10 tokens the window of frame k
+    starts at 2k - 4: the two tokens of each of the frames k - 2 .. k + 2, A(f) with m = 2 of EMO 3.2.
+    """
+    middle_tokens = (frame + Fraction(1, 2)) / fps * feature_rate_hz
+    return _round_half_up(middle_tokens - Fraction(window_tokens, 2))
+
+
+@dataclass(frozen=True, slots=True)
+class ClipSpan:
+    """Frames start .. stop - 1 of the video, generated together."""
+
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+def plan_clips(num_frames: int, clip_frames: int) -> list[ClipSpan]:
+    """Cuts the video into clips: each frame in exactly one, in order, only the last one may be shorter.
+
+    Raises:
+        ConfigError: a negative number of frames, or clips of no frame.
+    """
+    if num_frames < 0:
+        raise ConfigError("the number of frames is negative", got=num_frames, expected="0 or more")
+    if clip_frames < 1:
+        raise ConfigError("the clip length is too small", got=clip_frames, expected="1 frame or more")
+    return [ClipSpan(s, min(s + clip_frames, num_frames)) for s in range(0, num_frames, clip_frames)]

@@ -1,0 +1,192 @@
+"""Trains the motion-compensated autoencoder on pairs of pictures whose flow is known from landmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from openemo.data.motion import FLOW_POINTS, backward_flow
+from openemo.data.sequences import Sequence
+from openemo.errors import TrainingError
+from openemo.face.geometry import LEFT_EYE, OUTER_LIPS, RIGHT_EYE
+from openemo.models.autoencoder import MotionAutoencoder, warp
+from openemo.training.recipe import AutoencoderRecipe
+
+__all__ = ["AutoencoderStage", "flow_between", "region_weight", "to_tensor"]
+
+_CODE_BATCHES = 16
+
+
+def to_tensor(pictures: list[NDArray[np.uint8]]) -> Tensor:
+    """(N, 3, S, S) in [-1, 1]."""
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def flow_between(reference: NDArray[np.float32], target: NDArray[np.float32], size_px: int) -> Tensor:
+    """(2, S/8, S/8) backward flow between landmarks (478, 2) in pixels, in units of the side."""
+    grid = size_px // 8
+    return torch.from_numpy(
+        backward_flow(reference[FLOW_POINTS] / size_px, target[FLOW_POINTS] / size_px, grid)
+    )
+
+
+def region_weight(points: Tensor, size: int, indices: tuple[int, ...]) -> Tensor:
+    """(N, 1, size, size) Gaussian over a facial part, 1 at its middle.
+
+    Args:
+        points: (N, 478, 2) landmarks in units of the side. indices: the part's landmarks.
+    """
+    part = points[:, list(indices)]
+    low, high = part.amin(1), part.amax(1)
+    centre = (low + high) / 2
+    sigma = (high - low).amax(1, keepdim=True).clamp_min(0.05) * 0.35
+    ticks = (torch.arange(size) + 0.5) / size
+    x, y = (torch.exp(-(((ticks[None] - centre[:, axis : axis + 1]) / sigma) ** 2) / 2) for axis in (0, 1))
+    return (y[:, :, None] * x[:, None, :])[:, None]
+
+
+class AutoencoderStage:
+    """Reconstruction of frames from reference, flow and residual code."""
+
+    def __init__(self, recipe: AutoencoderRecipe) -> None:
+        self.recipe = recipe
+        self.paths = sorted((recipe.data / "sequences").glob("*.npz"))
+        if not self.paths:
+            raise TrainingError(
+                f"no sequences in {recipe.data}",
+                fix="Run `openemo data prepare` first, with the same output folder",
+            )
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(recipe.seed)
+            self.model = MotionAutoencoder(**recipe.model)
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.modules: Mapping[str, nn.Module] = {"autoencoder": self.model}
+
+    def loss(self, generator: torch.Generator) -> dict[str, Tensor]:
+        """Huber's loss of pixels and of their gradients, weighted towards mouth and eyes."""
+        recipe = self.recipe
+        frames, references, flow, points = self._batch(generator)
+        pyramid = self.model.encode_reference(references).expand_frames(recipe.frames)
+        images = references.repeat_interleave(recipe.frames, 0)
+        code = self.model.encode_code(frames, images, flow)
+        spread = code.detach().std()
+        noisy = code + recipe.code_noise * spread * torch.randn(code.shape, generator=generator)
+        warped = warp(images, flow)
+        made = warped + self.model.residual(noisy, pyramid, flow)
+        mouth = region_weight(points, frames.shape[-1], OUTER_LIPS)
+        eyes = region_weight(points, frames.shape[-1], RIGHT_EYE) + region_weight(
+            points, frames.shape[-1], LEFT_EYE
+        )
+        weight = 1 + recipe.mouth_weight * mouth + recipe.eye_weight * eyes
+        weight = weight / weight.mean((1, 2, 3), keepdim=True)
+        error = (weight * _robust(made - frames)).mean()
+        gradient = sum(
+            (w * _robust(a - b)).mean()
+            for (a, b, w) in zip(_gradients(made), _gradients(frames), _cut(weight), strict=True)
+        )
+        share = mouth.sum()
+        with torch.no_grad():
+            mouth_error = (mouth * (made - frames).abs()).sum() / (3 * share)
+            warp_error = (mouth * (warped - frames).abs()).sum() / (3 * share)
+        total = error + recipe.gradient_weight * gradient
+        return {
+            "loss": total,
+            "huber": error,
+            "mouth": mouth_error,
+            "mouth_of_warp": warp_error,
+            "code": spread,
+        }
+
+    @torch.no_grad()
+    def export(self, modules: Mapping[str, nn.Module], folder: Path) -> None:
+        """Writes the autoencoder, with the spread of its code measured on the training data."""
+        generator = torch.Generator().manual_seed(self.recipe.seed)
+        codes = []
+        for _ in range(_CODE_BATCHES):
+            frames, references, flow, points = self._batch(generator)
+            code = self.model.encode_code(frames, references.repeat_interleave(self.recipe.frames, 0), flow)
+            mouth = region_weight(points, code.shape[-1], OUTER_LIPS)
+            codes.append((mouth * code**2).sum() / (mouth.sum() * code.shape[1]))
+        # Unit spread where it matters: around the mouth.
+        self.model.register_to_config(code_scale=float(torch.stack(codes).mean().sqrt()))
+        self.model.save_pretrained(folder / "autoencoder")
+
+    def _batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Frames (BF,3,S,S), references (B,3,S,S), flow (BF,2,S/8,S/8), points (BF,478,2) in sides."""
+        recipe = self.recipe
+        rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
+        frames, references, flows, points = [], [], [], []
+        for index in rng.integers(len(self.paths), size=recipe.references):
+            sequence = Sequence.load(self.paths[index])
+            reference = 0 if rng.random() < 0.7 else int(rng.integers(1, sequence.num_frames + 1))
+            chosen = rng.integers(1, sequence.num_frames + 1, size=recipe.frames)
+            pictures = to_tensor([sequence.picture(int(i)) for i in (reference, *chosen)])
+            places = sequence.points_px[[reference, *chosen]].copy()
+            if rng.random() < 0.5:
+                pictures = pictures.flip(-1)
+                places[..., 0] = sequence.size_px - places[..., 0]
+            pictures = _jitter(pictures, rng)
+            flow = torch.stack([flow_between(places[0], place, sequence.size_px) for place in places[1:]])
+            marks = torch.from_numpy(places[1:] / sequence.size_px).float()
+            if recipe.window_px is not None:
+                pictures, flow, marks = _window(pictures, flow, marks, recipe.window_px, rng)
+            references.append(pictures[0])
+            frames.append(pictures[1:])
+            flows.append(flow)
+            points.append(marks)
+        layout = torch.channels_last
+        return (
+            torch.cat(frames).contiguous(memory_format=layout),
+            torch.stack(references).contiguous(memory_format=layout),
+            torch.cat(flows),
+            torch.cat(points),
+        )
+
+
+def _window(
+    pictures: Tensor, flow: Tensor, points: Tensor, side_px: int, rng: np.random.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A square of `side_px` around eyes and mouth, on the latent grid; flow and points in units of its side.
+
+    Nearly all that a warp cannot show is there, at a quarter of the work where the side is half.
+    """
+    size_px = pictures.shape[-1]
+    centre = points[:, [*OUTER_LIPS, *LEFT_EYE, *RIGHT_EYE]].mean((0, 1)).numpy() * size_px
+    corner = centre - side_px / 2 + rng.uniform(-16, 16, 2)
+    x, y = (int(np.clip(round(c / 16) * 16, 0, size_px - side_px)) for c in corner)
+    scale = size_px / side_px
+    cells = slice(y // 8, (y + side_px) // 8), slice(x // 8, (x + side_px) // 8)
+    return (
+        pictures[..., y : y + side_px, x : x + side_px],
+        flow[(..., *cells)] * scale,
+        (points - torch.tensor([x / size_px, y / size_px])) * scale,
+    )
+
+
+def _jitter(pictures: Tensor, rng: np.random.Generator) -> Tensor:
+    """The same random exposure, contrast and white balance for all pictures of a person."""
+    gain = torch.from_numpy(rng.uniform(0.8, 1.2, (1, 3, 1, 1)) * rng.uniform(0.8, 1.15)).float()
+    return ((pictures + 1) * gain - 1 + float(rng.uniform(-0.1, 0.1))).clamp(-1, 1)
+
+
+def _robust(error: Tensor) -> Tensor:
+    """Huber's loss with its knee at a tenth of the grey scale, error^2 / 0.2 below.
+
+    Plain L1 does not learn here: its gradient is as large for the noise of the whole background as for the inside of
+    the mouth, and noise has the larger area.
+    """
+    return F.smooth_l1_loss(error, torch.zeros_like(error), beta=0.1, reduction="none")
+
+
+def _gradients(x: Tensor) -> tuple[Tensor, Tensor]:
+    return x[..., 1:] - x[..., :-1], x[..., 1:, :] - x[..., :-1, :]
+
+
+def _cut(x: Tensor) -> tuple[Tensor, Tensor]:
+    return x[..., 1:], x[..., 1:, :]

@@ -1,0 +1,241 @@
+"""EMO's three stages on coded sequences: image, video, speed (EMO 3.3)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar, get_args
+
+import numpy as np
+import torch
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from openemo.audio.speech import SpeechFeatures
+from openemo.errors import ConfigError, TrainingError
+from openemo.models import EmoUNet, ReferenceNet, reference_config, unet_config
+from openemo.models.autoencoder import MotionAutoencoder, ReferencePyramid
+from openemo.timing import parse_fps
+from openemo.training.latents import CodedSequence, encode_sequences
+from openemo.training.objective import add_noise, draw_timesteps, weighted_mse
+from openemo.training.recipe import DenoiserRecipe
+
+__all__ = ["DenoiserStage", "StageName", "trained_in"]
+
+log = logging.getLogger(__name__)
+StageName = Literal["image", "video", "speed"]
+Network = TypeVar("Network", bound=nn.Module)
+_FPS = parse_fps(25)
+
+
+def trained_in(stage: StageName, recipe: DenoiserRecipe) -> Callable[[str], bool]:
+    """Which parameters a stage trains, by name (EMO 3.3).
+
+    EMO's video stage trains temporal and audio layers on SD-1.5's ready backbone. A backbone that starts from
+    nothing has no such ground to stand on: `recipe.whole_network` lets the video stage train all but speed.
+    """
+
+    def is_speed(name: str) -> bool:
+        return "speed" in name
+
+    def is_temporal(name: str) -> bool:
+        return "motion_modules" in name and not is_speed(name)
+
+    def is_audio(name: str) -> bool:
+        return "audio" in name
+
+    rules: dict[StageName, Callable[[str], bool]] = {
+        "image": lambda name: not (is_temporal(name) or is_audio(name) or is_speed(name)),
+        "video": lambda name: (
+            (recipe.whole_network or is_temporal(name) or is_audio(name)) and not is_speed(name)
+        ),
+        "speed": lambda name: is_temporal(name) or is_speed(name),
+    }
+    return rules[stage]
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """B clips of n + f frames. Shapes as the networks take them."""
+
+    latents_BCFHW: Tensor
+    motion_BCNHW: Tensor
+    features_BCHW: Tensor
+    audio_BFTD: Tensor
+    locator_B1HW: Tensor
+    speed_BF: Tensor
+    weight_BC1HW: Tensor
+
+
+class DenoiserStage:
+    """One of EMO's stages. The networks start from `recipe.start`, or from nothing in the image stage."""
+
+    def __init__(self, name: StageName, recipe: DenoiserRecipe) -> None:
+        if name not in get_args(StageName):
+            raise ConfigError("there is no such stage", got=name, expected=" or ".join(get_args(StageName)))
+        self.name, self.recipe = name, recipe
+        self.autoencoder = _pretrained(MotionAutoencoder, recipe.autoencoder).requires_grad_(False)
+        self.unet, self.reference_net = _networks(recipe)
+        self.modules: Mapping[str, nn.Module] = {"unet": self.unet, "reference_net": self.reference_net}
+        wanted = trained_in(name, recipe)
+        for module in self.modules.values():
+            for key, parameter in module.named_parameters():
+                parameter.requires_grad_(wanted(key))
+        self.scheduler = FlowMatchEulerDiscreteScheduler(
+            num_train_timesteps=1000, shift=recipe.schedule_shift
+        )
+        num_code = int(self.autoencoder.config.code_channels)
+        self.channel_weight = torch.ones(self.autoencoder.latent_channels, 1, 1, 1)
+        self.channel_weight[:-num_code] = recipe.flow_weight
+        self.groups = _load_sequences(recipe, self.autoencoder)
+        self.voices = _load_voices(recipe.data / "voices")
+
+    def loss(self, generator: torch.Generator) -> dict[str, Tensor]:
+        """The diffusion loss (EMO Eq. 1 in the scheduler's parametrisation), weighted towards the mouth."""
+        batch = self._batch(generator)
+        clean = batch.latents_BCFHW
+        noise = torch.randn(clean.shape, generator=generator)
+        timesteps = draw_timesteps(self.scheduler, len(clean), generator)
+        noisy, target = add_noise(self.scheduler, clean, noise, timesteps)
+        pyramid = ReferencePyramid(batch.features_BCHW, batch.features_BCHW, batch.features_BCHW)
+        has_motion = self.name != "image"
+        reference = self.reference_net(
+            self.autoencoder.reference_input(pyramid, batch.motion_BCNHW if has_motion else None)
+        )
+        prediction = self.unet(
+            noisy,
+            timesteps,
+            reference=reference,
+            audio_BFTD=batch.audio_BFTD if has_motion else None,
+            locator_B1HW=batch.locator_B1HW,
+            speed_BF=batch.speed_BF if self.name == "speed" else None,
+        )
+        return {"loss": weighted_mse(prediction, target, batch.weight_BC1HW)}
+
+    def export(self, modules: Mapping[str, nn.Module], folder: Path) -> None:
+        """Writes unet, reference_net and scheduler as a pipeline loads them."""
+        for name, module in modules.items():
+            module.save_pretrained(folder / name)  # type: ignore[operator]
+        self.scheduler.save_pretrained(folder / "scheduler")
+
+    def _batch(self, generator: torch.Generator) -> _Batch:
+        recipe = self.recipe
+        rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
+        clips = [self._clip(rng) for _ in range(recipe.clips)]
+        stacked = [torch.stack(parts) for parts in zip(*clips, strict=True)]
+        return _Batch(*stacked)
+
+    def _clip(self, rng: np.random.Generator) -> tuple[Tensor, ...]:
+        """One clip's tensors, in the order of `_Batch`."""
+        recipe = self.recipe
+        draw = rng.random()
+        group = (
+            "quiet"
+            if draw < recipe.quiet_share
+            else "real"
+            if draw < recipe.quiet_share + recipe.real_share
+            else "driven"
+        )
+        sequences = self.groups.get(group) or self.groups["driven"]
+        sequence = sequences[int(rng.integers(len(sequences)))]
+        n, f = recipe.motion_frames, recipe.clip_frames
+        start = int(rng.integers(len(sequence.latents) - n - f + 1))
+        latents = torch.from_numpy(sequence.latents[start : start + n + f]).float().transpose(0, 1)
+        motion, clean = latents[:, :n].clone(), latents[:, n:]
+        if rng.random() < recipe.first_clip:
+            motion.zero_()
+        else:
+            noise = rng.standard_normal(motion.shape) * recipe.motion_noise * rng.random()
+            motion += torch.from_numpy(noise).float()
+        frames = range(start + n, start + n + f)
+        return (
+            clean,
+            motion,
+            torch.from_numpy(sequence.features).float(),
+            self._audio(sequence, frames, rng),
+            _locator(sequence.boxes[frames.start : frames.stop], self.autoencoder, recipe.open_locator, rng),
+            torch.from_numpy(sequence.speed_rad_s[frames.start : frames.stop]),
+            _mouth_weight(sequence.mouth, clean.shape[-1], recipe.mouth_weight) * self.channel_weight,
+        )
+
+    def _audio(self, sequence: CodedSequence, frames: range, rng: np.random.Generator) -> Tensor:
+        """(F, T, D) windows of one of the clip's voices; zeros where guidance learns to do without."""
+        variants = self.voices[sequence.clip]
+        values = torch.from_numpy(variants[int(rng.integers(len(variants)))]).float()
+        first = sequence.first_frame if sequence.clip else int(rng.integers(50))
+        heard = range(first + frames.start, first + frames.stop)
+        windows = SpeechFeatures(values).windows(heard, _FPS, int(self.unet.config.audio_tokens))
+        return windows * float(rng.random() >= self.recipe.audio_dropout)
+
+
+def _networks(recipe: DenoiserRecipe) -> tuple[EmoUNet, ReferenceNet]:
+    if recipe.start is None:
+        torch.manual_seed(recipe.seed)
+        unet = EmoUNet(**unet_config(recipe.preset))
+        reference_net = ReferenceNet(**reference_config(recipe.preset))
+    else:
+        unet = _pretrained(EmoUNet, recipe.start / "unet")
+        reference_net = _pretrained(ReferenceNet, recipe.start / "reference_net")
+    layout = torch.channels_last
+    return unet.to(memory_format=layout).train(), reference_net.to(memory_format=layout).train()
+
+
+def _pretrained(kind: type[Network], folder: Path) -> Network:
+    """What an earlier stage exported. Without the check diffusers would look for it on the hub."""
+    if not (folder / "config.json").is_file():
+        raise TrainingError(f"no trained network in {folder}", fix="Run the stage that comes before this one")
+    network: Network = kind.from_pretrained(folder)  # type: ignore[attr-defined]
+    return network
+
+
+def _load_sequences(recipe: DenoiserRecipe, autoencoder: MotionAutoencoder) -> dict[str, list[CodedSequence]]:
+    """Coded sequences by kind: driven, real, quiet. Codes what is not coded yet."""
+    groups: dict[str, list[CodedSequence]] = {}
+    shortest = recipe.motion_frames + recipe.clip_frames
+    for path in encode_sequences(recipe.data / "sequences", autoencoder, recipe.output.parent / "latents"):
+        sequence = CodedSequence.load(path)
+        if len(sequence.latents) >= shortest:
+            groups.setdefault(path.name.split("-")[0], []).append(sequence)
+    if "driven" not in groups:
+        raise TrainingError(
+            f"no driven portraits in {recipe.data}",
+            fix="Run `openemo data prepare` first, with the same folder",
+        )
+    log.info("sequences: %s", {kind: len(group) for kind, group in groups.items()})
+    return groups
+
+
+def _load_voices(folder: Path) -> dict[str, list[NDArray[np.float16]]]:
+    """Speech features of each clip in all variants; the key "" holds sound without a voice."""
+    voices: dict[str, list[NDArray[np.float16]]] = {}
+    for path in sorted(folder.glob("*.npy")):
+        name = path.name.split(".")[0]
+        voices.setdefault("" if name == "quiet" else name, []).append(np.load(path))
+    return voices
+
+
+def _locator(
+    boxes: NDArray[np.float32], autoencoder: MotionAutoencoder, open_share: float, rng: np.random.Generator
+) -> Tensor:
+    """(1, S, S) mask of the face locator: the clip's face boxes together, enlarged as at inference; or white."""
+    size = int(autoencoder.config.sample_size)
+    if rng.random() < open_share:
+        return torch.ones(1, size, size)
+    low, high = boxes[:, :2].min(0), boxes[:, 2:].max(0)
+    grow = (high - low) * rng.uniform(0.15, 0.35)
+    x0, y0, x1, y1 = (np.concatenate([low - grow, high + grow]) * size).round().clip(0, size).astype(int)
+    mask = torch.zeros(1, size, size)
+    mask[:, y0:y1, x0:x1] = 1
+    return mask
+
+
+def _mouth_weight(lips: NDArray[np.float32], size: int, strength: float) -> Tensor:
+    """(1, 1, size, size), broadcast over channels and frames: 1 + strength at the reference's mouth."""
+    centre = (lips.min(0) + lips.max(0)) / 2
+    sigma = max(float(np.ptp(lips, axis=0).max()) * 0.45, 0.05)
+    ticks = (np.arange(size) + 0.5) / size
+    x, y = (np.exp(-(((ticks - c) / sigma) ** 2) / 2) for c in centre)
+    return torch.from_numpy(1 + strength * np.outer(y, x)).float()[None, None]

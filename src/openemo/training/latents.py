@@ -1,0 +1,93 @@
+"""Sequences coded once by the trained autoencoder: what the denoising stages read."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from openemo.data.sequences import Sequence
+from openemo.face.geometry import OUTER_LIPS
+from openemo.models.autoencoder import MotionAutoencoder
+from openemo.training.autoencoder import flow_between, to_tensor
+
+__all__ = ["CodedSequence", "encode_sequences"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CodedSequence:
+    """One sequence in the autoencoder's terms. Boxes and points are in units of the crop's side.
+
+    Attributes:
+        latents: (F, C, H, W) float16. features: (C_ref, H, W) float16 of the reference.
+        boxes: (F, 4) face box x0, y0, x1, y1 of each frame.
+        mouth: (20, 2) outer lips of the reference.
+        clip, first_frame, speed_rad_s: as in `Sequence`.
+    """
+
+    latents: NDArray[np.float16]
+    features: NDArray[np.float16]
+    boxes: NDArray[np.float32]
+    mouth: NDArray[np.float32]
+    clip: str
+    first_frame: int
+    speed_rad_s: NDArray[np.float32]
+
+    @classmethod
+    def load(cls, path: Path) -> CodedSequence:
+        with np.load(path) as data:
+            fields = {name: data[name] for name in cls.__dataclass_fields__}
+        return cls(**fields | {"clip": str(fields["clip"]), "first_frame": int(fields["first_frame"])})
+
+    def save(self, path: Path) -> None:
+        """Writes one .npz, complete or not at all."""
+        partial = path.with_suffix(".partial.npz")
+        np.savez(partial, **{name: getattr(self, name) for name in self.__dataclass_fields__})
+        partial.rename(path)
+
+
+@torch.inference_mode()
+def encode_sequence(sequence: Sequence, autoencoder: MotionAutoencoder, batch: int = 16) -> CodedSequence:
+    """Codes all frames of a sequence relative to its reference."""
+    reference = to_tensor([sequence.picture(0)]).contiguous(memory_format=torch.channels_last)
+    features = autoencoder.encode_reference(reference).coarse[0]
+    latents = []
+    for start in range(1, sequence.num_frames + 1, batch):
+        indices = range(start, min(start + batch, sequence.num_frames + 1))
+        frames = to_tensor([sequence.picture(i) for i in indices]).contiguous(
+            memory_format=torch.channels_last
+        )
+        flow = torch.stack(
+            [flow_between(sequence.points_px[0], sequence.points_px[i], sequence.size_px) for i in indices]
+        )
+        code = autoencoder.encode_code(frames, reference.expand(len(frames), -1, -1, -1), flow)
+        latents.append(autoencoder.pack(flow, code).half())
+    points = sequence.points_px / sequence.size_px
+    return CodedSequence(
+        torch.cat(latents).numpy(),
+        features.half().numpy(),
+        np.concatenate([points[1:].min(1), points[1:].max(1)], -1).astype(np.float32),
+        points[0, list(OUTER_LIPS)].astype(np.float32),
+        sequence.clip,
+        sequence.first_frame,
+        sequence.speed_rad_s,
+    )
+
+
+def encode_sequences(source: Path, autoencoder: MotionAutoencoder, target: Path) -> list[Path]:
+    """Codes every sequence of a folder that `target` lacks; returns all coded files."""
+    target.mkdir(parents=True, exist_ok=True)
+    autoencoder = autoencoder.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    paths = sorted(source.glob("*.npz"))
+    for index, path in enumerate(paths):
+        if not (target / path.name).exists():
+            encode_sequence(Sequence.load(path), autoencoder).save(target / path.name)
+        if index % 100 == 0:
+            log.info("coded %d of %d sequences", index, len(paths))
+    return [target / path.name for path in paths]

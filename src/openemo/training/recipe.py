@@ -1,0 +1,118 @@
+"""Settings of the training stages. Unknown keys are errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from openemo.errors import ConfigError
+
+__all__ = ["AutoencoderRecipe", "DenoiserRecipe", "LoopRecipe", "load_recipe"]
+
+Recipe = TypeVar("Recipe", bound=BaseModel)
+
+
+class LoopRecipe(BaseModel):
+    """What every stage has."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    output: Path = Field(description="run folder: state, metrics, exported weights")
+    data: Path = Field(description="what `openemo data prepare` wrote")
+    steps: int
+    learning_rate: float
+    warmup_steps: int = 50
+    decay: float = Field(
+        0.3, ge=0, le=1, description="part of the steps at the end in which the rate falls to zero"
+    )
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    mean_decay: float = Field(
+        0.998, description="of the running mean of the weights, which is what is exported"
+    )
+    seed: int = 0
+    log_every: int = 20
+    save_every: int = 100
+    num_threads: int = 2
+
+
+class AutoencoderRecipe(LoopRecipe):
+    """Stage 0: frames to latents and back."""
+
+    references: int = Field(4, description="sequences per step")
+    frames: int = Field(4, description="frames of each")
+    window_px: int | None = Field(
+        None, description="train on windows of this side around eyes and mouth; None for the whole crop"
+    )
+    model: dict[str, Any] = Field(default_factory=dict, description="arguments of MotionAutoencoder")
+    mouth_weight: float = 20.0
+    eye_weight: float = 2.0
+    gradient_weight: float = 1.0
+    code_noise: float = Field(0.1, description="of the code's spread; makes the code smooth")
+
+
+class DenoiserRecipe(LoopRecipe):
+    """Stages 1 (image), 2 (video) and 3 (speed) of EMO 3.3."""
+
+    autoencoder: Path = Field(description="exported autoencoder")
+    start: Path | None = Field(None, description="exported networks of the stage before")
+    preset: str = "embedded"
+    whole_network: bool = Field(
+        False, description="the video stage trains the backbone too: for one that does not start from SD-1.5"
+    )
+    clips: int = Field(8, description="clips per step")
+    clip_frames: int = 12
+    motion_frames: int = 4
+    first_clip: float = Field(0.4, description="part of the clips that have no motion frames before them")
+    motion_noise: float = Field(0.1, description="noise on motion frames, so that errors do not build up")
+    audio_dropout: float = Field(0.1, description="part of the clips whose sound is taken away, for guidance")
+    open_locator: float = Field(0.1, description="part of the clips with an all-white face mask")
+    mouth_weight: float = Field(12.0, description="of the loss at the mouth, added to 1 elsewhere")
+    flow_weight: float = Field(
+        4.0, description="of the loss in the flow channels over that in the residual code, whose texture no sound tells"
+    )
+    schedule_shift: float = Field(3.0, description="above 1: more training and sampling steps at high noise")
+    real_share: float = Field(0.3, description="part of real clips; the rest are driven portraits")
+    quiet_share: float = Field(0.08, description="part of clips in which the person is quiet")
+
+
+def load_recipe(kind: type[Recipe], path: Path, overrides: list[str]) -> Recipe:
+    """Reads a YAML recipe; `overrides` are "key=value" strings, values in YAML.
+
+    Raises:
+        ConfigError: unreadable, unknown or wrong keys.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(
+            f"the recipe {path} cannot be read", got=error, fix="Give the path of a YAML file"
+        ) from error
+    if not isinstance(values, dict):
+        raise ConfigError(
+            f"the recipe {path} is not a mapping", got=type(values).__name__, expected="key: value lines"
+        )
+    for override in overrides:
+        key, separator, value = override.partition("=")
+        if not separator:
+            raise ConfigError(
+                "an override is not a setting", got=override, expected="key=value, as in steps=100"
+            )
+        try:
+            values[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError("an override has no YAML value", got=override, expected="key=value") from error
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(
+            f"the recipe {path} has a wrong setting `{place}`",
+            got=first.get("input"),
+            expected=first["msg"],
+            fix=f"Settings of this recipe: {', '.join(kind.model_fields)}",
+        ) from error

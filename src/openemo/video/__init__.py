@@ -1,0 +1,1 @@
+"""Pictures and video: reading and writing."""

@@ -1,0 +1,141 @@
+"""What many tests need: data and weights where there are any, a pipeline of real classes at tiny size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
+from transformers import WhisperConfig
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+from openemo import checkpoints
+from openemo.audio import SpeechEncoder
+from openemo.config import PipelineConfig
+from openemo.face import FaceAnalyzer
+from openemo.models import EmoUNet, ReferenceNet
+from openemo.models.autoencoder import MotionAutoencoder
+from openemo.pipeline import EmoPipeline
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+ASSETS = REPOSITORY / "src" / "openemo" / "assets"
+
+# Every dimension is another number, so that a swapped axis fails.
+_SPATIAL = {
+    "block_out_channels": (8, 12),
+    "attention_levels": (True, True),
+    "layers_per_block": 1,
+    "num_attention_heads": (2, 3),
+    "norm_num_groups": 4,
+    "ff_mult": 1,
+    "cross_attention_dim": None,
+}
+_SPEECH_DIM, _SPEECH_LAYERS, _HEARD_TOKENS = 14, (1, 2), 6
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """Data for tests that is not part of the repository."""
+    folder = REPOSITORY.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip("the data folder `shared` is not beside the repository")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def embedded_dir() -> Path:
+    """The checkpoint that ships with the package."""
+    folder = checkpoints.resolve(checkpoints.EMBEDDED)
+    if not (folder / "model_index.json").is_file():
+        pytest.skip("this checkout has no embedded weights")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def face_weights_dir() -> Path:
+    """The shipped face networks, or those of the data folder beside the repository."""
+    folders = (
+        checkpoints.resolve(checkpoints.EMBEDDED) / "face",
+        REPOSITORY.parent / "shared/data/weights/face",
+    )
+    for folder in folders:
+        if (folder / "face_landmarks_detector.onnx").is_file():
+            return folder
+    pytest.skip("the face networks are neither in the package nor in ../shared/data/weights/face")
+
+
+@pytest.fixture(scope="session")
+def face_analyzer(face_weights_dir: Path) -> FaceAnalyzer:
+    return FaceAnalyzer.from_pretrained(face_weights_dir)
+
+
+@pytest.fixture(scope="session")
+def portrait_path() -> Path:
+    return ASSETS / "demo_portrait.jpg"
+
+
+@pytest.fixture(scope="session")
+def voice_path() -> Path:
+    return ASSETS / "demo_voice.flac"
+
+
+@pytest.fixture(scope="session")
+def tiny_pipeline(face_analyzer: FaceAnalyzer) -> EmoPipeline:
+    """The real classes with a few thousand random weights each; the face networks are the real ones."""
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        autoencoder = MotionAutoencoder(
+            sample_size=64, code_channels=3, fine_channels=8, middle_channels=16, reference_channels=24
+        )
+        channels = autoencoder.latent_channels
+        unet = EmoUNet(
+            in_channels=channels,
+            out_channels=channels,
+            **_SPATIAL,
+            audio_feature_dim=_SPEECH_DIM * len(_SPEECH_LAYERS),
+            audio_tokens=_HEARD_TOKENS,
+            audio_dim=10,
+            audio_time_embedding=True,
+            temporal_num_heads=(2, 3),
+            temporal_attentions=1,
+            temporal_ff_mult=1,
+            max_frames=16,
+            locator_downscale=16,
+            speed_dim=18,
+        )
+        reference_net = ReferenceNet(in_channels=24 + channels, **_SPATIAL)
+        for network in (unet, reference_net, autoencoder):
+            _wake(network)
+        speech_encoder = SpeechEncoder(
+            WhisperEncoder(
+                WhisperConfig(
+                    d_model=_SPEECH_DIM,
+                    encoder_layers=2,
+                    encoder_attention_heads=2,
+                    encoder_ffn_dim=20,
+                    num_mel_bins=80,
+                )
+            ),
+            layers=_SPEECH_LAYERS,
+        )
+    config = PipelineConfig(
+        clip_frames=5, motion_frames=2, speech_window_tokens=_HEARD_TOKENS, num_steps=3, guidance_scale=1
+    )
+    scheduler = FlowMatchEulerDiscreteScheduler()
+    return EmoPipeline(unet, reference_net, autoencoder, scheduler, speech_encoder, face_analyzer, config)
+
+
+@pytest.fixture(scope="session")
+def tiny_dir(tiny_pipeline: EmoPipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny pipeline as a checkpoint folder. Tests that change it take a copy."""
+    folder = tmp_path_factory.mktemp("checkpoint")
+    tiny_pipeline.save_pretrained(folder, dtype=torch.float32)
+    return folder
+
+
+def _wake(network: torch.nn.Module) -> None:
+    """Zero-initialised layers would hide what they are connected to."""
+    for parameter in network.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.05)

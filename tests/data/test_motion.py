@@ -1,0 +1,153 @@
+"""Retargeting and dense flow on motions that are known."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openemo.data.driven import warp_picture
+from openemo.data.motion import FLOW_POINTS, Similarity, backward_flow, fit_similarity, retarget
+from openemo.face.geometry import STABLE, mouth_opening
+
+Floats = NDArray[np.float64]
+EXACT = 1e-9  # sums of a few hundred doubles of size 300
+
+
+def _similarity(angle: float, scale: float, shift: tuple[float, float]) -> Similarity:
+    cos, sin = scale * np.cos(angle), scale * np.sin(angle)
+    return Similarity(np.array([[cos, -sin], [sin, cos]]), np.array(shift))
+
+
+def test_fit_finds_the_similarity_that_was_applied() -> None:
+    source = np.random.default_rng(1).normal(40, 9, (7, 2))
+    known = _similarity(0.4, 1.7, (-30, 12))
+    fit = fit_similarity(source, known(source))
+    np.testing.assert_allclose(fit.matrix, known.matrix, atol=EXACT)
+    np.testing.assert_allclose(fit.shift, known.shift, atol=EXACT)
+
+
+def test_fit_has_the_least_error_and_never_mirrors() -> None:
+    rng = np.random.default_rng(2)
+    source, target = rng.normal(0, 9, (7, 2)), rng.normal(5, 4, (7, 2))
+    fit = fit_similarity(source, target)
+    error = ((fit(source) - target) ** 2).sum()
+    for nudge in 1e-3 * rng.standard_normal((20, 4)):
+        turn = np.array([[nudge[0], -nudge[1]], [nudge[1], nudge[0]]])
+        other = Similarity(fit.matrix + turn, fit.shift + nudge[2:])
+        assert ((other(source) - target) ** 2).sum() > error
+    assert np.linalg.det(fit_similarity(source, source * (-1, 1)).matrix) > 0
+
+
+def test_damped_motion_rests_at_0_and_is_itself_at_1() -> None:
+    points, pivot = np.random.default_rng(3).normal(50, 20, (5, 2)), np.array([31.0, 77.0])
+    motion = _similarity(-0.2, 1.1, (8, 3))
+    np.testing.assert_allclose(motion.damped(0, pivot)(points), points, atol=EXACT)
+    np.testing.assert_allclose(motion.damped(1, pivot)(points), motion(points), atol=EXACT)
+    np.testing.assert_allclose(motion.damped(0.5, pivot)(pivot), (pivot + motion(pivot)) / 2, atol=EXACT)
+
+
+def _portrait(toy_face: Floats) -> Floats:
+    """Another face than the clip's: other proportions, size and tilt."""
+    bent = toy_face[:, :2] + 0.01 * np.sin(9 * toy_face[:, 1::-1])
+    return _similarity(0.25, 180, (40, -20))(bent)
+
+
+def test_a_clip_that_stands_still_leaves_the_portrait_still(toy_face: Floats) -> None:
+    portrait = _portrait(toy_face)
+    moved, zero = retarget(np.repeat(300 * toy_face[None], 4, 0), portrait)
+    assert (moved.shape, zero) == ((4, 478, 2), 0)
+    np.testing.assert_allclose(moved, np.repeat(portrait[None], 4, 0), atol=EXACT)
+
+
+def test_head_strength_0_takes_pure_head_motion_away_and_1_keeps_it(toy_face: Floats) -> None:
+    portrait, clip = _portrait(toy_face), 300 * toy_face[:, :2]
+    heads = [_similarity(0.0, 1.0, (0, 0)), _similarity(0.1, 1.05, (-9, 4)), _similarity(-0.2, 0.9, (30, 60))]
+    track = np.stack([head(clip) for head in heads])
+    still, zero = retarget(track, portrait, head_strength=0)
+    np.testing.assert_allclose(still, np.repeat(portrait[None], 3, 0), atol=EXACT)
+
+    moved, zero = retarget(track, portrait, head_strength=1)
+    rest, stable = track[zero], list(STABLE)
+    to_portrait = fit_similarity(rest[stable], portrait[stable])
+    for index in range(3):  # in the clip's frame the portrait moves as the clip's own head does
+        head = fit_similarity(rest, track[index])
+        expected = to_portrait(head(fit_similarity(to_portrait(rest), rest)(portrait)))
+        np.testing.assert_allclose(moved[index], expected, atol=1e-7)
+
+
+def test_displacement_has_the_portraits_scale_and_tilt(toy_face: Floats) -> None:
+    angle, scale = 0.3, 2.5
+    clip, portrait = 100 * toy_face[:, :2], _similarity(angle, scale * 100, (7, -3))(toy_face[:, :2])
+    track, lip = np.repeat(clip[None], 3, 0), 14
+    track[1, lip] += (1.0, 6.0)
+    moved, zero = retarget(track, portrait, head_strength=0.7)
+    assert zero == 0
+    expected = portrait.copy()
+    expected[lip] += _similarity(angle, scale, (0, 0))(np.array([1.0, 6.0]))
+    np.testing.assert_allclose(moved[1], expected, atol=1e-7)
+    np.testing.assert_allclose(moved[2], portrait, atol=1e-7)
+
+
+def test_the_zero_is_the_frame_whose_mouth_is_open_like_the_portraits(toy_face: Floats) -> None:
+    portrait = 200 * toy_face[:, :2]
+    track = np.repeat(90 * toy_face[None, :, :2], 5, 0)
+    track[:, 14, 1] += (9.0, 5.0, 2.0, 0.1, 4.0)
+    assert retarget(track, portrait)[1] == 3
+    portrait[14, 1] += 200 / 90 * 4.1
+    assert retarget(track, portrait)[1] == 4
+    # Its frames then differ from the portrait by what the clip's mouth does from there on.
+    moved, _ = retarget(track, portrait)
+    openings = [mouth_opening(points) - mouth_opening(portrait) for points in moved]
+    assert np.argsort(openings).tolist() == [3, 2, 4, 1, 0]
+
+
+def test_equal_landmarks_give_no_flow(toy_face: Floats) -> None:
+    places = toy_face[FLOW_POINTS, :2]
+    flow = backward_flow(places, places, 23)
+    assert flow.shape == (2, 23, 23)
+    assert flow.dtype == np.float32
+    assert not flow.any()
+
+
+def test_flow_of_a_moved_face_is_uniform_inside_and_fades_to_the_fixed_border(toy_face: Floats) -> None:
+    reference, shift, grid = toy_face[FLOW_POINTS, :2], np.array([0.03, -0.05]), 40
+    flow = backward_flow(reference, reference + shift, grid)
+    centres = (np.arange(grid) + 0.5) / grid
+    x, y = np.meshgrid(centres - shift[0] - 0.5, centres - shift[1] - 0.5)
+    inside = (x / 0.24) ** 2 + (y / 0.31) ** 2 < 0.8
+    for component, moved in zip(flow, shift, strict=True):
+        # Backwards: the moved face comes from where it was. 3 % for the regularisation.
+        np.testing.assert_allclose(component[inside], -moved, atol=0.03 * abs(moved))
+        edge = np.concatenate([component[0], component[-1], component[:, 0], component[:, -1]])
+        # Half a cell from the border, and between its fixed points.
+        assert np.abs(edge).max() < 0.15 * abs(moved)
+
+
+def test_flow_at_a_landmark_is_that_landmarks_own() -> None:
+    grid, rng = 50, np.random.default_rng(8)
+    columns, rows = (index.ravel() for index in np.meshgrid([10, 17, 24, 31, 38], [12, 22, 30, 37]))
+    target = (np.stack([columns, rows], 1) + 0.5) / grid  # at centres of cells
+    motion = rng.uniform(-0.02, 0.02, target.shape)
+    flow = backward_flow(target - motion, target, grid)
+    # A tenth of a cell of regularisation, between nodes seven cells and more apart: a few per cent.
+    np.testing.assert_allclose(flow[:, rows, columns].T, -motion, atol=0.05 * 0.02)
+
+
+def test_warping_by_the_flow_carries_a_dot_to_where_its_landmark_goes(toy_face: Floats) -> None:
+    side, dot = 160, 195  # on the nose
+    reference = toy_face[:, :2].copy()
+    reference[dot] = (0.47, 0.53)
+    target = reference + np.array([0.05, -0.025])
+    ticks = np.arange(side) + 0.5
+    x, y = np.meshgrid(ticks, ticks)
+
+    def centre_of_light(picture: NDArray[np.uint8]) -> Floats:
+        light = picture[..., 1].astype(np.float64)
+        return np.array([(light * x).sum(), (light * y).sum()]) / light.sum()
+
+    distance = np.hypot(x - side * reference[dot, 0], y - side * reference[dot, 1])
+    picture = np.repeat((255 * np.exp(-((distance / 3) ** 2)))[..., None], 3, 2).astype(np.uint8)
+    np.testing.assert_allclose(centre_of_light(picture), side * reference[dot], atol=0.1)
+    flow = backward_flow(reference[FLOW_POINTS], target[FLOW_POINTS], 32)
+    # Moved 8 and -4 pixels, exactly but for the regularisation and the interpolation of the flow.
+    np.testing.assert_allclose(centre_of_light(warp_picture(picture, flow)), side * target[dot], atol=0.4)

@@ -1,0 +1,157 @@
+"""Data preparation: the split, the tracks, and all steps on two tiny clips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from openemo.audio import Audio, read_audio
+from openemo.data.prepare import prepare, split_clips, split_portraits
+from openemo.data.recipe import DataRecipe
+from openemo.data.sequences import Sequence
+from openemo.data.tracks import decode_frames, track_clips
+from openemo.face import FaceAnalyzer
+from openemo.pipeline import EmoPipeline
+from openemo.timing import parse_fps
+from openemo.video.images import read_image, write_image
+from openemo.video.writing import VideoWriter
+
+SIDE, NUM_FRAMES = 192, 7
+
+
+def _recipe(folder: Path, **changes: object) -> DataRecipe:
+    settings = {
+        "clips": folder / "clips",
+        "portraits": [folder / "portraits", folder / "more"],
+        "face_weights": folder / "face",
+        "speech_weights": folder / "speech",
+        "output": folder / "data",
+        "held_out_clips": 4,
+        "held_out_portraits": 3,
+        "max_clips": 100,
+    }
+    return DataRecipe.model_validate(settings | changes)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """Empty files with the right names."""
+    for folder, names, suffix in (("clips", 19, "mp4"), ("portraits", 8, "jpg"), ("more", 5, "jpg")):
+        (tmp_path / folder).mkdir()
+        for index in range(names):
+            (tmp_path / folder / f"{folder}-{index}.{suffix}").touch()
+        (tmp_path / folder / "README.md").touch()
+    return tmp_path
+
+
+def test_splits_share_nothing_miss_nothing_and_stay_the_same(corpus: Path) -> None:
+    recipe = _recipe(corpus)
+    for split, held_out, everything in (
+        (split_clips, 4, set((corpus / "clips").glob("*.mp4"))),
+        (split_portraits, 3, {*(corpus / "portraits").glob("*.jpg"), *(corpus / "more").glob("*.jpg")}),
+    ):
+        training, held = split(recipe)
+        assert len(held) == held_out
+        assert not set(training) & set(held)
+        assert {*training, *held} == everything
+        assert split(_recipe(corpus)) == (training, held)
+        assert split(_recipe(corpus, split_seed=1)) != (training, held)
+
+
+def test_fewer_training_clips_hold_out_the_same_ones(corpus: Path) -> None:
+    training, held = split_clips(_recipe(corpus))
+    fewer, held_too = split_clips(_recipe(corpus, max_clips=6))
+    assert (fewer, held_too) == (training[:6], held)
+
+
+def _still(path: Path, picture: NDArray[np.uint8], voice: Audio) -> None:
+    with VideoWriter(path, fps=parse_fps(25), width=SIDE, height=SIDE, audio=voice) as video:
+        for index in range(NUM_FRAMES):
+            video.write(np.roll(picture, index, axis=1))
+
+
+@pytest.fixture(scope="module")
+def portrait(portrait_path: Path) -> NDArray[np.uint8]:
+    """The bundled portrait, small."""
+    import cv2
+
+    image = read_image(portrait_path)
+    side = min(image.shape[:2])
+    return np.asarray(cv2.resize(image[:side, :side], (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def voice(voice_path: Path) -> Audio:
+    sound = read_audio(voice_path)
+    return Audio(sound.samples[:, : round(NUM_FRAMES / 25 * sound.sample_rate_hz)], sound.sample_rate_hz)
+
+
+def test_tracks_follow_the_face_and_leave_out_clips_without_one(
+    tmp_path: Path, portrait: NDArray[np.uint8], voice: Audio, face_analyzer: FaceAnalyzer
+) -> None:
+    clips = [tmp_path / "good.mp4", tmp_path / "empty.mp4"]
+    _still(clips[0], portrait, voice)
+    _still(clips[1], np.full_like(portrait, 90), voice)
+    assert len(decode_frames(clips[0])) == NUM_FRAMES
+    assert track_clips(clips, face_analyzer, tmp_path / "tracks") == clips[:1]
+    track = np.load(tmp_path / "tracks" / "good.npy")
+    assert track.shape == (NUM_FRAMES, 478, 3)
+    # The picture moves by a pixel a frame; the landmark network is steady to about a pixel of this size.
+    moved = (track[-1] - track[0])[:, :2].mean(0)
+    np.testing.assert_allclose(moved, (NUM_FRAMES - 1, 0), atol=1)
+    assert [file.name for file in (tmp_path / "tracks").iterdir()] == ["good.npy"]
+
+
+@pytest.mark.slow
+def test_all_steps_on_a_tiny_corpus_and_nothing_is_made_twice(
+    tmp_path: Path,
+    portrait: NDArray[np.uint8],
+    voice: Audio,
+    face_weights_dir: Path,
+    tiny_pipeline: EmoPipeline,
+) -> None:
+    for folder in ("clips", "portraits", "more"):
+        (tmp_path / folder).mkdir()
+    for index in range(3):
+        _still(tmp_path / "clips" / f"c{index}.mp4", portrait, voice)
+        write_image(tmp_path / "portraits" / f"p{index}.jpg", np.roll(portrait, index, axis=0))
+    write_image(tmp_path / "more" / "nobody.jpg", np.full((50, 60, 3), 90, np.uint8))
+    tiny_pipeline.speech_encoder.save_pretrained(tmp_path / "speech")
+    recipe = _recipe(
+        tmp_path,
+        face_weights=face_weights_dir,
+        held_out_clips=1,
+        held_out_portraits=0,
+        driven_frames=4,
+        quiet_frames=3,
+        quiet_every=2,
+        real_sequences=1,
+        voice_variants=2,
+        size_px=64,
+        workers=1,
+    )
+    prepare(recipe)
+    made = {path: path.stat().st_mtime_ns for path in recipe.output.rglob("*.np?")}
+    names = {path.parent.name: set[str]() for path in made}
+    for path in made:
+        names[path.parent.name].add(path.name.split("-")[0] if path.suffix == ".npz" else path.name)
+    assert names["tracks"] == {"c0.npy", "c1.npy", "c2.npy"}
+    assert names["sequences"] == {"driven", "quiet", "real"}
+    clips = [clip.stem for clip in split_clips(recipe)[0]]
+    assert names["voices"] == {f"{clip}.{v}.npy" for clip in clips for v in (0, 1)} | {
+        f"quiet.{k}.npy" for k in range(5)
+    }
+    driven = [path for path in made if path.name.startswith("driven")]
+    assert len(driven) == 3
+    sequence = Sequence.load(driven[0])
+    assert (sequence.num_frames, sequence.size_px, sequence.picture(4).shape) == (4, 64, (64, 64, 3))
+    values = np.load(recipe.voices / f"{clips[0]}.0.npy")
+    assert values.dtype == np.float16
+    assert values.shape == (round(NUM_FRAMES / 25 * 50), tiny_pipeline.unet.config.audio_feature_dim)
+
+    prepare(recipe)
+    kept = {path: path.stat().st_mtime_ns for path in made if path.parent.name != "voices"}
+    assert kept.items() <= made.items()

@@ -1,0 +1,202 @@
+"""Motion autoencoder: what it promises before any training, and that no axis or batch item is mixed up."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from openemo.errors import ConfigError
+from openemo.models.autoencoder import MotionAutoencoder, warp
+
+SIDE, GRID, FLOW_GRID = 48, 3, 6
+BATCH, FRAMES, CODE, COARSE = 2, 5, 7, 24
+# Of grid_sample: its coordinates are rounded to 2^-24 of the side, times slopes of 2 per pixel.
+SAMPLED = 2e-5
+
+
+def _network(*, awake: bool = False) -> MotionAutoencoder:
+    """`awake`: no layer is zero any more, so that each one's part can be seen."""
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(11)
+        network = MotionAutoencoder(
+            sample_size=SIDE,
+            code_channels=CODE,
+            fine_channels=8,
+            middle_channels=16,
+            reference_channels=COARSE,
+            flow_scale=0.02,
+            code_scale=0.5,
+        )
+        for parameter in network.parameters():
+            if awake and not parameter.any():
+                torch.nn.init.normal_(parameter, std=0.05)
+    return network
+
+
+def _rand(*shape: int, seed: int = 5) -> Tensor:
+    """Uniform in [-1, 1)."""
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def _decode(network: MotionAutoencoder, latents: Tensor, images: Tensor) -> Tensor:
+    with torch.no_grad():
+        return network.decode(latents, images, network.encode_reference(images))
+
+
+def test_zero_latents_are_the_reference_itself_in_a_fresh_network() -> None:
+    network, images = _network(), _rand(BATCH, 3, SIDE, SIDE)
+    frames = _decode(network, torch.zeros(BATCH, network.latent_channels, FRAMES, GRID, GRID), images)
+    assert frames.shape == (BATCH, 3, FRAMES, SIDE, SIDE)
+    expected = images[:, :, None].expand_as(frames)
+    torch.testing.assert_close(frames, expected, atol=SAMPLED, rtol=0)
+
+
+def test_a_fresh_decoder_adds_nothing_to_the_warp_whatever_the_code() -> None:
+    network, images = _network(), _rand(BATCH, 3, SIDE, SIDE)
+    latents = _rand(BATCH, network.latent_channels, FRAMES, GRID, GRID)
+    without_code = latents.clone()
+    without_code[:, -CODE:] = 0
+    assert torch.equal(_decode(network, latents, images), _decode(network, without_code, images))
+
+
+def test_pack_and_unpack_are_inverse_and_put_flow_first() -> None:
+    network = _network()
+    flow, code = 0.1 * _rand(BATCH, 2, FLOW_GRID, FLOW_GRID), _rand(BATCH, CODE, GRID, GRID, seed=6)
+    latents = network.pack(flow, code)
+    assert latents.shape == (BATCH, network.latent_channels, GRID, GRID)
+    assert network.latent_channels == 8 + CODE
+    torch.testing.assert_close(latents[:, 8:], code / 0.5)
+    torch.testing.assert_close(latents[:, :8].abs().max(), flow.abs().max() / 0.02)
+    for got, expected in zip(network.unpack(latents), (flow, code), strict=True):
+        torch.testing.assert_close(got, expected)  # one division and one product: float rounding
+
+
+@pytest.mark.parametrize(("right", "down"), [(5, 0), (0, 3), (-4, 2)])
+def test_warp_moves_by_whole_pixels_of_a_picture_that_is_not_square(right: int, down: int) -> None:
+    height, width = 20, 32
+    picture = _rand(1, 3, height, width)
+    flow = torch.tensor([right / width, down / height]).reshape(1, 2, 1, 1).expand(1, 2, 5, 7)
+    rows = (torch.arange(height) + down).clamp(0, height - 1)
+    columns = (torch.arange(width) + right).clamp(0, width - 1)
+    expected = picture[:, :, rows][..., columns]  # the border repeats
+    torch.testing.assert_close(warp(picture, flow), expected, atol=SAMPLED, rtol=0)
+
+
+def test_latents_of_a_flow_to_the_right_move_the_picture_and_not_downwards() -> None:
+    network, images = _network(), _rand(1, 3, SIDE, SIDE)
+    flow = torch.zeros(1, 2, FLOW_GRID, FLOW_GRID)
+    flow[:, 0] = 4 / SIDE
+    latents = network.pack(flow, torch.zeros(1, CODE, GRID, GRID))[:, :, None]
+    frame = _decode(network, latents, images)[:, :, 0]
+    torch.testing.assert_close(frame[..., :-4], images[..., 4:], atol=SAMPLED, rtol=0)
+
+
+def _waves(side: int, right: float = 0.0, down: float = 0.0) -> Tensor:
+    """(1, 3, side, side): the same scene at any resolution, seen from a place moved by parts of the side."""
+    ticks = (torch.arange(side) + 0.5) / side
+    x, y = ticks[None, :] + right, ticks[:, None] + down
+    channels = [torch.sin(2 * math.pi * (a * x + b * y)) for a, b in ((1, 0), (0, 1), (1, -0.5))]
+    return torch.stack([channel.expand(side, side) for channel in channels])[None]
+
+
+@pytest.mark.parametrize("side", [SIDE, 120])
+def test_motion_is_the_same_at_any_resolution_of_the_picture(side: int) -> None:
+    network, images, (right, down) = _network(), _waves(SIDE), (0.06, -0.1)
+    flow = torch.tensor([right, down]).reshape(1, 2, 1, 1).expand(1, 2, FLOW_GRID, FLOW_GRID)
+    latents = network.pack(flow, torch.zeros(1, CODE, GRID, GRID))[:, :, None]
+    reference = network.encode_reference(images)
+    with torch.no_grad():
+        frame = network.decode(latents, images, reference, picture_B3HW=_waves(side))[:, :, 0]
+    inside = slice(side // 8, -side // 8)  # nearer to the edge the border repeats
+    expected = _waves(side, right, down)
+    # Between pixels a wave of 48 is interpolated with an error of (2 pi / 48)^2 / 8 = 0.002, twice in 2-D.
+    torch.testing.assert_close(frame[..., inside, inside], expected[..., inside, inside], atol=5e-3, rtol=0)
+
+
+def test_the_residual_is_the_same_at_any_resolution_of_the_picture() -> None:
+    network, images = _network(awake=True), torch.zeros(1, 3, SIDE, SIDE)
+    latents = _rand(1, network.latent_channels, 2, GRID, GRID)
+    reference = network.encode_reference(images)
+    with torch.no_grad():
+        small = network.decode(latents, images, reference)
+        large = network.decode(latents, images, reference, picture_B3HW=torch.zeros(1, 3, 3 * SIDE, 3 * SIDE))
+    assert small.abs().max() > 0.01
+    # Every third pixel of the large one has the centre of a small one; bicubic passes through its points.
+    torch.testing.assert_close(large[..., 1::3, 1::3], small, atol=1e-5, rtol=0)
+
+
+def test_reference_input_has_the_resting_reference_first_and_then_the_motion_frames() -> None:
+    network, num_motion = _network(), 4
+    reference = network.encode_reference(_rand(BATCH, 3, SIDE, SIDE))
+    motion = _rand(BATCH, network.latent_channels, num_motion, GRID, GRID)
+    together = network.reference_input(reference, motion)
+    assert together.shape == (BATCH, COARSE + network.latent_channels, 1 + num_motion, GRID, GRID)
+    for index in range(1 + num_motion):
+        assert torch.equal(together[:, :COARSE, index], reference.coarse)
+    assert not together[:, COARSE:, 0].any()
+    assert torch.equal(together[:, COARSE:, 1:], motion)
+    assert torch.equal(network.reference_input(reference, None), together[:, :, :1])
+
+
+def test_the_loss_on_made_frames_reaches_encoder_and_pixels() -> None:
+    network = _network(awake=True)
+    frames = _rand(BATCH, 3, SIDE, SIDE).requires_grad_()
+    images, flow = _rand(BATCH, 3, SIDE, SIDE, seed=6), 0.05 * _rand(BATCH, 2, FLOW_GRID, FLOW_GRID)
+    code = network.encode_code(frames, images, flow)
+    assert code.shape == (BATCH, CODE, GRID, GRID)
+    made = warp(images, flow) + network.residual(code, network.encode_reference(images), flow)
+    (made**2).mean().backward()  # type: ignore[no-untyped-call]
+    assert frames.grad is not None
+    assert frames.grad.abs().amax((1, 2, 3)).min() > 0
+    idle = [name for name, parameter in network.named_parameters() if parameter.grad is None]
+    assert not idle
+
+
+def test_zero_initialised_decoder_learns_from_the_first_step() -> None:
+    network = _network()
+    images, flow = _rand(1, 3, SIDE, SIDE), torch.zeros(1, 2, FLOW_GRID, FLOW_GRID)
+    residual = network.residual(_rand(1, CODE, GRID, GRID), network.encode_reference(images), flow)
+    assert not residual.any()
+    residual.sum().backward()  # type: ignore[no-untyped-call]
+    gradient = network.decode_out.weight.grad
+    assert gradient is not None
+    assert gradient.any()
+
+
+def test_neither_batch_items_nor_frames_mix() -> None:
+    network, images = _network(awake=True), _rand(BATCH, 3, SIDE, SIDE)
+    latents = _rand(BATCH, network.latent_channels, FRAMES, GRID, GRID)
+    changed = latents.clone()
+    changed[1, :, 2] += 1
+    before, after = _decode(network, latents, images), _decode(network, changed, images)
+    difference = (after - before).abs().amax((1, 3, 4))  # (B, F)
+    assert difference[1, 2] > 0.01
+    difference[1, 2] = 0
+    assert difference.max() == 0
+
+    other = images.clone()
+    other[0] = -other[0]
+    difference = (_decode(network, latents, other) - before).abs().amax((1, 2, 3, 4))
+    assert difference[0] > 0.01
+    assert difference[1] == 0
+
+
+def test_saved_and_loaded_networks_are_equal(tmp_path: Path) -> None:
+    network, images = _network(awake=True), _rand(BATCH, 3, SIDE, SIDE)
+    network.register_to_config(code_scale=0.37)
+    network.save_pretrained(tmp_path)
+    loaded = MotionAutoencoder.from_pretrained(tmp_path)
+    assert dict(loaded.config)["code_scale"] == 0.37
+    assert (loaded.latent_channels, loaded.latent_size) == (network.latent_channels, GRID)
+    latents = _rand(BATCH, network.latent_channels, FRAMES, GRID, GRID)
+    assert torch.equal(_decode(loaded, latents, images), _decode(network, latents, images))
+
+
+@pytest.mark.parametrize(("sample_size", "advice"), [(40, "Use 32"), (250, "Use 240"), (9, "Use 16")])
+def test_sizes_that_the_strides_do_not_divide_are_refused(sample_size: int, advice: str) -> None:
+    with pytest.raises(ConfigError, match=advice):
+        MotionAutoencoder(sample_size=sample_size)

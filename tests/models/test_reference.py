@@ -1,0 +1,75 @@
+"""What the ReferenceNet hands on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from openemo.models import EmoUNet, ReferenceFeatures, ReferenceNet
+
+from .conftest import CLIPS, HEIGHT, MOTION_FRAMES, WIDTH, Inputs
+
+MakeReference = Callable[..., ReferenceNet]
+MakeInputs = Callable[..., Inputs]
+
+FINE, COARSE = HEIGHT * WIDTH, HEIGHT * WIDTH // 4
+
+
+def test_one_token_map_per_attention_and_one_feature_map_per_temporal_module(
+    make_reference_net: MakeReference, make_inputs: MakeInputs
+) -> None:
+    with torch.no_grad():
+        features = make_reference_net()(make_inputs().pictures)
+    tokens = [(FINE, 8), (COARSE, 12), (COARSE, 12), (COARSE, 12), (COARSE, 12), (FINE, 8), (FINE, 8)]
+    assert [tuple(feature.shape) for feature in features.attention] == [(CLIPS, *shape) for shape in tokens]
+    assert [tuple(feature.shape[:3]) for feature in features.motion] == [
+        (CLIPS, channels, MOTION_FRAMES) for _, channels in tokens
+    ]
+
+
+def test_places_match_the_backbones_without_a_temporal_module_in_the_middle(
+    make_unet: Callable[..., EmoUNet], make_reference_net: MakeReference, make_inputs: MakeInputs
+) -> None:
+    inputs = make_inputs()
+    with torch.no_grad():
+        features = make_reference_net(temporal_mid=False)(inputs.pictures)
+        make_unet(temporal_mid=False)(inputs.sample, inputs.timestep, reference=features)
+    assert len(features.motion) == 6
+
+
+def test_pictures_do_not_mix(make_reference_net: MakeReference, make_inputs: MakeInputs) -> None:
+    net, pictures = make_reference_net(), make_inputs().pictures
+    with torch.no_grad():
+        all_features = net(pictures)
+        reference = net(pictures[:, :, :1])
+        motion = net(pictures[:, :, [0, 3]])
+    assert reference.motion == ()
+    # other batch sizes take other paths through the same sums: float32 rounding
+    for one, other in zip(reference.attention, all_features.attention, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
+    for one, other in zip(motion.motion, all_features.motion, strict=True):
+        torch.testing.assert_close(one, other[:, :, 2:], atol=1e-5, rtol=0, check_stride=False)
+
+
+def test_nothing_stays_on_the_network(make_reference_net: MakeReference, make_inputs: MakeInputs) -> None:
+    net, inputs = make_reference_net(), make_inputs()
+    before = [set(vars(module)) for module in net.modules()]
+    with torch.no_grad():
+        first = net(inputs.pictures)
+        net(torch.randn_like(inputs.pictures))
+        again = net(inputs.pictures)
+    assert [set(vars(module)) for module in net.modules()] == before
+    for one, other in zip(first.attention + first.motion, again.attention + again.motion, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_features_move_and_repeat() -> None:
+    features = ReferenceFeatures((torch.randn(2, 5, 3),), (torch.randn(2, 3, 4, 7, 6),))
+    repeated = features.repeat(3)
+    assert torch.equal(repeated.attention[0], torch.cat([features.attention[0]] * 3))
+    assert repeated.motion[0].shape == (6, 3, 4, 7, 6)
+    assert features.to(dtype=torch.float64).motion[0].dtype == torch.float64
+    assert features.without_reference().attention == ()
+    assert features.without_motion().num_motion_frames == 0
+    assert ReferenceFeatures.empty().repeat(2) == ReferenceFeatures.empty()

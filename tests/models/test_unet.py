@@ -1,0 +1,337 @@
+"""What each part of EMO may and may not do to the output of the backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from openemo.errors import ConfigError
+from openemo.models import EmoUNet, ReferenceFeatures, ReferenceNet
+from openemo.models.conditioning import Conditions
+
+from .conftest import CLIPS, FRAMES, HEIGHT, MOTION_FRAMES, WIDTH, Inputs
+
+MakeUnet = Callable[..., EmoUNet]
+MakeReference = Callable[..., ReferenceNet]
+MakeInputs = Callable[..., Inputs]
+
+# float32 rounding of a tiny network whose outputs are of order one; a real effect is above 1e-3.
+ROUNDING = 1e-5
+
+
+def same(left: Tensor, right: Tensor) -> bool:
+    return torch.allclose(left, right, atol=ROUNDING, rtol=0)
+
+
+def differs(left: Tensor, right: Tensor) -> bool:
+    return bool((left - right).abs().max() > 1e-3)
+
+
+def reach(output: Tensor, source: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """Largest gradient of `output` with respect to `source`, over all of the source's axes but `dims`."""
+    (gradient,) = torch.autograd.grad(output.square().sum(), source, retain_graph=True)
+    rest = tuple(axis for axis in range(source.ndim) if axis not in dims)
+    return gradient.abs().amax(rest)
+
+
+class TestNewLayers:
+    def test_fresh_ones_leave_the_image_network_unchanged(
+        self, make_unet: MakeUnet, make_inputs: MakeInputs
+    ) -> None:
+        video = make_unet(awake=False)
+        image = make_unet(awake=False, audio_feature_dim=None, temporal_modules=False, locator_downscale=None)
+        weights = video.state_dict()
+        image.load_state_dict({key: weights[key] for key in image.state_dict()})
+        inputs = make_inputs()
+        with torch.no_grad():
+            everything = video(
+                inputs.sample,
+                inputs.timestep,
+                **inputs.conditions(ReferenceFeatures.empty()),
+            )
+            picture = image(inputs.sample, inputs.timestep, encoder_hidden_states=inputs.text)
+        assert same(everything, picture)
+
+    @pytest.mark.parametrize("name", ["audio_BFTD", "locator_B1HW", "speed_BF", "encoder_hidden_states"])
+    def test_awake_ones_change_the_output(
+        self, make_unet: MakeUnet, make_inputs: MakeInputs, name: str
+    ) -> None:
+        unet, inputs = make_unet(), make_inputs()
+        value = inputs.conditions(ReferenceFeatures.empty())[name]
+        with torch.no_grad():
+            without = unet(inputs.sample, inputs.timestep)
+            first = unet(inputs.sample, inputs.timestep, **{name: value})
+            second = unet(inputs.sample, inputs.timestep, **{name: value.flip(0)})
+        assert differs(first, without)
+        assert differs(first, second)
+
+
+class TestIndependence:
+    def test_without_temporal_modules_frames_do_not_meet(
+        self, make_unet: MakeUnet, make_inputs: MakeInputs
+    ) -> None:
+        unet, inputs = make_unet(temporal_modules=False), make_inputs()
+        with torch.no_grad():
+            clip = unet(inputs.sample, inputs.timestep, audio_BFTD=inputs.audio)
+            frame = unet(inputs.sample[:, :, 4:5], inputs.timestep, audio_BFTD=inputs.audio[:, 4:5])
+        assert same(clip[:, :, 4:5], frame)
+
+    def test_a_frame_hears_only_its_own_window(self, make_unet: MakeUnet, make_inputs: MakeInputs) -> None:
+        """With temporal modules as they start out, silent; they mix frames on purpose."""
+        unet, inputs = make_unet(), make_inputs()
+        for name, parameter in unet.named_parameters():
+            if "temporal_transformer.proj_out" in name:
+                torch.nn.init.zeros_(parameter)
+        audio = inputs.audio.requires_grad_()
+        output = unet(inputs.sample, inputs.timestep, audio_BFTD=audio)
+        for frame in range(FRAMES):
+            heard = reach(output[:, :, frame], audio, dims=(1,))
+            assert heard[frame] > 0
+            assert heard.sum() == heard[frame]
+
+    def test_temporal_modules_let_frames_meet(self, make_unet: MakeUnet, make_inputs: MakeInputs) -> None:
+        unet, inputs = make_unet(), make_inputs()
+        sample = inputs.sample.requires_grad_()
+        output = unet(sample, inputs.timestep)
+        assert (reach(output[:, :, 2], sample, dims=(2,)) > 0).all()
+
+    def test_clips_of_a_batch_do_not_mix(
+        self, make_unet: MakeUnet, make_reference_net: MakeReference, make_inputs: MakeInputs
+    ) -> None:
+        unet, reference_net, inputs = make_unet(), make_reference_net(), make_inputs()
+        pictures = inputs.pictures.requires_grad_()
+        conditions = inputs.conditions(reference_net(pictures))
+        sources = [inputs.sample, inputs.audio, inputs.locator, inputs.speed, inputs.text]
+        for source in sources:
+            source.requires_grad_()
+        output = unet(inputs.sample, inputs.timestep, **conditions)
+        for source in [*sources, pictures]:
+            seen = reach(output[1], source, dims=(0,))
+            assert seen[0] == 0
+            assert seen[1] > 0
+
+    def test_clips_give_the_same_alone_and_together(
+        self, make_unet: MakeUnet, make_reference_net: MakeReference, make_inputs: MakeInputs
+    ) -> None:
+        unet, reference_net, inputs = make_unet(), make_reference_net(), make_inputs()
+        alone = Inputs(**{name: getattr(inputs, name)[1:] for name in Inputs.__dataclass_fields__})
+        with torch.no_grad():
+            both, one = (
+                unet(some.sample, some.timestep, **some.conditions(reference_net(some.pictures)))
+                for some in (inputs, alone)
+            )
+        assert same(both[1:], one)
+
+
+class TestReference:
+    def test_an_empty_one_is_plain_self_attention(self, make_unet: MakeUnet, make_inputs: MakeInputs) -> None:
+        unet, inputs = make_unet(), make_inputs()
+        widths = [
+            module.attn1.to_k.in_features
+            for module in unet.modules()
+            if type(module).__name__ == "SpatialTransformerBlock"
+        ]
+        no_tokens = ReferenceFeatures(attention=tuple(torch.zeros(CLIPS, 0, width) for width in widths))
+        with torch.no_grad():
+            plain = unet(inputs.sample, inputs.timestep)
+            for empty in (ReferenceFeatures.empty(), no_tokens):
+                assert same(unet(inputs.sample, inputs.timestep, reference=empty), plain)
+
+    def test_its_tokens_stand_beside_the_frames_own(self, make_unet: MakeUnet) -> None:
+        """Attention over [own ; own] has the same weights twice, so it equals attention over [own]."""
+        block = make_unet().mid_block.attentions[0].transformer_blocks[0]
+        tokens = torch.randn(CLIPS, 21, 12)
+        conditions = Conditions(num_frames=1, time_embedding=torch.zeros(1))
+        with torch.no_grad():
+            plain, normed = block(tokens, conditions)
+            doubled, _ = block(tokens, conditions, normed)
+            other, _ = block(tokens, conditions, normed.flip(0))
+        assert same(plain, doubled)
+        assert differs(plain, other)
+
+    def test_it_reaches_every_frame(
+        self, make_unet: MakeUnet, make_reference_net: MakeReference, make_inputs: MakeInputs
+    ) -> None:
+        unet = make_unet(awake=False)
+        reference_net, inputs = make_reference_net(), make_inputs()
+        picture = inputs.pictures[:, :, :1].requires_grad_()
+        output = unet(inputs.sample, inputs.timestep, reference=reference_net(picture))
+        for frame in range(FRAMES):
+            assert reach(output[:, :, frame], picture, dims=(0,)).min() > 0
+
+    def test_features_of_another_network_are_refused(
+        self, make_unet: MakeUnet, make_inputs: MakeInputs
+    ) -> None:
+        inputs = make_inputs()
+        wrong = ReferenceFeatures(attention=(torch.zeros(CLIPS, 5, 8),))
+        with pytest.raises(ConfigError, match="another network"):
+            make_unet()(inputs.sample, inputs.timestep, reference=wrong)
+
+
+class TestMotionFrames:
+    def test_they_reach_the_output_and_are_not_part_of_it(
+        self, make_unet: MakeUnet, make_reference_net: MakeReference, make_inputs: MakeInputs
+    ) -> None:
+        unet, reference_net, inputs = make_unet(), make_reference_net(), make_inputs()
+        pictures = inputs.pictures.requires_grad_()
+        features = reference_net(pictures)
+        assert features.num_motion_frames == MOTION_FRAMES
+        output = unet(inputs.sample, inputs.timestep, reference=features)
+        assert output.shape == (CLIPS, 5, FRAMES, HEIGHT, WIDTH)
+        for frame in range(FRAMES):
+            assert (reach(output[:, :, frame], pictures, dims=(2,)) > 0).all()
+
+    def test_they_reach_it_through_temporal_modules_only(
+        self, make_unet: MakeUnet, make_reference_net: MakeReference, make_inputs: MakeInputs
+    ) -> None:
+        unet = make_unet(awake=False)
+        reference_net, inputs = make_reference_net(), make_inputs()
+        with torch.no_grad():
+            features = reference_net(inputs.pictures)
+            output = unet(inputs.sample, inputs.timestep, reference=features)
+            without = unet(inputs.sample, inputs.timestep, reference=features.without_motion())
+        assert same(output, without)
+
+    def test_dropping_them_early_changes_nothing(self, make_unet: MakeUnet) -> None:
+        """They leave after the last self-attention; to keep them to the end gives the same video frames."""
+        transformer = make_unet().mid_block.motion_modules[0].temporal_transformer
+        tokens, speed = torch.randn(CLIPS * 15, MOTION_FRAMES + FRAMES, 12), torch.randn(CLIPS, FRAMES, 14)
+        with torch.no_grad():
+            for block in transformer.transformer_blocks:
+                early, late = (block(tokens, dropped, speed) for dropped in (MOTION_FRAMES, 0))
+                assert same(early, late[:, MOTION_FRAMES:])
+
+    def test_too_many_frames_are_refused(
+        self, make_unet: MakeUnet, make_reference_net: MakeReference, make_inputs: MakeInputs
+    ) -> None:
+        inputs = make_inputs(motion_frames=4)
+        features = make_reference_net()(inputs.pictures)
+        with pytest.raises(ConfigError, match="6 video and 4 motion frames; expected at most 9"):
+            make_unet()(inputs.sample, inputs.timestep, reference=features)
+
+
+class TestInputs:
+    @pytest.mark.parametrize(("height", "width"), [(9, 15), (5, 7), (3, 10)])
+    def test_odd_latent_sizes(
+        self,
+        make_unet: MakeUnet,
+        make_reference_net: MakeReference,
+        make_inputs: MakeInputs,
+        height: int,
+        width: int,
+    ) -> None:
+        inputs = make_inputs(height, width)
+        with torch.no_grad():
+            conditions = inputs.conditions(make_reference_net()(inputs.pictures))
+            output = make_unet()(inputs.sample, inputs.timestep, **conditions)
+        assert output.shape == (CLIPS, 5, FRAMES, height, width)
+        assert output.isfinite().all()
+
+    def test_sd15_topology_with_everything(
+        self, make_unet: MakeUnet, make_reference_net: MakeReference, make_inputs: MakeInputs
+    ) -> None:
+        """Four levels, two layers, no attention in the last; 10x16 latents become odd on the way down."""
+        shape: dict[str, Any] = dict(
+            block_out_channels=(8, 12, 16, 16),
+            attention_levels=(True, True, True, False),
+            layers_per_block=2,
+            num_attention_heads=4,
+        )
+        unet = make_unet(**shape, temporal_num_heads=4)
+        reference_net, inputs = make_reference_net(**shape), make_inputs()
+        with torch.no_grad():
+            features = reference_net(inputs.pictures)
+            output = unet(inputs.sample, inputs.timestep, **inputs.conditions(features))
+        assert len(features.attention) == 16
+        assert len(features.motion) == 21
+        assert output.shape == (CLIPS, 5, FRAMES, HEIGHT, WIDTH)
+
+    def test_a_scalar_timestep_serves_all_clips(self, make_unet: MakeUnet, make_inputs: MakeInputs) -> None:
+        unet, inputs = make_unet(), make_inputs()
+        with torch.no_grad():
+            scalar = unet(inputs.sample, torch.tensor(40))
+            vector = unet(inputs.sample, torch.full((CLIPS,), 40))
+        assert torch.equal(scalar, vector)
+
+    def test_an_input_without_layers_is_refused(self, make_unet: MakeUnet, make_inputs: MakeInputs) -> None:
+        inputs = make_inputs()
+        unet = make_unet(
+            audio_feature_dim=None, locator_downscale=None, speed_dim=None, cross_attention_dim=None
+        )
+        for name, value in inputs.conditions(ReferenceFeatures.empty()).items():
+            if name != "reference":
+                with pytest.raises(ConfigError):
+                    unet(inputs.sample, inputs.timestep, **{name: value})
+
+    def test_wrong_sizes_are_refused(self, make_unet: MakeUnet, make_inputs: MakeInputs) -> None:
+        unet, inputs = make_unet(), make_inputs()
+        wrong = {
+            "audio_BFTD": (inputs.audio[:, 1:], inputs.audio[:, :, 1:], inputs.audio[..., 1:]),
+            "locator_B1HW": (inputs.locator[..., 8:],),
+        }
+        for name, values in wrong.items():
+            for value in values:
+                with pytest.raises(ConfigError):
+                    unet(inputs.sample, inputs.timestep, **{name: value})
+
+    def test_levels_that_disagree_are_refused(self, make_unet: MakeUnet) -> None:
+        with pytest.raises(ConfigError, match="one entry per level"):
+            make_unet(attention_levels=(True, True, False))
+        with pytest.raises(ConfigError, match="heads"):
+            make_unet(num_attention_heads=5)
+
+
+class TestModel:
+    def test_checkpointing_gives_the_same_numbers(
+        self, make_unet: MakeUnet, make_reference_net: MakeReference, make_inputs: MakeInputs
+    ) -> None:
+        unet, reference_net, inputs = make_unet().train(), make_reference_net().train(), make_inputs()
+
+        def step() -> tuple[Tensor, list[Tensor]]:
+            conditions = inputs.conditions(reference_net(inputs.pictures))
+            loss = unet(inputs.sample, inputs.timestep, **conditions).square().mean()
+            parameters = [*unet.parameters(), *reference_net.parameters()]
+            return loss, [
+                g for g in torch.autograd.grad(loss, parameters, allow_unused=True) if g is not None
+            ]
+
+        loss, gradients = step()
+        unet.enable_gradient_checkpointing()
+        reference_net.enable_gradient_checkpointing()
+        saved_loss, saved_gradients = step()
+        assert torch.equal(loss, saved_loss)
+        assert all(same(a, b) for a, b in zip(gradients, saved_gradients, strict=True))
+
+    @pytest.mark.parametrize("kind", ["unet", "reference"])
+    def test_saved_and_loaded_it_is_the_same(
+        self, make_unet: MakeUnet, make_reference_net: MakeReference, kind: str, tmp_path: Path
+    ) -> None:
+        network = make_unet() if kind == "unet" else make_reference_net()
+        network.save_pretrained(tmp_path)
+        loaded, report = type(network).from_pretrained(tmp_path, output_loading_info=True)
+        assert not any(report.values())
+        assert loaded.config.block_out_channels == [8, 12]
+        saved = network.state_dict()
+        assert all(torch.equal(value, saved[key]) for key, value in loaded.state_dict().items())
+        assert loaded.state_dict().keys() == saved.keys()
+
+    def test_it_runs_in_bfloat16(
+        self, make_unet: MakeUnet, make_reference_net: MakeReference, make_inputs: MakeInputs
+    ) -> None:
+        unet, reference_net, inputs = make_unet(), make_reference_net(), make_inputs()
+        half = Inputs(
+            **{name: getattr(inputs, name).to(torch.bfloat16) for name in Inputs.__dataclass_fields__}
+        )
+        with torch.no_grad():
+            exact = unet(inputs.sample, inputs.timestep, **inputs.conditions(reference_net(inputs.pictures)))
+            unet, reference_net = unet.to(torch.bfloat16), reference_net.to(torch.bfloat16)
+            features = reference_net(half.pictures)
+            output = unet(half.sample, inputs.timestep, **half.conditions(features))
+        assert output.dtype == torch.bfloat16
+        # bfloat16 has 8 bits of mantissa; a few dozen layers add up to some per cent of outputs of order one
+        assert (output - exact).abs().mean() < 0.1 * exact.abs().mean()

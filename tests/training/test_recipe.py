@@ -1,0 +1,126 @@
+"""Recipes: what is wrong in them is said, and those that ship are right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from openemo import training
+from openemo.data.recipe import DataRecipe
+from openemo.errors import ConfigError, TrainingError
+from openemo.models import unet_config
+from openemo.training.recipe import AutoencoderRecipe, DenoiserRecipe, LoopRecipe, load_recipe
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+KINDS: dict[str, type[BaseModel]] = {
+    "data": DataRecipe,
+    "autoencoder": AutoencoderRecipe,
+    "image": DenoiserRecipe,
+    "video": DenoiserRecipe,
+    "speed": DenoiserRecipe,
+}
+MINIMAL = "data: somewhere\noutput: there\nsteps: 7\nlearning_rate: 1e-3\n"
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(MINIMAL)
+    return path
+
+
+def test_values_defaults_and_overrides(recipe: Path) -> None:
+    settings = load_recipe(LoopRecipe, recipe, ["steps=9", "decay=0.25", "output=a=b"])
+    assert (settings.steps, settings.decay, settings.output) == (9, 0.25, Path("a=b"))
+    # YAML 1.1 takes 1e-3, without a point, for a text.
+    assert settings.learning_rate == 1e-3
+    assert settings.data == Path("somewhere")
+
+
+def test_an_override_can_be_a_mapping(recipe: Path) -> None:
+    settings = load_recipe(AutoencoderRecipe, recipe, ["model={sample_size: 64}"])
+    assert settings.model == {"sample_size": 64}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("stps=9", "`stps`.*Settings of this recipe: output, data, steps"),
+        ("steps", "an override is not a setting; got steps"),
+        ("steps=many", "`steps`; got many"),
+        ("steps=", "`steps`"),
+        ("steps=[1", "no YAML value"),
+        ("decay=1.5", "`decay`; got 1.5; expected .*less than or equal to 1"),
+    ],
+)
+def test_wrong_overrides_are_named(recipe: Path, override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_recipe(LoopRecipe, recipe, [override])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (MINIMAL + "seeed: 1\n", "`seeed`"),
+        ("output: there\nsteps: 7\nlearning_rate: 1e-3\n", "`data`.*required"),
+        ("- a\n- b\n", "is not a mapping; got list"),
+        ("", "is not a mapping"),
+        ("a: [1", "cannot be read"),
+        ("a: \udcff", "cannot be read"),
+    ],
+)
+def test_wrong_files_are_named(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(content, encoding="utf-8", errors="surrogateescape")
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_recipe(LoopRecipe, path, [])
+    assert "wrong.yaml" in str(caught.value)
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.yaml", tmp_path):
+        with pytest.raises(ConfigError, match="cannot be read"):
+            load_recipe(LoopRecipe, path, [])
+
+
+def test_unknown_stages_are_refused(recipe: Path) -> None:
+    with pytest.raises(ConfigError, match="autoencoder, image, video or speed"):
+        training.run("audio", recipe)
+
+
+def test_stages_without_what_they_need_say_so(recipe: Path, tmp_path: Path) -> None:
+    place = [f"output={tmp_path / 'out'}", f"data={tmp_path}"]
+    with pytest.raises(TrainingError, match=r"no sequences in .*openemo data prepare"):
+        training.run("autoencoder", recipe, place)
+    with pytest.raises(TrainingError, match=r"no trained network in .*before"):
+        training.run("image", recipe, [*place, f"autoencoder={tmp_path}"])
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_shipped_recipes_are_right(name: str) -> None:
+    load_recipe(KINDS[name], RECIPES / f"{name}.yaml", [])
+
+
+def test_every_shipped_recipe_is_tested() -> None:
+    assert {path.stem for path in RECIPES.iterdir()} == set(KINDS)
+
+
+def test_shipped_stages_build_on_each_other() -> None:
+    data = load_recipe(DataRecipe, RECIPES / "data.yaml", [])
+    autoencoder = load_recipe(AutoencoderRecipe, RECIPES / "autoencoder.yaml", [])
+    image, video, speed = (
+        load_recipe(DenoiserRecipe, RECIPES / f"{name}.yaml", []) for name in ("image", "video", "speed")
+    )
+    assert {stage.data for stage in (autoencoder, image, video, speed)} == {data.output}
+    assert {stage.autoencoder for stage in (image, video, speed)} == {
+        autoencoder.output / "export" / "autoencoder"
+    }
+    assert image.start is None
+    assert (video.start, speed.start) == (image.output / "export", video.output / "export")
+    for stage in (image, video, speed):
+        positions = unet_config(stage.preset)["max_frames"]  # type: ignore[arg-type]
+        assert stage.motion_frames + stage.clip_frames <= positions
+        assert data.driven_frames >= stage.motion_frames + stage.clip_frames
+        assert 2 * data.quiet_frames >= stage.motion_frames + stage.clip_frames

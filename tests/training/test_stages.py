@@ -1,0 +1,271 @@
+"""All stages, from made-up sequences to networks that load, with the recipes a person would write."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from openemo import training
+from openemo.data.sequences import Sequence
+from openemo.models import EmoUNet, ReferenceNet, reference_config, unet_config
+from openemo.models.autoencoder import MotionAutoencoder
+from openemo.models.conditioning import AudioProjection, AudioTimeEmbedding, SpeedEncoder
+from openemo.models.temporal import TemporalModule
+from openemo.training.autoencoder import AutoencoderStage, region_weight, to_tensor
+from openemo.training.denoiser import DenoiserStage, StageName, trained_in
+from openemo.training.latents import CodedSequence, encode_sequences
+from openemo.training.recipe import AutoencoderRecipe, DenoiserRecipe
+
+AUTOENCODER = """
+steps: 3
+learning_rate: 1.0e-3
+warmup_steps: 1
+references: 1
+frames: 2
+num_threads: 1
+model: {sample_size: 64, fine_channels: 8, middle_channels: 16}
+"""
+DENOISER = """
+steps: 9
+learning_rate: 1.0e-3
+warmup_steps: 1
+clips: 2
+clip_frames: 3
+motion_frames: 2
+num_threads: 1
+"""
+
+
+def _run(stage: str, folder: Path, data: Path, recipe: str, **settings: object) -> Path:
+    """Trains two steps into `folder`/`stage`; returns what it exported."""
+    path = folder / f"{stage}.yaml"
+    lines = {"data": data, "output": folder / stage} | settings
+    path.write_text(recipe + "".join(f"{key}: {value}\n" for key, value in lines.items()))
+    training.run(stage, path, ["steps=2"])
+    rows = [json.loads(line) for line in (folder / stage / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [2]
+    assert all(math.isfinite(value) for value in rows[0].values())
+    return folder / stage / "export"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def autoencoder(folder: Path, data_dir: Path) -> Path:
+    return _run("autoencoder", folder, data_dir, AUTOENCODER) / "autoencoder"
+
+
+@pytest.fixture(scope="module")
+def image(folder: Path, data_dir: Path, autoencoder: Path) -> Path:
+    return _run("image", folder, data_dir, DENOISER, autoencoder=autoencoder)
+
+
+@pytest.fixture(scope="module")
+def video(folder: Path, data_dir: Path, autoencoder: Path, image: Path) -> Path:
+    return _run("video", folder, data_dir, DENOISER, autoencoder=autoencoder, start=image)
+
+
+@pytest.fixture(scope="module")
+def speed(folder: Path, data_dir: Path, autoencoder: Path, video: Path) -> Path:
+    return _run("speed", folder, data_dir, DENOISER, autoencoder=autoencoder, start=video)
+
+
+def test_the_autoencoder_stage_exports_a_scaled_autoencoder(autoencoder: Path) -> None:
+    network = MotionAutoencoder.from_pretrained(autoencoder)
+    assert (network.latent_channels, network.latent_size) == (16, 4)
+    assert network.config.code_scale > 0
+    assert network.config.code_scale != 1
+    assert network.decode_out.weight.any()  # it started at zero, and learnt
+
+
+def test_an_untrained_stage_is_the_same_for_a_seed_and_leaves_other_randomness_alone(data_dir: Path) -> None:
+    recipe = AutoencoderRecipe(
+        data=data_dir, output=data_dir, steps=1, learning_rate=1, model={"sample_size": 64}
+    )
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first = AutoencoderStage(recipe)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(6)
+    losses = [
+        stage.loss(torch.Generator().manual_seed(4))["loss"]
+        for stage in (first, first, AutoencoderStage(recipe))
+    ]
+    assert losses[0] == losses[1] == losses[2]
+    assert first.loss(torch.Generator().manual_seed(5))["loss"] != losses[0]
+
+
+def _changed(before: Path, after: Path, network: str) -> set[str]:
+    old, new = (load_file(path / network / "diffusion_pytorch_model.safetensors") for path in (before, after))
+    assert old.keys() == new.keys()
+    return {name for name in old if not torch.equal(old[name], new[name])}
+
+
+def test_exports_load_as_a_pipeline_loads_them(speed: Path) -> None:
+    unet = EmoUNet.from_pretrained(speed / "unet")
+    reference_net = ReferenceNet.from_pretrained(speed / "reference_net")
+    assert unet.config.in_channels == 16
+    assert reference_net.config.in_channels == 64 + 16
+    assert (speed / "scheduler" / "scheduler_config.json").is_file()
+
+
+def test_the_image_stage_leaves_sound_and_time_at_their_start(image: Path) -> None:
+    weights = load_file(image / "unet" / "diffusion_pytorch_model.safetensors")
+    silent = [
+        name for name in weights if "attn_audio.to_out" in name or "temporal_transformer.proj_out" in name
+    ]
+    assert silent
+    assert not any(weights[name].any() for name in silent)
+    assert weights["face_locator.conv_out.weight"].any()
+
+
+def test_the_video_stage_trains_sound_and_time_alone(image: Path, video: Path) -> None:
+    changed = _changed(image, video, "unet")
+    assert any("motion_modules" in name for name in changed)
+    assert any("attn_audio" in name for name in changed)
+    assert all("motion_modules" in name or "audio" in name for name in changed)
+    assert not any("speed" in name for name in changed)
+    assert not _changed(image, video, "reference_net")
+
+
+def test_the_speed_stage_trains_time_and_speed_and_nothing_of_sound(video: Path, speed: Path) -> None:
+    changed = _changed(video, speed, "unet")
+    assert any("attn_speed" in name for name in changed)
+    assert any(name.startswith("speed_encoder") for name in changed) or "speed_encoder" not in changed
+    assert all("motion_modules" in name or "speed" in name for name in changed)
+    assert not any("audio" in name for name in changed)
+    assert not _changed(video, speed, "reference_net")
+
+
+def test_batches_and_losses_of_a_stage_follow_from_the_generator(
+    folder: Path, data_dir: Path, autoencoder: Path, image: Path
+) -> None:
+    recipe = DenoiserRecipe(
+        data=data_dir,
+        output=folder / "unused",
+        steps=1,
+        learning_rate=1,
+        autoencoder=autoencoder,
+        start=image,
+        clips=1,
+        clip_frames=3,
+        motion_frames=2,
+    )
+    stage = DenoiserStage("video", recipe)
+    with torch.no_grad():
+        losses = [stage.loss(torch.Generator().manual_seed(seed))["loss"] for seed in (1, 1, 2)]
+    assert losses[0] == losses[1] != losses[2]
+
+
+def _names(module: nn.Module, *kinds: type[nn.Module]) -> set[str]:
+    """Parameters inside modules of these kinds."""
+    return {
+        f"{prefix}.{name}"
+        for prefix, part in module.named_modules()
+        if isinstance(part, kinds)
+        for name, _ in part.named_parameters()
+    }
+
+
+@pytest.fixture(scope="module")
+def parameters() -> dict[str, set[str]]:
+    """Names of the shipped network's parameters, by what their modules are and not what they are called."""
+    with torch.device("meta"):
+        unet, reference_net = EmoUNet(**unet_config("embedded")), ReferenceNet(**reference_config("embedded"))
+    hears = {name for name, _ in unet.named_parameters() if "attn_audio." in name or "norm_audio." in name}
+    speed = {name for name, _ in unet.named_parameters() if "attn_speed." in name or "norm_speed." in name}
+    assert hears
+    assert speed
+    return {
+        "speed": speed | _names(unet, SpeedEncoder),
+        "temporal": _names(unet, TemporalModule) - speed,
+        "audio": hears | _names(unet, AudioProjection, AudioTimeEmbedding),
+        "all": {name for name, _ in unet.named_parameters()},
+        "reference": {name for name, _ in reference_net.named_parameters()},
+    }
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_each_stage_trains_what_emo_says(
+    parameters: dict[str, set[str]], data_dir: Path, whole: bool
+) -> None:
+    recipe = DenoiserRecipe(
+        data=data_dir, output=data_dir, steps=1, learning_rate=1, autoencoder=data_dir, whole_network=whole
+    )
+
+    def trained(stage: StageName, names: str = "all") -> set[str]:
+        return set(filter(trained_in(stage, recipe), parameters[names]))
+
+    sound, time, speed = (parameters[name] for name in ("audio", "temporal", "speed"))
+    backbone = parameters["all"] - sound - time - speed
+    assert {"conv_in.weight", "face_locator.conv_out.weight"} <= backbone
+    assert trained("image") == backbone
+    assert trained("image", "reference") == parameters["reference"]
+    assert trained("video") == sound | time | (backbone if whole else set())
+    assert trained("video", "reference") == (parameters["reference"] if whole else set())
+    assert trained("speed") == time | speed
+    assert not trained("speed", "reference")
+    assert trained("image") | trained("video") | trained("speed") == parameters["all"]
+
+
+def test_coded_sequences_are_relative_to_the_reference_and_made_once(
+    tmp_path: Path, data_dir: Path, autoencoder: Path
+) -> None:
+    network = MotionAutoencoder.from_pretrained(autoencoder)
+    paths = encode_sequences(data_dir / "sequences", network, tmp_path)
+    assert [path.name for path in paths] == ["driven-a.npz", "driven-b.npz", "quiet-a.npz", "real-c1.npz"]
+    source, coded = Sequence.load(data_dir / "sequences" / "driven-a.npz"), CodedSequence.load(paths[0])
+    assert coded.latents.shape == (7, 16, 4, 4)
+    assert coded.features.shape == (64, 4, 4)
+    assert (coded.boxes.shape, coded.mouth.shape) == ((7, 4), (20, 2))
+    assert (coded.clip, coded.first_frame) == ("c1", 2)
+    assert not coded.latents[0, :8].any()  # the first frame has the reference's landmarks: no flow
+    assert coded.latents[1, :8].any()
+    low, high = coded.boxes[:, :2], coded.boxes[:, 2:]
+    points = source.points_px[1:] / 64
+    assert (points >= low[:, None] - 1e-6).all()
+    assert (points <= high[:, None] + 1e-6).all()
+
+    times = {path: path.stat().st_mtime_ns for path in paths}
+    encode_sequences(data_dir / "sequences", network, tmp_path)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == times
+
+
+def test_coded_frames_decode_to_the_warp_and_what_was_coded(
+    data_dir: Path, autoencoder: Path, tmp_path: Path
+) -> None:
+    network = MotionAutoencoder.from_pretrained(autoencoder)
+    source = Sequence.load(data_dir / "sequences" / "driven-a.npz")
+    coded = CodedSequence.load(encode_sequences(data_dir / "sequences", network, tmp_path)[0])
+    image = to_tensor([source.picture(0)])
+    latents = torch.from_numpy(coded.latents).float().transpose(0, 1)[None]
+    with torch.no_grad():
+        reference = network.encode_reference(image)
+        frames = network.decode(latents, image, reference)
+    torch.testing.assert_close(
+        reference.coarse[0], torch.from_numpy(coded.features).float(), atol=2e-3, rtol=1e-3
+    )
+    # Frame 0 has no flow: the picture itself, but for what two steps taught the decoder.
+    assert (frames[:, :, 0] - image).abs().mean() < 0.1
+
+
+def test_the_weight_of_a_region_is_at_the_region() -> None:
+    points = torch.full((2, 478, 2), 0.5)
+    points[0, 5], points[0, 7] = torch.tensor([0.7, 0.2]), torch.tensor([0.8, 0.3])
+    points[1, 5], points[1, 7] = torch.tensor([0.1, 0.6]), torch.tensor([0.3, 0.6])
+    weight: Tensor = region_weight(points, 40, (5, 7))
+    assert weight.shape == (2, 1, 40, 40)
+    for item, (x, y) in zip(weight[:, 0], ((0.75, 0.25), (0.2, 0.6)), strict=True):
+        row, column = divmod(int(item.argmax()), 40)
+        assert (column + 0.5) / 40 == pytest.approx(x, abs=0.5 / 40 + 1e-6)
+        assert (row + 0.5) / 40 == pytest.approx(y, abs=0.5 / 40 + 1e-6)
+        assert float(item.max()) == pytest.approx(1, abs=0.05)  # the middle lies between pixels
