@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Never
 
 from openemo import __version__
-from openemo.errors import ConfigError, OpenEmoError, OutputError
+from openemo.errors import ConfigError, InputError, OpenEmoError, OutputError
 
 if TYPE_CHECKING:
     import torch
@@ -65,6 +65,8 @@ def _parser() -> _Parser:
     train.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="changes to the recipe")
     train.set_defaults(command=_train)
 
+    _add_evaluate(commands)
+    _add_assemble(commands)
     data = commands.add_parser("data", help="prepare training data").add_subparsers(
         required=True, metavar="COMMAND"
     )
@@ -72,7 +74,38 @@ def _parser() -> _Parser:
     prepare.add_argument("recipe", type=Path, metavar="RECIPE.yaml")
     prepare.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="changes to the recipe")
     prepare.set_defaults(command=_prepare)
+    _add_evaluate(commands)
     return parser
+
+
+def _add_evaluate(commands: Any) -> None:
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="measure lip movement against real clips",
+        description="Animate the first frame of each clip with the clip's sound; compare the mouths.",
+    )
+    add = evaluate.add_argument
+    add(
+        "--clips", type=Path, required=True, metavar="FOLDER", help="folder of .mp4 clips of one speaker each"
+    )
+    add("--model", default="embedded", help='"embedded" (default), a folder, or hub:owner/name')
+    add("--limit", type=int, metavar="N", help="the first N clips only")
+    add("--seed", type=int, default=0)
+    add("-o", "--output", type=Path, metavar="REPORT.json", help="also write the figures to a file")
+    evaluate.set_defaults(command=_evaluate)
+
+
+def _add_assemble(commands: Any) -> None:
+    assemble = commands.add_parser(
+        "assemble", help="make a checkpoint of trained networks", description="Write a checkpoint folder."
+    )
+    add = assemble.add_argument
+    add("--networks", type=Path, required=True, help="export folder of a denoising stage")
+    add("--autoencoder", type=Path, required=True, help="the exported autoencoder")
+    add("--speech", type=Path, required=True, help="folder of the speech encoder")
+    add("--face", type=Path, required=True, help="folder of the face networks")
+    add("-o", "--output", type=Path, required=True, metavar="FOLDER")
+    assemble.set_defaults(command=_assemble)
 
 
 def _add_animate(commands: Any) -> None:
@@ -116,6 +149,24 @@ def _add_animate(commands: Any) -> None:
     add("--device", default="cpu", help="cpu (default), cuda, cuda:1, mps")
     add("--dtype", choices=_DTYPES, default="float32", help="number type of the networks (default: float32)")
     animate.set_defaults(command=_animate)
+
+
+def _add_evaluate(commands: Any) -> None:
+    evaluate = commands.add_parser("evaluate", help="measure a model").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    lips = evaluate.add_parser(
+        "lips",
+        help="do the lips move with the voice?",
+        description="Animate the first frame of real clips with their own sound, and compare the mouths.",
+    )
+    add = lips.add_argument
+    add("--model", default="embedded", help='"embedded" (default), a folder, or hub:owner/name')
+    add("--clips", type=Path, required=True, metavar="DIR", help="folder of video clips of one speaker each")
+    add("--limit", type=int, metavar="N", help="only the first N clips (default: all)")
+    add("--seed", type=int, default=0, help="of the noise (default: 0)")
+    add("-o", "--output", type=Path, metavar="REPORT.json", help="keep all numbers in this file")
+    lips.set_defaults(command=_evaluate_lips)
 
 
 def _animate(arguments: argparse.Namespace) -> None:
@@ -174,12 +225,41 @@ def _prepare(arguments: argparse.Namespace) -> None:
     from openemo import data
 
     _show_log()
-    data.prepare(arguments.recipe, arguments.overrides)
+    data.run(arguments.recipe, arguments.overrides)
+
+
+def _evaluate_lips(arguments: argparse.Namespace) -> None:
+    from openemo.evaluation.lips import evaluate_lips
+    from openemo.evaluation.report import check_report_path, find_clips, lip_table, write_report
+    from openemo.pipeline import EmoPipeline
+
+    clips = find_clips(arguments.clips, arguments.limit)
+    if arguments.output is not None:
+        check_report_path(arguments.output)
+    _show_log()
+    scores = evaluate_lips(EmoPipeline.from_pretrained(arguments.model), clips, arguments.seed)
+    if not scores:
+        raise InputError(f"none of the {len(clips)} clips in {arguments.clips} could be measured")
+    print(lip_table(scores))
+    if arguments.output is not None:
+        write_report(arguments.output, scores)
 
 
 def _show_log() -> None:
     """Long work reports line by line, on stderr."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from openemo.evaluation.report import evaluate
+
+    evaluate(arguments.model, arguments.clips, arguments.limit, arguments.seed, arguments.output)
+
+
+def _assemble(arguments: argparse.Namespace) -> None:
+    from openemo.training.assemble import assemble
+
+    assemble(arguments.networks, arguments.autoencoder, arguments.speech, arguments.face, arguments.output)
 
 
 def _device(name: str) -> torch.device:

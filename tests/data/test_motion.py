@@ -49,7 +49,7 @@ def test_damped_motion_rests_at_0_and_is_itself_at_1() -> None:
 def _portrait(toy_face: Floats) -> Floats:
     """Another face than the clip's: other proportions, size and tilt."""
     bent = toy_face[:, :2] + 0.01 * np.sin(9 * toy_face[:, 1::-1])
-    return _similarity(0.25, 180, (40, -20))(bent)
+    return np.asarray(_similarity(0.25, 180, (40, -20))(bent), np.float64)
 
 
 def test_a_clip_that_stands_still_leaves_the_portrait_still(toy_face: Floats) -> None:
@@ -143,7 +143,7 @@ def test_warping_by_the_flow_carries_a_dot_to_where_its_landmark_goes(toy_face: 
 
     def centre_of_light(picture: NDArray[np.uint8]) -> Floats:
         light = picture[..., 1].astype(np.float64)
-        return np.array([(light * x).sum(), (light * y).sum()]) / light.sum()
+        return np.array([float((light * x).sum()), float((light * y).sum())]) / float(light.sum())
 
     distance = np.hypot(x - side * reference[dot, 0], y - side * reference[dot, 1])
     picture = np.repeat((255 * np.exp(-((distance / 3) ** 2)))[..., None], 3, 2).astype(np.uint8)

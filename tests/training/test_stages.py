@@ -262,10 +262,10 @@ def test_the_weight_of_a_region_is_at_the_region() -> None:
     points = torch.full((2, 478, 2), 0.5)
     points[0, 5], points[0, 7] = torch.tensor([0.7, 0.2]), torch.tensor([0.8, 0.3])
     points[1, 5], points[1, 7] = torch.tensor([0.1, 0.6]), torch.tensor([0.3, 0.6])
-    weight: Tensor = region_weight(points, 40, (5, 7))
-    assert weight.shape == (2, 1, 40, 40)
+    weight: Tensor = region_weight(points, 101, (5, 7))
+    assert weight.shape == (2, 1, 101, 101)
     for item, (x, y) in zip(weight[:, 0], ((0.75, 0.25), (0.2, 0.6)), strict=True):
-        row, column = divmod(int(item.argmax()), 40)
-        assert (column + 0.5) / 40 == pytest.approx(x, abs=0.5 / 40 + 1e-6)
-        assert (row + 0.5) / 40 == pytest.approx(y, abs=0.5 / 40 + 1e-6)
+        row, column = divmod(int(item.argmax()), 101)
+        assert (column + 0.5) / 101 == pytest.approx(x, abs=0.5 / 101 + 1e-6)
+        assert (row + 0.5) / 101 == pytest.approx(y, abs=0.5 / 101 + 1e-6)
         assert float(item.max()) == pytest.approx(1, abs=0.05)  # the middle lies between pixels

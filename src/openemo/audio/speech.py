@@ -140,7 +140,7 @@ class SpeechEncoder:
             encoder.load_state_dict(weights, strict=True, assign=True)
         except RuntimeError as error:
             raise CheckpointError(f"the weights in {folder} don't fit config.json", got=error) from error
-        return cls(encoder.to(device=device, dtype=dtype), layers=layers, window_tokens=window_tokens)
+        return cls(encoder, layers=layers, window_tokens=window_tokens).to(device, dtype)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes config.json and model.safetensors (in the present dtype) for `from_pretrained`."""

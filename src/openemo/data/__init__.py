@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["prepare"]
+__all__ = ["run"]
 
 
-def prepare(recipe: Path, overrides: list[str] | None = None) -> None:
+def run(recipe: Path, overrides: list[str] | None = None) -> None:
     """Runs the data preparation of a recipe file; what an earlier run made is kept.
 
     Raises:
         ConfigError: the recipe has unknown or wrong settings.
     """
-    from openemo.data.prepare import prepare as run
+    from openemo.data.prepare import prepare
     from openemo.data.recipe import DataRecipe
     from openemo.training.recipe import load_recipe
 
-    run(load_recipe(DataRecipe, recipe, overrides or []))
+    prepare(load_recipe(DataRecipe, recipe, overrides or []))

@@ -113,4 +113,4 @@ def drive_frame(
     cv2.fillPoly(mask, [np.round(target * 16).astype(np.int32)], (255,), lineType=cv2.LINE_AA, shift=4)
     alpha = cv2.GaussianBlur(mask, (0, 0), 0.005 * side)[..., None].astype(np.float32) / 255 * weight
     blended = warped * (1 - alpha) + inside * np.clip(gain, 0.6, 1.4) * alpha
-    return np.clip(np.round(blended), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.round(blended), 0, 255), np.uint8)

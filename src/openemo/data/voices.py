@@ -47,7 +47,7 @@ def shift_voice(samples: NDArray[np.float32], factor: float) -> NDArray[np.float
     pieces: list[NDArray[np.float32]] = []
     while True:
         try:
-            pieces.append(graph.pull().to_ndarray().reshape(-1))
+            pieces.append(np.asarray(graph.pull().to_ndarray().reshape(-1), np.float32))
         except (av.error.EOFError, av.error.BlockingIOError):
             break
     return _aligned(np.concatenate(pieces), samples)

@@ -102,35 +102,44 @@ def evaluate_lips(pipeline: EmoPipeline, clips: Iterable[Path], seed: int = 0) -
 
 def _score(pipeline: EmoPipeline, clip: Path, seed: int) -> LipScore:
     analyzer = pipeline.face_analyzer
-    frames = list(read_frames(clip))
+    real = opening_curve(read_frames(clip), analyzer)
+    if _spread(real) == 0:
+        raise FaceError(f"no mouth moves in {clip.name}", expected="a clip of someone who speaks")
+    first = next(read_frames(clip))
     sound = read_audio(clip)
     rate_hz = sound.sample_rate_hz
     silence = Audio(np.zeros((1, round(SILENCE_S * rate_hz)), np.float32), rate_hz)
     # At the clip's own rate, so that frames of the same number belong together.
     fps, size_px = probe(clip).fps, int(pipeline.autoencoder.config.sample_size)
     made, quiet = (
-        opening_curve(pipeline(frames[0], audio, seed=seed, fps=fps, frame="crop", size_px=size_px), analyzer)
+        opening_curve(pipeline(first, audio, seed=seed, fps=fps, frame="crop", size_px=size_px), analyzer)
         for audio in (sound, silence)
     )
-    real = opening_curve(frames, analyzer)
     return LipScore(
         clip.name,
         correlation(made, real),
         best_lag(made, real),
-        float(np.nanstd(made)),
-        float(np.nanstd(quiet)),
-        float(np.nanstd(real)),
+        _spread(made),
+        _spread(quiet),
+        _spread(real),
     )
 
 
+def _spread(curve: Curve) -> float:
+    """Standard deviation over the frames with a face; 0 where no frame has one."""
+    seen = curve[np.isfinite(curve)]
+    return float(seen.std()) if len(seen) else 0.0
+
+
 def summary(scores: list[LipScore]) -> dict[str, float]:
-    """Means over clips, the share with best lag within one frame, and silence over speech."""
+    """Means over clips, the share with best lag within one frame, and silence over speech (NaN without motion)."""
+    speech = sum(s.speech_spread for s in scores)
     return {
         "clips": float(len(scores)),
         "mean_correlation": float(np.mean([s.correlation for s in scores])),
         "lag_within_1": float(np.mean([abs(s.best_lag_frames) <= 1 for s in scores])),
         "speech_over_real_spread": float(np.mean([s.speech_spread / s.real_spread for s in scores])),
-        "silence_over_speech_spread": float(
-            np.sum([s.silence_spread for s in scores]) / np.sum([s.speech_spread for s in scores])
-        ),
+        "silence_over_speech_spread": sum(s.silence_spread for s in scores) / speech
+        if speech
+        else float("nan"),
     }

@@ -131,8 +131,8 @@ class TemporalTransformer(nn.Module):
         return hidden + residual.permute(0, 3, 1, 2)
 
     def _normed(self, hidden: Tensor) -> Tensor:
-        # On the CPU torch (2.13) dies with a segmentation fault in the backward pass of a trained GroupNorm whose
-        # channels-last input needs no gradient, as in EMO's stages 2 and 3, which freeze all layers before it.
+        # On the CPU torch (2.13) dies in the backward pass of a trained GroupNorm whose channels-last input
+        # needs no gradient, as in EMO's stages 2 and 3, which freeze all layers before it.
         if torch.is_grad_enabled() and self.norm.weight.requires_grad and not hidden.requires_grad:
             hidden = hidden.detach().requires_grad_()
         normed: Tensor = self.norm(hidden)

@@ -178,8 +178,8 @@ def _jitter(pictures: Tensor, rng: np.random.Generator) -> Tensor:
 def _robust(error: Tensor) -> Tensor:
     """Huber's loss with its knee at a tenth of the grey scale, error^2 / 0.2 below.
 
-    Plain L1 does not learn here: its gradient is as large for the noise of the whole background as for the inside of
-    the mouth, and noise has the larger area.
+    Plain L1 does not learn here: its gradient is as large for the noise of the whole background as for the
+    inside of the mouth, and noise has the larger area.
     """
     return F.smooth_l1_loss(error, torch.zeros_like(error), beta=0.1, reduction="none")
 

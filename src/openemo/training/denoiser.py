@@ -102,6 +102,9 @@ class DenoiserStage:
         noisy, target = add_noise(self.scheduler, clean, noise, timesteps)
         pyramid = ReferencePyramid(batch.features_BCHW, batch.features_BCHW, batch.features_BCHW)
         has_motion = self.name != "image"
+        has_speed = self.name == "speed" and (
+            float(torch.rand((), generator=generator)) >= self.recipe.speed_dropout
+        )
         reference = self.reference_net(
             self.autoencoder.reference_input(pyramid, batch.motion_BCNHW if has_motion else None)
         )
@@ -111,7 +114,7 @@ class DenoiserStage:
             reference=reference,
             audio_BFTD=batch.audio_BFTD if has_motion else None,
             locator_B1HW=batch.locator_B1HW,
-            speed_BF=batch.speed_BF if self.name == "speed" else None,
+            speed_BF=batch.speed_BF if has_speed else None,
         )
         return {"loss": weighted_mse(prediction, target, batch.weight_BC1HW)}
 
@@ -220,7 +223,7 @@ def _load_voices(folder: Path) -> dict[str, list[NDArray[np.float16]]]:
 def _locator(
     boxes: NDArray[np.float32], autoencoder: MotionAutoencoder, open_share: float, rng: np.random.Generator
 ) -> Tensor:
-    """(1, S, S) mask of the face locator: the clip's face boxes together, enlarged as at inference; or white."""
+    """(1, S, S) mask of the face locator: the clip's face boxes together, enlarged; or all white."""
     size = int(autoencoder.config.sample_size)
     if rng.random() < open_share:
         return torch.ones(1, size, size)

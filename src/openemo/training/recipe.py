@@ -70,9 +70,13 @@ class DenoiserRecipe(LoopRecipe):
     motion_noise: float = Field(0.1, description="noise on motion frames, so that errors do not build up")
     audio_dropout: float = Field(0.1, description="part of the clips whose sound is taken away, for guidance")
     open_locator: float = Field(0.1, description="part of the clips with an all-white face mask")
+    speed_dropout: float = Field(
+        0.3, description="part of the steps of the speed stage without a speed, so that it stays optional"
+    )
     mouth_weight: float = Field(12.0, description="of the loss at the mouth, added to 1 elsewhere")
     flow_weight: float = Field(
-        4.0, description="of the loss in the flow channels over that in the residual code, whose texture no sound tells"
+        4.0,
+        description="of the loss in the flow channels over that in the code, whose texture no sound tells",
     )
     schedule_shift: float = Field(3.0, description="above 1: more training and sampling steps at high noise")
     real_share: float = Field(0.3, description="part of real clips; the rest are driven portraits")
