@@ -77,7 +77,13 @@ def test_help_is_fast_and_loads_nothing_heavy() -> None:
 def test_animate(animate: Run, short_voice: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert animate("--size", "96", "--frame", "crop", "--fps", "30", "--steps", "1", audio=short_voice) == 0
     info = probe(tmp_path / "out.mp4")
-    assert (info.width, info.height, info.fps, info.num_frames, info.has_audio) == (96, 96, 30, 14, True)
+    assert (info.width, info.height, info.fps, info.num_frames, info.has_audio) == (
+        96,
+        96,
+        Fraction(30),
+        14,
+        True,
+    )
     assert len(list(read_frames(tmp_path / "out.mp4"))) == 14  # 0.48 s x 30 = 14.4
     assert read_audio(tmp_path / "out.mp4").num_samples == 21_168
     captured = capsys.readouterr()
@@ -201,7 +207,7 @@ def test_interrupted_run_leaves_no_file(
         writer.write(np.zeros((16, 16, 3), np.uint8))
     folder = tmp_path / "out"
     folder.mkdir()
-    command = [sys.executable, "-m", "openemo", "animate", portrait_path, voice]
+    command: list[str | Path] = [sys.executable, "-m", "openemo", "animate", portrait_path, voice]
     process = subprocess.Popen(
         [*command, "-o", folder / "out.mp4", "--model", tiny_dir, "--frame", "crop"],
         stderr=subprocess.PIPE,
@@ -225,7 +231,7 @@ def test_interrupted_run_leaves_no_file(
 @pytest.mark.slow
 def test_no_more_space(tiny_dir: Path, portrait_path: Path, voice_path: Path, tmp_path: Path) -> None:
     """A limit on the size of files stands for a full disk: the write fails in the same place."""
-    command = [sys.executable, "-m", "openemo", "animate", portrait_path, voice_path]
+    command: list[str | Path] = [sys.executable, "-m", "openemo", "animate", portrait_path, voice_path]
     run = subprocess.run(
         [*command, "-o", tmp_path / "out.mp4", "--model", tiny_dir, "--frame", "crop", "--size", "128"],
         capture_output=True,

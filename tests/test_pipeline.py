@@ -61,7 +61,7 @@ def test_frames_fit_what_was_promised(tiny_pipeline: EmoPipeline, portrait: Fram
         ({"frame": "crop"}, (512, 512)),
         ({"frame": "crop", "size_px": 130}, (130, 130)),
     ):
-        animation = tiny_pipeline(photo, tone(0.1), **options)  # type: ignore[arg-type]
+        animation = tiny_pipeline(photo, tone(0.1), **options)
         assert (animation.height, animation.width) == size
         for frame in animation:
             assert frame.shape == (*size, 3)
@@ -264,7 +264,7 @@ def test_wrong_settings(
     tiny_pipeline: EmoPipeline, portrait: Frame, options: dict[str, object], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        tiny_pipeline(portrait, tone(0.1), **options)  # type: ignore[arg-type]
+        tiny_pipeline(portrait, tone(0.1), **options)
 
 
 def test_wrong_inputs(tiny_pipeline: EmoPipeline, portrait: Frame) -> None:

@@ -40,7 +40,8 @@ def test_ddim_arrives_where_the_network_points() -> None:
 
     def noise_in(sample: Tensor, timestep_B: Tensor, **_: Any) -> Tensor:
         kept = scheduler.alphas_cumprod[timestep_B[0]]
-        return (sample - kept.sqrt() * clean) / (1 - kept).sqrt()
+        noise: Tensor = (sample - kept.sqrt() * clean) / (1 - kept).sqrt()
+        return noise
 
     result = sample_clip(noise_in, scheduler, draw(2), audio_BFTD=AUDIO_BFTD, num_steps=9)
     torch.testing.assert_close(

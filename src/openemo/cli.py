@@ -74,7 +74,6 @@ def _parser() -> _Parser:
     prepare.add_argument("recipe", type=Path, metavar="RECIPE.yaml")
     prepare.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="changes to the recipe")
     prepare.set_defaults(command=_prepare)
-    _add_evaluate(commands)
     return parser
 
 
@@ -105,6 +104,8 @@ def _add_assemble(commands: Any) -> None:
     add("--speech", type=Path, required=True, help="folder of the speech encoder")
     add("--face", type=Path, required=True, help="folder of the face networks")
     add("-o", "--output", type=Path, required=True, metavar="FOLDER")
+    add("--steps", type=int, help="denoising steps by default")
+    add("--guidance", type=float, help="guidance scale by default")
     assemble.set_defaults(command=_assemble)
 
 
@@ -149,24 +150,6 @@ def _add_animate(commands: Any) -> None:
     add("--device", default="cpu", help="cpu (default), cuda, cuda:1, mps")
     add("--dtype", choices=_DTYPES, default="float32", help="number type of the networks (default: float32)")
     animate.set_defaults(command=_animate)
-
-
-def _add_evaluate(commands: Any) -> None:
-    evaluate = commands.add_parser("evaluate", help="measure a model").add_subparsers(
-        required=True, metavar="COMMAND"
-    )
-    lips = evaluate.add_parser(
-        "lips",
-        help="do the lips move with the voice?",
-        description="Animate the first frame of real clips with their own sound, and compare the mouths.",
-    )
-    add = lips.add_argument
-    add("--model", default="embedded", help='"embedded" (default), a folder, or hub:owner/name')
-    add("--clips", type=Path, required=True, metavar="DIR", help="folder of video clips of one speaker each")
-    add("--limit", type=int, metavar="N", help="only the first N clips (default: all)")
-    add("--seed", type=int, default=0, help="of the noise (default: 0)")
-    add("-o", "--output", type=Path, metavar="REPORT.json", help="keep all numbers in this file")
-    lips.set_defaults(command=_evaluate_lips)
 
 
 def _animate(arguments: argparse.Namespace) -> None:
@@ -228,7 +211,12 @@ def _prepare(arguments: argparse.Namespace) -> None:
     data.run(arguments.recipe, arguments.overrides)
 
 
-def _evaluate_lips(arguments: argparse.Namespace) -> None:
+def _show_log() -> None:
+    """Long work reports line by line, on stderr."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
     from openemo.evaluation.lips import evaluate_lips
     from openemo.evaluation.report import check_report_path, find_clips, lip_table, write_report
     from openemo.pipeline import EmoPipeline
@@ -245,21 +233,18 @@ def _evaluate_lips(arguments: argparse.Namespace) -> None:
         write_report(arguments.output, scores)
 
 
-def _show_log() -> None:
-    """Long work reports line by line, on stderr."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-
-
-def _evaluate(arguments: argparse.Namespace) -> None:
-    from openemo.evaluation.report import evaluate
-
-    evaluate(arguments.model, arguments.clips, arguments.limit, arguments.seed, arguments.output)
-
-
 def _assemble(arguments: argparse.Namespace) -> None:
+    from openemo.config import PipelineConfig
     from openemo.training.assemble import assemble
 
-    assemble(arguments.networks, arguments.autoencoder, arguments.speech, arguments.face, arguments.output)
+    assemble(
+        arguments.networks,
+        arguments.autoencoder,
+        arguments.speech,
+        arguments.face,
+        arguments.output,
+        PipelineConfig().override(num_steps=arguments.steps, guidance_scale=arguments.guidance),
+    )
 
 
 def _device(name: str) -> torch.device:

@@ -176,7 +176,7 @@ class EmoPipeline:
         report = (lambda: progress(next(done), total)) if progress else (lambda: None)
         sight = self._look(plan.scene)
         for clip, latents_BCFHW in zip(clips, self._clips(plan, clips, sight, report), strict=True):
-            for part_BCFHW in latents_BCFHW[:, :, : len(clip)].split(_DECODE_FRAMES, dim=2):
+            for part_BCFHW in torch.split(latents_BCFHW[:, :, : len(clip)], _DECODE_FRAMES, dim=2):
                 with torch.no_grad():
                     decoded_B3FPP = self.autoencoder.decode(
                         part_BCFHW.to(sight.image_B3SS),

@@ -45,7 +45,7 @@ def test_what_is_saved_comes_back(tiny_pipeline: EmoPipeline, tiny_dir: Path, po
     videos = [
         list(pipeline(portrait_path, sound, frame="crop", size_px=64)) for pipeline in (loaded, tiny_pipeline)
     ]
-    assert np.array_equal(*map(np.stack, videos))
+    assert np.array_equal(np.stack(videos[0]), np.stack(videos[1]))
 
 
 def test_saving_casts_the_files_and_not_the_networks(tiny_pipeline: EmoPipeline, tmp_path: Path) -> None:

@@ -16,9 +16,11 @@ ENVELOPE_STEP = SAMPLE_RATE_HZ // 1000
 def _bursts(duration_s: float = 2.1) -> Sound:
     """Syllables of unequal distance: 60 ms of a 230 Hz buzz, silence between."""
     time_s = np.arange(round(duration_s * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
-    buzz = sum(np.sin(2 * np.pi * 230 * k * time_s) / k for k in range(1, 9))
-    loud = sum(np.exp(-(((time_s - start_s) / 0.03) ** 2)) for start_s in (0.3, 0.62, 0.81, 1.4, 1.75))
-    return (0.2 * buzz * loud).astype(np.float32)
+    buzz = np.sum([np.sin(2 * np.pi * 230 * k * time_s) / k for k in range(1, 9)], 0)
+    loud = np.sum(
+        [np.exp(-(((time_s - start_s) / 0.03) ** 2)) for start_s in (0.3, 0.62, 0.81, 1.4, 1.75)], 0
+    )
+    return np.asarray(0.2 * buzz * loud, np.float32)
 
 
 def _envelope(sound: Sound) -> NDArray[np.float64]:
@@ -51,8 +53,8 @@ def test_shifted_voice_keeps_length_and_timing(factor: float) -> None:
 @pytest.mark.parametrize("factor", FACTORS)
 def test_shifted_voice_has_the_pitch_times_the_factor(factor: float) -> None:
     time_s = np.arange(2 * SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
-    tones = [sum(np.sin(2 * np.pi * hz * k * time_s) / k for k in range(1, 5)) for hz in (170.0,)]
-    shifted = shift_voice((0.2 * tones[0]).astype(np.float32), factor)
+    tone = np.sum([np.sin(2 * np.pi * 170 * k * time_s) / k for k in range(1, 5)], 0)
+    shifted = shift_voice((0.2 * tone).astype(np.float32), factor)
     inner = shifted[SAMPLE_RATE_HZ // 2 : -SAMPLE_RATE_HZ // 2]
     spectrum = np.abs(np.fft.rfft(inner * np.hanning(len(inner)), 8 * len(inner)))
     strongest_hz = np.argmax(spectrum) / (8 * len(inner)) * SAMPLE_RATE_HZ

@@ -1,4 +1,4 @@
-"""`openemo evaluate lips`: which clips, which table, which file."""
+"""`openemo evaluate`: which clips, which table, which file."""
 
 from __future__ import annotations
 
@@ -69,6 +69,7 @@ def test_reports_are_json_and_paths_are_checked(tmp_path: Path) -> None:
             write_report(wrong, SCORES)
 
 
+@pytest.mark.slow
 def test_command_measures_clips_and_leaves_out_bad_ones(
     tmp_path: Path,
     tiny_dir: Path,
@@ -88,7 +89,7 @@ def test_command_measures_clips_and_leaves_out_bad_ones(
                 video.write(np.roll(frame, index, axis=1))
     (tmp_path / "broken.mp4").write_text("not a video")
     report = tmp_path / "report.json"
-    command = ["evaluate", "lips", "--model", str(tiny_dir), "--clips", str(tmp_path)]
+    command = ["evaluate", "--model", str(tiny_dir), "--clips", str(tmp_path)]
     assert main([*command, "-o", str(report)]) == 0
     shown = capsys.readouterr().out
     assert "face.mp4" in shown

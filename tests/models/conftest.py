@@ -79,7 +79,7 @@ def make_unet() -> Callable[..., EmoUNet]:
     """EmoUNet of the tiny shape with changed settings. `awake` moves all zero-initialised layers off zero."""
 
     def make(*, awake: bool = True, **changes: Any) -> EmoUNet:
-        unet = EmoUNet(**(SPATIAL | BACKBONE | changes)).eval()
+        unet: EmoUNet = EmoUNet(**(SPATIAL | BACKBONE | changes)).eval()
         if awake:
             awaken(unet)
         return unet

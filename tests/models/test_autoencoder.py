@@ -22,7 +22,7 @@ def _network(*, awake: bool = False) -> MotionAutoencoder:
     """`awake`: no layer is zero any more, so that each one's part can be seen."""
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(11)
-        network = MotionAutoencoder(
+        network: MotionAutoencoder = MotionAutoencoder(
             sample_size=SIDE,
             code_channels=CODE,
             fine_channels=8,

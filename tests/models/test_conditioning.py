@@ -20,12 +20,12 @@ def test_buckets_are_emos_formula() -> None:
     with torch.no_grad():
         speed.linear_1.weight.fill_(1)
         speed.linear_1.bias.zero_()
-        speed.act = torch.nn.Identity()
         speed.linear_2.weight.copy_(torch.eye(2))
         speed.linear_2.bias.zero_()
         token = speed(torch.tensor([[0.6]]))[0, 0]
-    expected = math.tanh((0.6 - 0.5) / 0.25 * 3)
-    # the first position is sin 0, cos 0
+    bucket = math.tanh((0.6 - 0.5) / 0.25 * 3)
+    expected = bucket / (1 + math.exp(-bucket))
+    # the MLP's SiLU, then the first position: sin 0, cos 0
     torch.testing.assert_close(token, torch.tensor([expected, expected + 1]))
 
 

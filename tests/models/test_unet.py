@@ -12,7 +12,9 @@ from torch import Tensor
 
 from openemo.errors import ConfigError
 from openemo.models import EmoUNet, ReferenceFeatures, ReferenceNet
+from openemo.models.attention import SpatialTransformerBlock
 from openemo.models.conditioning import Conditions
+from openemo.models.temporal import TemporalTransformerBlock
 
 from .conftest import CLIPS, FRAMES, HEIGHT, MOTION_FRAMES, WIDTH, Inputs
 
@@ -131,11 +133,8 @@ class TestIndependence:
 class TestReference:
     def test_an_empty_one_is_plain_self_attention(self, make_unet: MakeUnet, make_inputs: MakeInputs) -> None:
         unet, inputs = make_unet(), make_inputs()
-        widths = [
-            module.attn1.to_k.in_features
-            for module in unet.modules()
-            if type(module).__name__ == "SpatialTransformerBlock"
-        ]
+        blocks = [module for module in unet.modules() if isinstance(module, SpatialTransformerBlock)]
+        widths = [block.attn1.to_k.in_features for block in blocks]
         no_tokens = ReferenceFeatures(attention=tuple(torch.zeros(CLIPS, 0, width) for width in widths))
         with torch.no_grad():
             plain = unet(inputs.sample, inputs.timestep)
@@ -144,8 +143,10 @@ class TestReference:
 
     def test_its_tokens_stand_beside_the_frames_own(self, make_unet: MakeUnet) -> None:
         """Attention over [own ; own] has the same weights twice, so it equals attention over [own]."""
-        block = make_unet().mid_block.attentions[0].transformer_blocks[0]
-        tokens = torch.randn(CLIPS, 21, 12)
+        block = next(
+            module for module in make_unet().modules() if isinstance(module, SpatialTransformerBlock)
+        )
+        tokens = torch.randn(CLIPS, 21, 8)
         conditions = Conditions(num_frames=1, time_embedding=torch.zeros(1))
         with torch.no_grad():
             plain, normed = block(tokens, conditions)
@@ -199,12 +200,13 @@ class TestMotionFrames:
 
     def test_dropping_them_early_changes_nothing(self, make_unet: MakeUnet) -> None:
         """They leave after the last self-attention; to keep them to the end gives the same video frames."""
-        transformer = make_unet().mid_block.motion_modules[0].temporal_transformer
-        tokens, speed = torch.randn(CLIPS * 15, MOTION_FRAMES + FRAMES, 12), torch.randn(CLIPS, FRAMES, 14)
+        block = next(
+            module for module in make_unet().modules() if isinstance(module, TemporalTransformerBlock)
+        )
+        tokens, speed = torch.randn(CLIPS * 15, MOTION_FRAMES + FRAMES, 8), torch.randn(CLIPS, FRAMES, 14)
         with torch.no_grad():
-            for block in transformer.transformer_blocks:
-                early, late = (block(tokens, dropped, speed) for dropped in (MOTION_FRAMES, 0))
-                assert same(early, late[:, MOTION_FRAMES:])
+            early, late = (block(tokens, dropped, speed) for dropped in (MOTION_FRAMES, 0))
+        assert same(early, late[:, MOTION_FRAMES:])
 
     def test_too_many_frames_are_refused(
         self, make_unet: MakeUnet, make_reference_net: MakeReference, make_inputs: MakeInputs

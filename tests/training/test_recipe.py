@@ -120,7 +120,7 @@ def test_shipped_stages_build_on_each_other() -> None:
     assert image.start is None
     assert (video.start, speed.start) == (image.output / "export", video.output / "export")
     for stage in (image, video, speed):
-        positions = unet_config(stage.preset)["max_frames"]  # type: ignore[arg-type]
+        positions = unet_config(stage.preset)["max_frames"]
         assert stage.motion_frames + stage.clip_frames <= positions
         assert data.driven_frames >= stage.motion_frames + stage.clip_frames
         assert 2 * data.quiet_frames >= stage.motion_frames + stage.clip_frames

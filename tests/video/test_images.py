@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -144,7 +145,7 @@ def test_exif_orientation(tmp_path: Path, picture: Image, orientation: int, suff
     exif = Pillow.Exif()
     exif[0x0112] = orientation
     path = tmp_path / f"turned{suffix}"
-    lossless = {"lossless": True} if suffix == ".webp" else {}
+    lossless: dict[str, Any] = {"lossless": True} if suffix == ".webp" else {}
     Pillow.fromarray(np.ascontiguousarray(stored)).save(
         path, exif=exif, quality=97, subsampling=0, **lossless
     )

@@ -164,7 +164,7 @@ def _network_config(cls: type[Any], path: Path) -> dict[str, Any]:
 
 def load_scheduler(folder: Path, class_name: str) -> Any:
     """A scheduler of diffusers from its saved settings. Raises CheckpointError."""
-    cls = getattr(diffusers, class_name, None) if class_name.endswith("Scheduler") else None
+    cls: Any = getattr(diffusers, class_name, None) if class_name.endswith("Scheduler") else None
     if not (isinstance(cls, type) and issubclass(cls, SchedulerMixin)):
         raise CheckpointError(
             "the scheduler is of an unknown class", got=class_name, expected="a scheduler of diffusers"

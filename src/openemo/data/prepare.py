@@ -106,7 +106,6 @@ class _Sequences:
         recipe, rng = self.recipe, np.random.default_rng((self.recipe.split_seed, job.seed))
         track = np.load(recipe.tracks / f"{job.clip}.npy")
         frames = decode_frames(recipe.clips / f"{job.clip}.mp4")
-        size = {"size_px": recipe.size_px, "crop_scale": recipe.crop_scale}
         if job.portrait is None:
             reference = 0 if rng.random() < 0.5 else int(rng.integers(len(frames)))
             sequence = real_sequence(
@@ -132,9 +131,10 @@ class _Sequences:
                 frames,
                 track,
                 range(start, start + length),
+                size_px=recipe.size_px,
+                crop_scale=recipe.crop_scale,
                 head_strength=recipe.head_strength,
                 quiet=job.quiet,
-                **size,
             )
         sequence.save(recipe.sequences / f"{job.name}.npz")
         return True
@@ -160,7 +160,8 @@ def _encode_voices(recipe: DataRecipe, clips: list[Path], variant: int) -> None:
         samples = [np.pad(sound, (0, -len(sound) % step)) for sound in samples]
         values = encoder(Audio(np.concatenate(samples)[None], SAMPLE_RATE_HZ)).values
         lengths = [len(sound) // step for sound in samples]
-        for clip, part in zip(group, values.split(lengths), strict=True):
+        parts = values.split(lengths)  # type: ignore[no-untyped-call]
+        for clip, part in zip(group, parts, strict=True):
             np.save(recipe.voices / f"{clip.stem}.{variant}.npy", part.numpy().astype(np.float16))
     log.info("voices, variant %d: %d clips", variant, len(todo))
 

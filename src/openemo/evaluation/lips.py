@@ -132,7 +132,7 @@ def _spread(curve: Curve) -> float:
 
 
 def summary(scores: list[LipScore]) -> dict[str, float]:
-    """Means over clips, the share with best lag within one frame, and silence over speech (NaN without motion)."""
+    """Means over clips, the share with best lag within a frame, silence over speech (NaN without motion)."""
     speech = sum(s.speech_spread for s in scores)
     return {
         "clips": float(len(scores)),

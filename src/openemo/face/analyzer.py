@@ -82,7 +82,8 @@ class FaceAnalyzer:
     def from_pretrained(cls, folder: str | Path, num_threads: int = 1) -> FaceAnalyzer:
         """Load the three ONNX files of `folder`. Raises CheckpointError when one is missing or damaged."""
         folder = Path(folder)
-        return cls(*(_session(folder / name, num_threads) for name in _FILES), folder)
+        detector, landmarker, blendshaper = (_session(folder / name, num_threads) for name in _FILES)
+        return cls(detector, landmarker, blendshaper, folder)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Copy the three ONNX files to `folder`, which is made if needed."""

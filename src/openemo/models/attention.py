@@ -40,7 +40,7 @@ def attend(attn: Attention, queries: Tensor, context: Tensor, shared: Tensor | N
 
 def _heads(attn: Attention, tokens: Tensor) -> Tensor:
     """(B, N, C) -> (B, heads, N, C/heads)."""
-    return tokens.unflatten(2, (attn.heads, -1)).transpose(1, 2)
+    return torch.unflatten(tokens, 2, (attn.heads, -1)).transpose(1, 2)
 
 
 def _append(own: Tensor, shared: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ def _append(own: Tensor, shared: Tensor) -> Tensor:
     batch = shared.shape[0]
     frames = own.shape[0] // batch
     repeated = shared[:, None].expand(-1, frames, -1, -1)
-    return torch.cat([own.unflatten(0, (batch, frames)), repeated], dim=2).flatten(0, 1)
+    return torch.cat([torch.unflatten(own, 0, (batch, frames)), repeated], dim=2).flatten(0, 1)
 
 
 class SpatialTransformerBlock(nn.Module):
@@ -125,5 +125,5 @@ class SpatialTransformer(nn.Module):
         height, width = hidden.shape[-2:]
         tokens = self.proj_in(self.norm(hidden)).permute(0, 2, 3, 1).flatten(1, 2)
         tokens, normed = self.transformer_blocks[0](tokens, conditions, reference)
-        residual = self.proj_out(tokens.unflatten(1, (height, width)).permute(0, 3, 1, 2))
+        residual = self.proj_out(torch.unflatten(tokens, 1, (height, width)).permute(0, 3, 1, 2))
         return hidden + residual, normed

@@ -100,7 +100,7 @@ class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         code_scale: spread of the raw residual code that counts as 1 in the latents; measured after training.
     """
 
-    @register_to_config
+    @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
         sample_size: int = 256,
@@ -240,4 +240,4 @@ class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 residual.float(), size=picture.shape[-2:], mode="bicubic", align_corners=False
             )
         frames = warp(picture.repeat_interleave(num_frames, 0), flow) + residual.to(picture.dtype)
-        return frames.clamp(-1, 1).unflatten(0, (batch, num_frames)).transpose(1, 2)
+        return frames.clamp(-1, 1).reshape(batch, num_frames, *frames.shape[1:]).transpose(1, 2)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
-from typing import NamedTuple
+from itertools import starmap, zip_longest
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from diffusers.models.downsampling import Downsample2D
+from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
 from torch import Size, Tensor, nn
@@ -41,7 +42,7 @@ class ResnetBlock(ResnetBlock2D):  # type: ignore[misc]
 
     def forward(self, hidden: Tensor, time_embedding: Tensor) -> Tensor:
         """hidden (BF, C_in, H, W), time_embedding (BF, E) after its activation -> (BF, C_out, H, W)."""
-        residual = self.conv1(F.silu(self.norm1(hidden)))
+        residual: Tensor = self.conv1(F.silu(self.norm1(hidden)))
         residual = residual + self.time_emb_proj(time_embedding)[:, :, None, None]
         residual = self.conv2(F.silu(self.norm2(residual)))
         shortcut: Tensor = hidden if self.conv_shortcut is None else self.conv_shortcut(hidden)
@@ -172,6 +173,8 @@ class Stage(nn.Module):
         self.motion_modules = nn.ModuleList(
             _motion_module(spec.temporal, spec, level) for _ in range(num_motion_modules) if spec.temporal
         )
+        self.downsamplers: nn.ModuleList | None = None
+        self.upsamplers: nn.ModuleList | None = None
         if resample == "down":
             # diffusers registers the convolution twice under its default name; "op" keeps one, SD-1.5's
             self.downsamplers = nn.ModuleList([Downsample2D(channels, use_conv=True, name="op")])
@@ -180,10 +183,8 @@ class Stage(nn.Module):
 
     def layers(self) -> Iterator[Layer]:
         """The steps through this stage in order."""
-        for resnet, attention, motion_module in zip_longest(
-            self.resnets, self.attentions, self.motion_modules
-        ):
-            yield Layer(resnet, attention, motion_module)
+        modules = zip_longest(self.resnets, self.attentions, self.motion_modules)
+        return starmap(Layer, cast("Iterator[tuple[Any, Any, Any]]", modules))
 
 
 def _motion_module(temporal: TemporalSpec, spec: USpec, level: int) -> TemporalModule:
@@ -199,14 +200,14 @@ def _motion_module(temporal: TemporalSpec, spec: USpec, level: int) -> TemporalM
     )
 
 
-def build_u(spec: USpec) -> tuple[nn.ModuleList, Stage, nn.ModuleList]:
+def build_u(spec: USpec) -> tuple[Stages, Stage, Stages]:
     """The stages on the way down, in the middle, and on the way up (coarsest first)."""
     last = len(spec.channels) - 1
     layers = spec.layers_per_block
     temporal = spec.temporal is not None
     current = spec.channels[0]
     skips = [current]
-    down, up = nn.ModuleList(), nn.ModuleList()
+    down, up = Stages(), Stages()
     for level, channels in enumerate(spec.channels):
         in_channels = [current] + [channels] * (layers - 1)
         current = channels
@@ -240,14 +241,22 @@ def build_u(spec: USpec) -> tuple[nn.ModuleList, Stage, nn.ModuleList]:
     return down, mid, up
 
 
-def upsample(upsampler: Upsample2D, hidden: Tensor, size: Size) -> Tensor:
+class Stages(nn.ModuleList):
+    """A list of stages that says so to the type checker."""
+
+    def __iter__(self) -> Iterator[Stage]:
+        return cast("Iterator[Stage]", super().__iter__())
+
+
+def upsample(upsamplers: nn.ModuleList, hidden: Tensor, size: Size) -> Tensor:
     """Nearest-neighbour growth to the skip connection's size (odd ones are not doubles), then convolution."""
-    grown: Tensor = upsampler.conv(F.interpolate(hidden, size=tuple(size), mode="nearest"))
+    conv = cast(Upsample2D, upsamplers[0]).conv
+    grown: Tensor = conv(F.interpolate(hidden, size=tuple(size), mode="nearest"))
     return grown
 
 
 def run_layer(
-    network: nn.Module,
+    network: ModelMixin,
     layer: Layer,
     hidden: Tensor,
     conditions: Conditions,

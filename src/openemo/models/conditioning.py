@@ -84,7 +84,7 @@ class AudioProjection(nn.Module):
                 got=f"{audio_BFTD.shape[2]} tokens of {audio_BFTD.shape[3]} values per frame",
                 expected=f"{expected[0]} tokens of {expected[1]} values",
             )
-        tokens = self.linear_2(self.act(self.linear_1(self.norm(audio_BFTD))))
+        tokens: Tensor = self.linear_2(self.act(self.linear_1(self.norm(audio_BFTD))))
         return tokens + self.position.to(tokens.dtype)
 
 
@@ -181,6 +181,6 @@ class SpeedEncoder(nn.Module):
         offsets = torch.arange(-self.window, self.window + 1, device=speed_BF.device)
         frames = torch.arange(num_frames, device=speed_BF.device)
         neighbours = (frames[:, None] + offsets).clamp(0, num_frames - 1)
-        tokens = self.linear_2(self.act(self.linear_1(buckets_BFd[:, neighbours].flatten(2))))
-        positions = self.pos_encoder.pe[:, first_position : first_position + num_frames]
+        tokens: Tensor = self.linear_2(self.act(self.linear_1(buckets_BFd[:, neighbours].flatten(2))))
+        positions: Tensor = self.pos_encoder.pe[:, first_position : first_position + num_frames]
         return tokens + positions.to(tokens.dtype)

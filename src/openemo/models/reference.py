@@ -128,16 +128,16 @@ class ReferenceNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         def step(layer: Layer, hidden: Tensor, has_temporal_module: bool = True) -> Tensor:
             hidden, normed = run_layer(self, layer, hidden, conditions)
             if normed is not None:
-                tokens.append(normed.unflatten(0, (batch, pictures))[:, 0])
+                tokens.append(torch.unflatten(normed, 0, (batch, pictures))[:, 0])
             if has_temporal_module and pictures > 1:
-                maps.append(hidden.unflatten(0, (batch, pictures))[:, 1:].transpose(1, 2))
+                maps.append(torch.unflatten(hidden, 0, (batch, pictures))[:, 1:].transpose(1, 2))
             return hidden
 
         for stage in self.down_blocks:
             for layer in stage.layers():
                 hidden = step(layer, hidden)
                 skips.append(hidden)
-            if hasattr(stage, "downsamplers"):
+            if stage.downsamplers is not None:
                 hidden = stage.downsamplers[0](hidden)
                 skips.append(hidden)
         for layer in self.mid_block.layers():
@@ -146,6 +146,6 @@ class ReferenceNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         for stage in self.up_blocks:
             for layer in stage.layers():
                 hidden = step(layer, torch.cat([hidden, skips.pop()], dim=1))
-            if hasattr(stage, "upsamplers"):
-                hidden = upsample(stage.upsamplers[0], hidden, skips[-1].shape[-2:])
+            if stage.upsamplers is not None:
+                hidden = upsample(stage.upsamplers, hidden, skips[-1].shape[-2:])
         return ReferenceFeatures(tuple(tokens), tuple(maps))

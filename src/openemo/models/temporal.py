@@ -5,6 +5,8 @@ Shape letters: B clips, F video frames, n motion frames before them, P pixels (h
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from diffusers.models.attention import FeedForward
 from diffusers.models.attention_processor import Attention
@@ -15,7 +17,7 @@ from openemo.errors import ConfigError
 from openemo.models.attention import attend
 from openemo.models.conditioning import Conditions, fold, zero_
 
-__all__ = ["TemporalModule"]
+__all__ = ["TemporalModule", "TemporalTransformerBlock"]
 
 
 class TemporalAttention(Attention):  # type: ignore[misc]
@@ -65,7 +67,8 @@ class TemporalTransformerBlock(nn.Module):
         The first `num_dropped` frames leave after they were keys and values of the last self-attention:
         what would be computed for them later is dropped anyway.
         """
-        positions = self.attention_blocks[0].pos_encoder.pe[:, : tokens.shape[1]].to(tokens.dtype)
+        first_attention = cast(TemporalAttention, self.attention_blocks[0])
+        positions = first_attention.pos_encoder.pe[:, : tokens.shape[1]].to(tokens.dtype)
         last = len(self.attention_blocks) - 1
         for i, (norm, attn) in enumerate(zip(self.norms, self.attention_blocks, strict=True)):
             context = norm(tokens) + positions
@@ -75,8 +78,8 @@ class TemporalTransformerBlock(nn.Module):
             queries = self.norm_speed(tokens) + positions[:, num_dropped:]
             heard = attend(self.attn_speed, queries.reshape(speed.shape[0], -1, queries.shape[2]), speed)
             tokens = tokens + heard.reshape(tokens.shape)
-        normed = self.ff_norm(tokens)
-        return tokens + self.ff(normed)
+        residual: Tensor = self.ff(self.ff_norm(tokens))
+        return tokens + residual
 
 
 class TemporalTransformer(nn.Module):
@@ -126,7 +129,7 @@ class TemporalTransformer(nn.Module):
         last = len(self.transformer_blocks) - 1
         for i, block in enumerate(self.transformer_blocks):
             tokens = block(tokens, num_motion if i == last else 0, speed)
-        residual = self.proj_out(tokens).reshape(-1, height * width, num_frames, hidden.shape[1])
+        residual: Tensor = self.proj_out(tokens).reshape(-1, height * width, num_frames, hidden.shape[1])
         residual = residual.transpose(1, 2).reshape(-1, height, width, hidden.shape[1])
         return hidden + residual.permute(0, 3, 1, 2)
 
@@ -142,7 +145,7 @@ class TemporalTransformer(nn.Module):
 def _pixels(frames: Tensor, num_frames: int) -> Tensor:
     """(B*F, C, H, W) -> (B, P, F, C)."""
     tokens = frames.permute(0, 2, 3, 1).flatten(1, 2)
-    return tokens.unflatten(0, (-1, num_frames)).transpose(1, 2)
+    return torch.unflatten(tokens, 0, (-1, num_frames)).transpose(1, 2)
 
 
 class TemporalModule(nn.Module):

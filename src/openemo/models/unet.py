@@ -167,7 +167,7 @@ class EmoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             for layer in stage.layers():
                 hidden = self._run(layer, hidden, conditions, *next(features))
                 skips.append(hidden)
-            if hasattr(stage, "downsamplers"):
+            if stage.downsamplers is not None:
                 hidden = stage.downsamplers[0](hidden)
                 skips.append(hidden)
         for layer in self.mid_block.layers():
@@ -176,10 +176,10 @@ class EmoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             for layer in stage.layers():
                 hidden = torch.cat([hidden, skips.pop()], dim=1)
                 hidden = self._run(layer, hidden, conditions, *next(features))
-            if hasattr(stage, "upsamplers"):
-                hidden = upsample(stage.upsamplers[0], hidden, skips[-1].shape[-2:])
+            if stage.upsamplers is not None:
+                hidden = upsample(stage.upsamplers, hidden, skips[-1].shape[-2:])
         output: Tensor = self.conv_out(F.silu(self.conv_norm_out(hidden)))
-        return output.unflatten(0, (batch, frames)).transpose(1, 2).contiguous()
+        return torch.unflatten(output, 0, (batch, frames)).transpose(1, 2).contiguous()
 
     def _run(
         self,
@@ -204,7 +204,7 @@ class EmoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 got=f"{tuple(mask_B1HW.shape[-2:])} pixels for {tuple(hidden.shape[-2:])} latent cells",
                 expected=f"{scale} pixels per cell",
             )
-        return (hidden.unflatten(0, (-1, frames)) + place[:, None]).flatten(0, 1)
+        return (torch.unflatten(hidden, 0, (-1, frames)) + place[:, None]).flatten(0, 1)
 
     def _conditions(
         self,

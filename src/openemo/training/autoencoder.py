@@ -65,7 +65,7 @@ class AutoencoderStage:
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(recipe.seed)
             self.model = MotionAutoencoder(**recipe.model)
-        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model.to(memory_format=torch.channels_last)
         self.modules: Mapping[str, nn.Module] = {"autoencoder": self.model}
 
     def loss(self, generator: torch.Generator) -> dict[str, Tensor]:

@@ -83,7 +83,7 @@ def encode_sequence(sequence: Sequence, autoencoder: MotionAutoencoder, batch: i
 def encode_sequences(source: Path, autoencoder: MotionAutoencoder, target: Path) -> list[Path]:
     """Codes every sequence of a folder that `target` lacks; returns all coded files."""
     target.mkdir(parents=True, exist_ok=True)
-    autoencoder = autoencoder.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    autoencoder = autoencoder.eval().to(memory_format=torch.channels_last)
     paths = sorted(source.glob("*.npz"))
     for index, path in enumerate(paths):
         if not (target / path.name).exists():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -59,7 +59,7 @@ class DenoiserRecipe(LoopRecipe):
 
     autoencoder: Path = Field(description="exported autoencoder")
     start: Path | None = Field(None, description="exported networks of the stage before")
-    preset: str = "embedded"
+    preset: Literal["sd15", "embedded"] = "embedded"
     whole_network: bool = Field(
         False, description="the video stage trains the backbone too: for one that does not start from SD-1.5"
     )
