@@ -8,6 +8,7 @@ import math
 import weakref
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -261,7 +262,7 @@ def test_large_photos_are_shown_smaller_and_this_is_said(tiny_pipeline: EmoPipel
     ],
 )
 def test_wrong_settings(
-    tiny_pipeline: EmoPipeline, portrait: Frame, options: dict[str, object], message: str
+    tiny_pipeline: EmoPipeline, portrait: Frame, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         tiny_pipeline(portrait, tone(0.1), **options)

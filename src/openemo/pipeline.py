@@ -173,7 +173,7 @@ class EmoPipeline:
         """Clip after clip: denoise, decode a few frames at a time, put them into the picture."""
         clips = plan_clips(plan.num_frames, plan.settings.clip_frames)
         done, total = count(1), len(clips) * (plan.settings.num_steps + 1)
-        report = (lambda: progress(next(done), total)) if progress else (lambda: None)
+        report: Callable[[], None] = (lambda: progress(next(done), total)) if progress else (lambda: None)
         sight = self._look(plan.scene)
         for clip, latents_BCFHW in zip(clips, self._clips(plan, clips, sight, report), strict=True):
             for part_BCFHW in torch.split(latents_BCFHW[:, :, : len(clip)], _DECODE_FRAMES, dim=2):

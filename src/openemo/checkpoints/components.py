@@ -169,7 +169,8 @@ def load_scheduler(folder: Path, class_name: str) -> Any:
         raise CheckpointError(
             "the scheduler is of an unknown class", got=class_name, expected="a scheduler of diffusers"
         )
+    scheduler_class: Any = cls
     try:
-        return cls.from_config(json.loads((folder / "scheduler_config.json").read_text()))
+        return scheduler_class.from_config(json.loads((folder / "scheduler_config.json").read_text()))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"the scheduler in {folder} cannot be read", got=error, fix=_REPAIR) from error
