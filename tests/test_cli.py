@@ -212,6 +212,8 @@ def test_interrupted_run_leaves_no_file(
         [*command, "-o", folder / "out.mp4", "--model", tiny_dir, "--frame", "crop"],
         stderr=subprocess.PIPE,
         text=True,
+        # A shell ignores Ctrl-C in what it starts in the background, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline_s = time.monotonic() + 120
     seen: set[Path] = set()
