@@ -87,7 +87,7 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
 
 def test_unknown_stages_are_refused(recipe: Path) -> None:
     with pytest.raises(ConfigError, match="autoencoder, image, video or speed"):
-        training.run("audio", recipe)
+        training.run("sound", recipe)
 
 
 def test_stages_without_what_they_need_say_so(recipe: Path, tmp_path: Path) -> None:

@@ -100,8 +100,13 @@ class AudioTimeEmbedding(nn.Module):
         self.act = nn.SiLU()
         self.linear_2 = zero_(nn.Linear(time_embed_dim, time_embed_dim))
 
+    def features(self, tokens_BFTA: Tensor) -> Tensor:
+        """(B, F, E): what is heard in each window, before the last layer."""
+        heard: Tensor = self.act(self.linear_1(tokens_BFTA.flatten(2)))
+        return heard
+
     def forward(self, tokens_BFTA: Tensor) -> Tensor:
-        embedding: Tensor = self.linear_2(self.act(self.linear_1(tokens_BFTA.flatten(2))))
+        embedding: Tensor = self.linear_2(self.features(tokens_BFTA))
         return embedding
 
 

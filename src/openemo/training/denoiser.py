@@ -19,9 +19,11 @@ from openemo.errors import ConfigError, TrainingError
 from openemo.models import EmoUNet, ReferenceNet, reference_config, unet_config
 from openemo.models.autoencoder import MotionAutoencoder, ReferencePyramid
 from openemo.timing import parse_fps
+from openemo.training.audio import is_audio_layer, load_audio_layers
 from openemo.training.latents import CodedSequence, encode_sequences
 from openemo.training.objective import add_noise, draw_timesteps, weighted_mse
 from openemo.training.recipe import DenoiserRecipe
+from openemo.training.voices import load_voices, pick_voice
 
 __all__ = ["DenoiserStage", "StageName", "trained_in"]
 
@@ -36,6 +38,7 @@ def trained_in(stage: StageName, recipe: DenoiserRecipe) -> Callable[[str], bool
 
     EMO's video stage trains temporal and audio layers on SD-1.5's ready backbone. A backbone that starts from
     nothing has no such ground to stand on: `recipe.whole_network` lets the video stage train all but speed.
+    Layers that the audio stage has taught to hear (`recipe.audio`) stay as they are.
     """
 
     def is_speed(name: str) -> bool:
@@ -50,7 +53,9 @@ def trained_in(stage: StageName, recipe: DenoiserRecipe) -> Callable[[str], bool
     rules: dict[StageName, Callable[[str], bool]] = {
         "image": lambda name: not (is_temporal(name) or is_audio(name) or is_speed(name)),
         "video": lambda name: (
-            (recipe.whole_network or is_temporal(name) or is_audio(name)) and not is_speed(name)
+            (recipe.whole_network or is_temporal(name) or is_audio(name))
+            and not is_speed(name)
+            and not (recipe.audio is not None and is_audio_layer(name))
         ),
         "speed": lambda name: is_temporal(name) or is_speed(name),
     }
@@ -91,7 +96,7 @@ class DenoiserStage:
         self.channel_weight = torch.ones(self.autoencoder.latent_channels, 1, 1, 1)
         self.channel_weight[:-num_code] = recipe.flow_weight
         self.groups = _load_sequences(recipe, self.autoencoder)
-        self.voices = _load_voices(recipe.data / "voices")
+        self.voices = load_voices(recipe.data / "voices")
 
     def loss(self, generator: torch.Generator) -> dict[str, Tensor]:
         """The diffusion loss (EMO Eq. 1 in the scheduler's parametrisation), weighted towards the mouth."""
@@ -166,8 +171,7 @@ class DenoiserStage:
 
     def _audio(self, sequence: CodedSequence, frames: range, rng: np.random.Generator) -> Tensor:
         """(F, T, D) windows of one of the clip's voices; zeros where guidance learns to do without."""
-        variants = self.voices[sequence.clip]
-        values = torch.from_numpy(variants[int(rng.integers(len(variants)))]).float()
+        values = pick_voice(self.voices, sequence.clip, rng)
         first = sequence.first_frame if sequence.clip else int(rng.integers(50))
         heard = range(first + frames.start, first + frames.stop)
         windows = SpeechFeatures(values).windows(heard, _FPS, int(self.unet.config.audio_tokens))
@@ -182,6 +186,8 @@ def _networks(recipe: DenoiserRecipe) -> tuple[EmoUNet, ReferenceNet]:
     else:
         unet = _pretrained(EmoUNet, recipe.start / "unet")
         reference_net = _pretrained(ReferenceNet, recipe.start / "reference_net")
+    if recipe.audio is not None:
+        load_audio_layers(unet, recipe.audio)
     layout = torch.channels_last
     return unet.to(memory_format=layout).train(), reference_net.to(memory_format=layout).train()
 
@@ -209,15 +215,6 @@ def _load_sequences(recipe: DenoiserRecipe, autoencoder: MotionAutoencoder) -> d
         )
     log.info("sequences: %s", {kind: len(group) for kind, group in groups.items()})
     return groups
-
-
-def _load_voices(folder: Path) -> dict[str, list[NDArray[np.float16]]]:
-    """Speech features of each clip in all variants; the key "" holds sound without a voice."""
-    voices: dict[str, list[NDArray[np.float16]]] = {}
-    for path in sorted(folder.glob("*.npy")):
-        name = path.name.split(".")[0]
-        voices.setdefault("" if name == "quiet" else name, []).append(np.load(path))
-    return voices
 
 
 def _locator(

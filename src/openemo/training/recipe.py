@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from openemo.errors import ConfigError
 
-__all__ = ["AutoencoderRecipe", "DenoiserRecipe", "LoopRecipe", "load_recipe"]
+__all__ = ["AudioRecipe", "AutoencoderRecipe", "DenoiserRecipe", "LoopRecipe", "load_recipe"]
 
 Recipe = TypeVar("Recipe", bound=BaseModel)
 
@@ -54,11 +54,27 @@ class AutoencoderRecipe(LoopRecipe):
     code_noise: float = Field(0.1, description="of the code's spread; makes the code smooth")
 
 
+class AudioRecipe(LoopRecipe):
+    """Before the video stage: the layers that hear, on landmarks of real clips."""
+
+    preset: Literal["sd15", "embedded"] = "embedded"
+    clips: int = Field(8, description="clips per step, all frames of each")
+    components: int = Field(12, description="principal components of the face's shape to predict")
+    dropout: float = Field(
+        0.1, description="part of the speech features taken away, so that none is relied on"
+    )
+    quiet_share: float = Field(0.1, description="part of clips without a voice, where the mouth is closed")
+
+
 class DenoiserRecipe(LoopRecipe):
     """Stages 1 (image), 2 (video) and 3 (speed) of EMO 3.3."""
 
     autoencoder: Path = Field(description="exported autoencoder")
     start: Path | None = Field(None, description="exported networks of the stage before")
+    audio: Path | None = Field(
+        None,
+        description="exported layers of the audio stage; the video stage leaves them as they are",
+    )
     preset: Literal["sd15", "embedded"] = "embedded"
     whole_network: bool = Field(
         False, description="the video stage trains the backbone too: for one that does not start from SD-1.5"

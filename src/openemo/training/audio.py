@@ -1,0 +1,168 @@
+"""Teaches the sound layers to hear: from speech features to the shape that a real face takes with that sound.
+
+A denoiser that starts from nothing needs hours to find out, through noisy pictures, what a sound does to a
+mouth; a regression on the landmarks of real clips finds it in minutes. Only the layers are kept, not the
+regression: the network still goes from sound to picture (EMO 3.2), as one whose speech encoder has also seen
+people speak.
+
+Shape letters: F frames, T speech tokens of one frame, D their width, P landmarks, K components.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from openemo.audio.speech import SpeechFeatures
+from openemo.data.motion import FLOW_POINTS, fit_similarity
+from openemo.errors import CheckpointError, TrainingError
+from openemo.face.geometry import STABLE, face_width_px, mouth_opening
+from openemo.models import EmoUNet, unet_config
+from openemo.models.conditioning import AudioProjection, AudioTimeEmbedding, zero_
+from openemo.timing import parse_fps
+from openemo.training.recipe import AudioRecipe
+from openemo.training.voices import load_voices, pick_voice
+
+__all__ = ["AudioStage", "face_shapes", "is_audio_layer", "load_audio_layers"]
+
+_FPS = parse_fps(25)
+_FILE = "audio_layers.safetensors"
+_LAYERS = ("audio_projection.", "audio_embedding.linear_1.")
+Floats = NDArray[np.float64]
+
+
+def is_audio_layer(name: str) -> bool:
+    """Is this parameter of an `EmoUNet` one that this stage trains?"""
+    return name.startswith(_LAYERS)
+
+
+def face_shapes(track: NDArray[np.float32]) -> Floats:
+    """(F, 478, 3) landmarks -> (F, 2P) shape of each frame: head motion taken out, less the clip's median,
+    in face widths."""
+    stable = list(STABLE)
+    points = np.asarray(track[..., :2], np.float64)
+    still = np.stack([fit_similarity(frame[stable], points[0, stable])(frame) for frame in points])
+    rest = np.median(still, 0)
+    shapes = (still - rest)[:, FLOW_POINTS] / face_width_px(rest)
+    return np.asarray(shapes.reshape(len(shapes), -1), np.float64)
+
+
+class AudioStage:
+    """Regression from each frame's window of speech features to the principal components of the face's shape,
+    and to the mouth's opening."""
+
+    def __init__(self, recipe: AudioRecipe) -> None:
+        self.recipe = recipe
+        self.voices = load_voices(recipe.data / "voices")
+        tracks = {path.stem: np.load(path) for path in sorted((recipe.data / "tracks").glob("*.npy"))}
+        self.clips = [clip for clip in tracks if clip in self.voices]
+        if not self.clips:
+            raise TrainingError(
+                f"no clips with landmarks and voices in {recipe.data}",
+                fix="Run `openemo data prepare` first, with the same folder",
+            )
+        self.targets, self.weight_K = _targets([tracks[clip] for clip in self.clips], recipe.components)
+        # Without a voice: the mouth as far closed as it gets, on average over the clips.
+        self.quiet_K = torch.stack([target[target[:, -1].argmin()] for target in self.targets]).mean(0)
+        config = unet_config(recipe.preset)
+        self.num_tokens = int(config["audio_tokens"])
+        width = 4 * int(config["block_out_channels"][0])
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(recipe.seed)
+            self.projection = AudioProjection(
+                config["audio_feature_dim"], self.num_tokens, config["audio_dim"]
+            )
+            self.embedding = AudioTimeEmbedding(self.num_tokens, config["audio_dim"], width)
+            self.head = nn.Linear(width, len(self.weight_K))
+        self.embedding.linear_2.requires_grad_(False)
+        self.modules: Mapping[str, nn.Module] = {
+            "audio_projection": self.projection,
+            "audio_embedding": self.embedding,
+            "head": self.head,
+        }
+
+    def loss(self, generator: torch.Generator) -> dict[str, Tensor]:
+        """Squared error of the whitened components, each weighted by its spread; beside it the explained part
+        of the mouth opening's variance, 0..1."""
+        rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
+        clips = [self._clip(rng) for _ in range(self.recipe.clips)]
+        audio_FTD, target_FK = (torch.cat(parts) for parts in zip(*clips, strict=True))
+        kept = torch.rand(audio_FTD.shape, generator=generator) >= self.recipe.dropout
+        tokens = self.projection((audio_FTD * kept)[None])
+        prediction_FK = self.head(self.embedding.features(tokens))[0]
+        error_FK = (prediction_FK - target_FK) ** 2
+        opening = target_FK[:, -1]
+        explained = 1 - error_FK[:, -1].mean() / opening.var().clamp_min(1e-6)
+        return {"loss": (error_FK * self.weight_K).mean(), "explained": explained}
+
+    def export(self, modules: Mapping[str, nn.Module], folder: Path) -> None:
+        """Writes the layers under the names that they have in `EmoUNet`; the head is not needed again."""
+        named = {
+            f"{part}.{key}": value for part, m in modules.items() for key, value in m.state_dict().items()
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(
+            {name: value.contiguous() for name, value in named.items() if is_audio_layer(name)},
+            folder / _FILE,
+        )
+
+    def _clip(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """(F, T, D) windows of a clip in one of its voices, (F, K) targets; or of no voice."""
+        index = int(rng.integers(len(self.clips)))
+        target_FK = self.targets[index]
+        quiet = rng.random() < self.recipe.quiet_share
+        values = pick_voice(self.voices, "" if quiet else self.clips[index], rng)
+        audio_FTD = SpeechFeatures(values).windows(range(len(target_FK)), _FPS, self.num_tokens)
+        return audio_FTD, self.quiet_K.expand(len(target_FK), -1) if quiet else target_FK
+
+
+def _targets(tracks: list[NDArray[np.float32]], components: int) -> tuple[list[Tensor], Tensor]:
+    """For each track (F, K + 1): whitened components and standardised opening; and the weight of each."""
+    shapes = [face_shapes(track) for track in tracks]
+    every = np.concatenate(shapes)
+    mean = every.mean(0)
+    # Of the covariance: as many rows as frames would be a large matrix.
+    values, vectors = np.linalg.eigh(np.cov(every - mean, rowvar=False))
+    spread = np.sqrt(values[::-1][:components].clip(1e-12))
+    basis = vectors[:, ::-1][:, :components] / spread
+    openings = [np.array([mouth_opening(points) for points in track]) for track in tracks]
+    centre, width = np.concatenate(openings).mean(), max(float(np.concatenate(openings).std()), 1e-9)
+    targets = [
+        torch.from_numpy(
+            np.concatenate([(shape - mean) @ basis, ((opening - centre) / width)[:, None]], 1)
+        ).float()
+        for shape, opening in zip(shapes, openings, strict=True)
+    ]
+    return targets, torch.from_numpy(np.append(spread / spread[0], 2.0)).float()
+
+
+def load_audio_layers(unet: EmoUNet, folder: Path) -> None:
+    """Puts exported sound layers into a network, and resets to zero what reads them: it would misread them.
+
+    Raises:
+        CheckpointError: no such file, or layers of another shape.
+    """
+    path = folder / _FILE
+    if not path.is_file():
+        raise CheckpointError(f"no sound layers in {folder}", fix="Run `openemo train audio` first")
+    tensors, own = load_file(path), unet.state_dict()
+    wanted = {name: tuple(value.shape) for name, value in own.items() if is_audio_layer(name)}
+    got = {name: tuple(value.shape) for name, value in tensors.items()}
+    if got != wanted:
+        raise CheckpointError(
+            f"the sound layers in {path} do not fit the network",
+            got=sorted(set(got.items()) - set(wanted.items())),
+            expected=sorted(set(wanted.items()) - set(got.items())),
+        )
+    unet.load_state_dict(own | tensors)
+    for name, module in unet.named_modules():
+        if name.endswith("attn_audio"):
+            zero_(module.to_out[0])
+        elif isinstance(module, AudioTimeEmbedding):
+            zero_(module.linear_2)
