@@ -11,12 +11,14 @@ from openemo import training
 from openemo.data.recipe import DataRecipe
 from openemo.errors import ConfigError, TrainingError
 from openemo.models import unet_config
-from openemo.training.recipe import AutoencoderRecipe, DenoiserRecipe, LoopRecipe, load_recipe
+from openemo.training.recipe import AudioRecipe, AutoencoderRecipe, DenoiserRecipe, LoopRecipe, load_recipe
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 KINDS: dict[str, type[BaseModel]] = {
     "data": DataRecipe,
     "autoencoder": AutoencoderRecipe,
+    "decoder": AutoencoderRecipe,
+    "audio": AudioRecipe,
     "image": DenoiserRecipe,
     "video": DenoiserRecipe,
     "speed": DenoiserRecipe,
@@ -86,7 +88,7 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
 
 
 def test_unknown_stages_are_refused(recipe: Path) -> None:
-    with pytest.raises(ConfigError, match="autoencoder, image, video or speed"):
+    with pytest.raises(ConfigError, match="autoencoder, audio, image, video or speed"):
         training.run("sound", recipe)
 
 

@@ -139,6 +139,10 @@ class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.code_out = nn.Conv2d(2 * middle, code_channels, 1)
 
         self.decode_in = nn.Conv2d(code_channels + coarse, 2 * middle, 3, padding=1)
+        # How far a place was stretched says much about what opened there.
+        self.decode_flow = nn.Conv2d(2 * (_STRIDE // _FLOW_STRIDE) ** 2, 2 * middle, 3, padding=1)
+        nn.init.zeros_(self.decode_flow.weight)
+        nn.init.zeros_(cast(Tensor, self.decode_flow.bias))
         self.decode_coarse = _ResBlock(2 * middle)
         self.decode_up1 = nn.Conv2d(2 * middle, 4 * middle, 1)
         self.decode_join1 = nn.Conv2d(2 * middle, middle, 3, padding=1)
@@ -196,7 +200,10 @@ class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def residual(self, code_BCHW: Tensor, reference: ReferencePyramid, flow_B2hw: Tensor) -> Tensor:
         """What is added to the warped reference, (B, 3, S, S), from a raw code."""
         coarse = warp(reference.coarse, flow_B2hw)
-        x = self.decode_coarse(self.decode_in(torch.cat([code_BCHW.to(coarse.dtype), coarse], 1)))
+        # In cells of the flow's own grid, so that a window of a picture decodes as the whole does.
+        moved = F.pixel_unshuffle(flow_B2hw * flow_B2hw.shape[-1], _STRIDE // _FLOW_STRIDE).to(coarse.dtype)
+        x = self.decode_in(torch.cat([code_BCHW.to(coarse.dtype), coarse], 1)) + self.decode_flow(moved)
+        x = self.decode_coarse(x)
         x = F.pixel_shuffle(self.decode_up1(x), 2)
         x = self.decode_middle(self.decode_join1(torch.cat([x, warp(reference.middle, flow_B2hw)], 1)))
         x = F.pixel_shuffle(self.decode_up2(x), 2)

@@ -16,11 +16,14 @@ from openemo.data.sequences import Sequence
 from openemo.errors import TrainingError
 from openemo.face.geometry import LEFT_EYE, OUTER_LIPS, RIGHT_EYE
 from openemo.models.autoencoder import MotionAutoencoder, warp
+from openemo.models.discriminator import PatchDiscriminator
+from openemo.training.exports import load_export
 from openemo.training.recipe import AutoencoderRecipe
 
-__all__ = ["AutoencoderStage", "flow_between", "region_weight", "to_tensor"]
+__all__ = ["AutoencoderStage", "crop_mouths", "flow_between", "region_weight", "to_tensor"]
 
 _CODE_BATCHES = 16
+_MOUTH_PX = 64  # holds a wide open mouth in a crop of 256
 
 
 def to_tensor(pictures: list[NDArray[np.uint8]]) -> Tensor:
@@ -65,8 +68,16 @@ class AutoencoderStage:
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(recipe.seed)
             self.model = MotionAutoencoder(**recipe.model)
+            self.judge = PatchDiscriminator() if recipe.adversarial_weight else None
+        if recipe.start is not None:
+            self.model = load_export(MotionAutoencoder, recipe.start)
         self.model.to(memory_format=torch.channels_last)
+        if recipe.decoder_only:
+            for name, parameter in self.model.named_parameters():
+                parameter.requires_grad_(name.startswith("decode_"))
         self.modules: Mapping[str, nn.Module] = {"autoencoder": self.model}
+        if self.judge is not None:
+            self.modules = {"autoencoder": self.model, "judge": self.judge}
 
     def loss(self, generator: torch.Generator) -> dict[str, Tensor]:
         """Huber's loss of pixels and of their gradients, weighted towards mouth and eyes."""
@@ -76,7 +87,8 @@ class AutoencoderStage:
         images = references.repeat_interleave(recipe.frames, 0)
         code = self.model.encode_code(frames, images, flow)
         spread = code.detach().std()
-        noisy = code + recipe.code_noise * spread * torch.randn(code.shape, generator=generator)
+        fade = 1 - recipe.code_fade * torch.rand(len(code), 1, 1, 1, generator=generator)
+        noisy = fade * code + recipe.code_noise * spread * torch.randn(code.shape, generator=generator)
         warped = warp(images, flow)
         made = warped + self.model.residual(noisy, pyramid, flow)
         mouth = region_weight(points, frames.shape[-1], OUTER_LIPS)
@@ -94,8 +106,9 @@ class AutoencoderStage:
         with torch.no_grad():
             mouth_error = (mouth * (made - frames).abs()).sum() / (3 * share)
             warp_error = (mouth * (warped - frames).abs()).sum() / (3 * share)
-        total = error + recipe.gradient_weight * gradient
-        return {
+        judged = self._judged(made, frames, points) if self.judge is not None else {}
+        total = error + recipe.gradient_weight * gradient + sum(judged.values())
+        return judged | {
             "loss": total,
             "huber": error,
             "mouth": mouth_error,
@@ -103,9 +116,30 @@ class AutoencoderStage:
             "code": spread,
         }
 
+    def _judged(self, made: Tensor, frames: Tensor, points: Tensor) -> dict[str, Tensor]:
+        """Losses of the discriminator on mouths (hinge), and of the decoder: to pass for real (Lim and Ye
+        2017), and to match the real mouth's features (Wang et al. 2018, pix2pixHD)."""
+        assert self.judge is not None
+        fake, real = (crop_mouths(pictures, points) for pictures in (made, frames))
+        on_real, on_fake = self.judge(real), self.judge(fake.detach())
+        judge = F.relu(1 - on_real[-1]).mean() + F.relu(1 + on_fake[-1]).mean()
+        # The decoder's gradient goes through the judge, but not into it.
+        fixed = {name: parameter.detach() for name, parameter in self.judge.named_parameters()}
+        on_made: list[Tensor] = torch.func.functional_call(self.judge, fixed, (fake,))
+        matching = sum(F.l1_loss(a, b.detach()) for a, b in zip(on_made[:-1], on_real[:-1], strict=True))
+        weight = self.recipe.adversarial_weight
+        return {
+            "judge": judge,
+            "adversarial": -weight * on_made[-1].mean(),
+            "matching": weight * self.recipe.matching_weight * torch.as_tensor(matching),
+        }
+
     @torch.no_grad()
     def export(self, modules: Mapping[str, nn.Module], folder: Path) -> None:
         """Writes the autoencoder, with the spread of its code measured on the training data."""
+        if self.recipe.decoder_only:
+            self.model.save_pretrained(folder / "autoencoder")
+            return
         generator = torch.Generator().manual_seed(self.recipe.seed)
         codes = []
         for _ in range(_CODE_BATCHES):
@@ -147,6 +181,24 @@ class AutoencoderStage:
             torch.cat(flows),
             torch.cat(points),
         )
+
+
+def crop_mouths(pictures: Tensor, points: Tensor) -> Tensor:
+    """(N, 3, s, s): the square around each mouth, s = `_MOUTH_PX` (or less where the pictures are smaller).
+
+    Args:
+        pictures: (N, 3, S, S). points: (N, 478, 2) landmarks in units of the side.
+    """
+    size_px = pictures.shape[-1]
+    side_px = min(_MOUTH_PX, size_px)
+    corners = points[:, list(OUTER_LIPS)].mean(1) * size_px - side_px / 2
+    places = corners.round().long().clamp(0, size_px - side_px).tolist()
+    return torch.stack(
+        [
+            picture[:, y : y + side_px, x : x + side_px]
+            for picture, (x, y) in zip(pictures, places, strict=True)
+        ]
+    )
 
 
 def _window(

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from openemo.models import EmoUNet, ReferenceNet, reference_config, unet_config
 from openemo.models.autoencoder import MotionAutoencoder, ReferencePyramid
 from openemo.timing import parse_fps
 from openemo.training.audio import is_audio_layer, load_audio_layers
+from openemo.training.exports import load_export
 from openemo.training.latents import CodedSequence, encode_sequences
 from openemo.training.objective import add_noise, draw_timesteps, weighted_mse
 from openemo.training.recipe import DenoiserRecipe
@@ -29,7 +30,6 @@ __all__ = ["DenoiserStage", "StageName", "trained_in"]
 
 log = logging.getLogger(__name__)
 StageName = Literal["image", "video", "speed"]
-Network = TypeVar("Network", bound=nn.Module)
 _FPS = parse_fps(25)
 
 
@@ -82,7 +82,7 @@ class DenoiserStage:
         if name not in get_args(StageName):
             raise ConfigError("there is no such stage", got=name, expected=" or ".join(get_args(StageName)))
         self.name, self.recipe = name, recipe
-        self.autoencoder = _pretrained(MotionAutoencoder, recipe.autoencoder).requires_grad_(False)
+        self.autoencoder = load_export(MotionAutoencoder, recipe.autoencoder).requires_grad_(False)
         self.unet, self.reference_net = _networks(recipe)
         self.modules: Mapping[str, nn.Module] = {"unet": self.unet, "reference_net": self.reference_net}
         wanted = trained_in(name, recipe)
@@ -184,20 +184,12 @@ def _networks(recipe: DenoiserRecipe) -> tuple[EmoUNet, ReferenceNet]:
         unet = EmoUNet(**unet_config(recipe.preset))
         reference_net = ReferenceNet(**reference_config(recipe.preset))
     else:
-        unet = _pretrained(EmoUNet, recipe.start / "unet")
-        reference_net = _pretrained(ReferenceNet, recipe.start / "reference_net")
+        unet = load_export(EmoUNet, recipe.start / "unet")
+        reference_net = load_export(ReferenceNet, recipe.start / "reference_net")
     if recipe.audio is not None:
         load_audio_layers(unet, recipe.audio)
     layout = torch.channels_last
     return unet.to(memory_format=layout).train(), reference_net.to(memory_format=layout).train()
-
-
-def _pretrained(kind: type[Network], folder: Path) -> Network:
-    """What an earlier stage exported. Without the check diffusers would look for it on the hub."""
-    if not (folder / "config.json").is_file():
-        raise TrainingError(f"no trained network in {folder}", fix="Run the stage that comes before this one")
-    network: Network = kind.from_pretrained(folder)  # type: ignore[attr-defined]
-    return network
 
 
 def _load_sequences(recipe: DenoiserRecipe, autoencoder: MotionAutoencoder) -> dict[str, list[CodedSequence]]:

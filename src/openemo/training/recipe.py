@@ -48,10 +48,19 @@ class AutoencoderRecipe(LoopRecipe):
         None, description="train on windows of this side around eyes and mouth; None for the whole crop"
     )
     model: dict[str, Any] = Field(default_factory=dict, description="arguments of MotionAutoencoder")
+    start: Path | None = Field(None, description="exported autoencoder to go on from")
+    decoder_only: bool = Field(
+        False, description="encoder and latents stay as they are, so networks trained on them still fit"
+    )
     mouth_weight: float = 20.0
     eye_weight: float = 2.0
     gradient_weight: float = 1.0
     code_noise: float = Field(0.1, description="of the code's spread; makes the code smooth")
+    code_fade: float = Field(
+        0.0, ge=0, le=1, description="how far the code is damped at most, as a denoiser in doubt does"
+    )
+    adversarial_weight: float = Field(0.0, description="of a discriminator on mouths; 0 for none")
+    matching_weight: float = Field(1.0, description="of its features' difference, over the adversarial term")
 
 
 class AudioRecipe(LoopRecipe):

@@ -1,0 +1,109 @@
+"""The decoder goes on alone, with a discriminator on mouths beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from openemo.models.discriminator import PatchDiscriminator
+from openemo.training.autoencoder import AutoencoderStage, crop_mouths
+from openemo.training.loop import train
+from openemo.training.recipe import AutoencoderRecipe
+
+SMALL = {"sample_size": 64, "fine_channels": 8, "middle_channels": 16}
+
+
+def _recipe(data: Path, output: Path, **changes: object) -> AutoencoderRecipe:
+    settings: dict[str, object] = {
+        "data": data,
+        "output": output,
+        "steps": 3,
+        "learning_rate": 1e-3,
+        "warmup_steps": 1,
+        "references": 1,
+        "frames": 2,
+        "model": SMALL,
+    }
+    return AutoencoderRecipe.model_validate(settings | changes)
+
+
+def _weights(folder: Path) -> dict[str, Tensor]:
+    return load_file(folder / "export" / "autoencoder" / "diffusion_pytorch_model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def before(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    recipe = _recipe(data_dir, tmp_path_factory.mktemp("whole"))
+    train(AutoencoderStage(recipe), recipe, recipe.output)
+    return recipe.output
+
+
+def test_latents_and_their_scale_stay(data_dir: Path, before: Path, tmp_path: Path) -> None:
+    recipe = _recipe(
+        data_dir,
+        tmp_path,
+        start=before / "export" / "autoencoder",
+        decoder_only=True,
+        adversarial_weight=0.1,
+        code_fade=0.5,
+        mean_decay=0.0,
+    )
+    train(AutoencoderStage(recipe), recipe, recipe.output)
+    old, new = _weights(before), _weights(tmp_path)
+    assert old.keys() == new.keys()
+    moved = {name for name in old if not torch.equal(old[name], new[name])}
+    assert moved
+    assert all(name.startswith("decode_") for name in moved)
+    assert {"decode_out.weight", "decode_flow.weight"} <= moved
+    config = Path("export", "autoencoder", "config.json")
+    assert (before / config).read_text() == (tmp_path / config).read_text()
+
+
+def test_each_side_learns_from_its_own_loss(data_dir: Path, before: Path, tmp_path: Path) -> None:
+    """The judge's loss leaves the decoder alone, the decoder's terms leave the judge alone."""
+    recipe = _recipe(
+        data_dir, tmp_path, start=before / "export" / "autoencoder", decoder_only=True, adversarial_weight=0.1
+    )
+    stage = AutoencoderStage(recipe)
+    assert stage.judge is not None
+    decoder = [p for p in stage.model.parameters() if p.requires_grad]
+    judge = list(stage.judge.parameters())
+    losses = stage.loss(torch.Generator().manual_seed(1))
+    for name, learns, rests in (
+        ("judge", judge, decoder),
+        ("adversarial", decoder, judge),
+        ("matching", decoder, judge),
+    ):
+        gradients = torch.autograd.grad(losses[name], [*learns, *rests], retain_graph=True, allow_unused=True)
+        assert any(g is not None and g.any() for g in gradients[: len(learns)]), name
+        assert all(g is None or not g.any() for g in gradients[len(learns) :]), name
+
+
+def test_without_weight_there_is_no_judge(data_dir: Path, tmp_path: Path) -> None:
+    stage = AutoencoderStage(_recipe(data_dir, tmp_path))
+    assert set(stage.modules) == {"autoencoder"}
+    assert "judge" not in stage.loss(torch.Generator().manual_seed(0))
+
+
+def test_mouths_are_cut_around_the_lips_and_inside_the_picture() -> None:
+    size = 96
+    ticks = torch.arange(size).float()
+    pictures = torch.stack(
+        [ticks.expand(size, size), ticks[:, None].expand(size, size), torch.ones(size, size)]
+    )
+    points = torch.zeros(2, 478, 2)
+    points[0] += torch.tensor([0.5, 0.625])  # x 48, y 60: the square of 64 would reach below the picture
+    points[1] += torch.tensor([0.9, 0.1])
+    cut = crop_mouths(pictures.repeat(2, 1, 1, 1), points)
+    assert cut.shape == (2, 3, 64, 64)
+    assert cut[:, 0, 0, 0].tolist() == [16, 32]
+    assert cut[:, 1, 0, 0].tolist() == [28, 0]
+
+
+def test_a_judge_halves_at_each_layer() -> None:
+    features = PatchDiscriminator((5, 7))(torch.zeros(2, 3, 24, 16))
+    assert [tuple(f.shape) for f in features] == [(2, 5, 12, 8), (2, 7, 6, 4), (2, 1, 6, 4)]
