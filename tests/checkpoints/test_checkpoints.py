@@ -144,7 +144,7 @@ def test_wrong_shapes_and_settings(folder: Path) -> None:
         ),
         (
             lambda index: index["components"].update(scheduler="UNet2DModel"),
-            "scheduler is of an unknown class",
+            "another scheduler than scheduler_config.json; got UNet2DModel",
         ),
         (lambda index: index["pipeline"].update(clips=5), "`clips` of the pipeline is wrong"),
         (lambda index: index["pipeline"].update(motion_frames=6), r"motion_frames \(6\) must not exceed"),
@@ -155,6 +155,12 @@ def test_wrong_shapes_and_settings(folder: Path) -> None:
 def test_wrong_index(folder: Path, change: Callable[[dict[str, object]], object], message: str) -> None:
     edit_json(folder / "model_index.json", change)
     with pytest.raises(CheckpointError, match=message):
+        EmoPipeline.from_pretrained(folder, verify=False)
+
+
+def test_a_scheduler_that_is_none(folder: Path) -> None:
+    edit_json(folder / "scheduler" / "scheduler_config.json", lambda c: c.update(_class_name="UNet2DModel"))
+    with pytest.raises(CheckpointError, match="scheduler is of an unknown class; got UNet2DModel"):
         EmoPipeline.from_pretrained(folder, verify=False)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from openemo.errors import ConfigError
 from openemo.sampling import sample_clip
-from openemo.training.objective import add_noise, draw_timesteps, weighted_mse
+from openemo.training.objective import Target, add_noise, draw_timesteps, make_scheduler, weighted_mse
 
 SHAPE = (3, 2, 5, 4, 6)  # B C F H W
 
@@ -90,9 +90,31 @@ def test_ddim_recovers_the_clean_latents(kind: str) -> None:
     torch.testing.assert_close(recovered, clean, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("target", ["velocity", "sample"])
+def test_perfect_predictions_are_sampled_back(target: Target) -> None:
+    """Training's target, fed to the same schedule's steps, leads from noise to the clean latents."""
+    scheduler = make_scheduler(target, 3.0)
+    clean, noise = _randn(*SHAPE), _randn(*SHAPE, seed=1)
+    scheduler.set_timesteps(4)
+    latents = noise
+    for timestep in scheduler.timesteps:
+        # Both paths are straight in (clean, noise), so the noise at each step is the first one.
+        _, wanted = add_noise(scheduler, clean, noise, timestep.expand(len(clean)))
+        latents = scheduler.step(wanted, timestep, latents).prev_sample
+    torch.testing.assert_close(latents, clean, atol=1e-4, rtol=0)
+
+
+def test_the_sample_schedule_ends_in_pure_noise() -> None:
+    scheduler = make_scheduler("sample", 3.0)
+    noisy, _ = add_noise(scheduler, _randn(*SHAPE), torch.zeros(SHAPE), torch.tensor([999] * SHAPE[0]))
+    assert not noisy.any()
+    scheduler.set_timesteps(5)
+    assert int(scheduler.timesteps[0]) == 999
+
+
 def test_schedules_that_predict_something_else_are_refused() -> None:
-    with pytest.raises(ConfigError, match="epsilon or v_prediction"):
-        add_noise(_ddim("sample"), _randn(*SHAPE), _randn(*SHAPE), torch.tensor([1, 2, 3]))
+    with pytest.raises(ConfigError, match="epsilon, v_prediction or sample"):
+        add_noise(_ddim("noise"), _randn(*SHAPE), _randn(*SHAPE), torch.tensor([1, 2, 3]))
 
 
 def test_weighted_mse_of_equal_weights_is_the_mean_squared_error() -> None:

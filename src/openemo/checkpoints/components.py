@@ -68,11 +68,18 @@ def load_components(
     def network(cls: type[Any], name: str) -> Any:
         return move(load_network(cls, folder / name), device, dtype)
 
+    scheduler = load_scheduler(folder / "scheduler")
+    if index.components.get("scheduler") != type(scheduler).__name__:
+        raise CheckpointError(
+            "model_index.json names another scheduler than scheduler_config.json",
+            got=index.components.get("scheduler", "none"),
+            expected=type(scheduler).__name__,
+        )
     return Components(
         unet=network(EmoUNet, "unet"),
         reference_net=network(ReferenceNet, "reference_net"),
         autoencoder=network(MotionAutoencoder, "autoencoder"),
-        scheduler=load_scheduler(folder / "scheduler", index.components.get("scheduler", "none")),
+        scheduler=scheduler,
         speech_encoder=SpeechEncoder.from_pretrained(
             folder / "speech_encoder", **index.speech.model_dump(), device=device, dtype=dtype
         ),
@@ -162,15 +169,17 @@ def _network_config(cls: type[Any], path: Path) -> dict[str, Any]:
     return config
 
 
-def load_scheduler(folder: Path, class_name: str) -> Any:
-    """A scheduler of diffusers from its saved settings. Raises CheckpointError."""
+def load_scheduler(folder: Path) -> Any:
+    """A scheduler of diffusers from its saved settings, which name its class. Raises CheckpointError."""
+    try:
+        settings: dict[str, Any] = json.loads((folder / "scheduler_config.json").read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"the scheduler in {folder} cannot be read", got=error, fix=_REPAIR) from error
+    class_name = str(settings.get("_class_name", "none"))
     cls: Any = getattr(diffusers, class_name, None) if class_name.endswith("Scheduler") else None
     if not (isinstance(cls, type) and issubclass(cls, SchedulerMixin)):
         raise CheckpointError(
             "the scheduler is of an unknown class", got=class_name, expected="a scheduler of diffusers"
         )
     scheduler_class: Any = cls
-    try:
-        return scheduler_class.from_config(json.loads((folder / "scheduler_config.json").read_text()))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"the scheduler in {folder} cannot be read", got=error, fix=_REPAIR) from error
+    return scheduler_class.from_config(settings)

@@ -33,7 +33,7 @@ def assemble(
         load_network(EmoUNet, networks / "unet"),
         load_network(ReferenceNet, networks / "reference_net"),
         load_network(MotionAutoencoder, autoencoder),
-        load_scheduler(networks / "scheduler", "FlowMatchEulerDiscreteScheduler"),
+        load_scheduler(networks / "scheduler"),
         SpeechEncoder.from_pretrained(speech_weights),
         FaceAnalyzer.from_pretrained(face_weights),
         config or PipelineConfig(),

@@ -10,7 +10,6 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
-from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -22,7 +21,7 @@ from openemo.timing import parse_fps
 from openemo.training.audio import is_audio_layer, load_audio_layers
 from openemo.training.exports import load_export
 from openemo.training.latents import CodedSequence, encode_sequences
-from openemo.training.objective import add_noise, draw_timesteps, weighted_mse
+from openemo.training.objective import add_noise, draw_timesteps, make_scheduler, weighted_mse
 from openemo.training.recipe import DenoiserRecipe
 from openemo.training.voices import load_voices, pick_voice
 
@@ -89,9 +88,7 @@ class DenoiserStage:
         for module in self.modules.values():
             for key, parameter in module.named_parameters():
                 parameter.requires_grad_(wanted(key))
-        self.scheduler = FlowMatchEulerDiscreteScheduler(
-            num_train_timesteps=1000, shift=recipe.schedule_shift
-        )
+        self.scheduler = make_scheduler(recipe.target, recipe.schedule_shift)
         num_code = int(self.autoencoder.config.code_channels)
         self.channel_weight = torch.ones(self.autoencoder.latent_channels, 1, 1, 1)
         self.channel_weight[:-num_code] = recipe.flow_weight

@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
 from openemo.errors import ConfigError
 
-__all__ = ["add_noise", "draw_timesteps", "weighted_mse"]
+__all__ = ["Target", "add_noise", "draw_timesteps", "make_scheduler", "weighted_mse"]
+
+Target = Literal["velocity", "sample"]
+
+
+def make_scheduler(target: Target, shift: float) -> Any:
+    """The schedule of a network that starts from nothing.
+
+    Args:
+        target: "velocity" is flow matching, noise less latents. "sample" is the latents themselves under
+            SD-1.5's schedule with zero terminal SNR (Lin et al. 2024): where the sound and the portrait say
+            nearly all, the network then need not copy the noise.
+        shift: of flow matching: above 1, more steps at high noise.
+    """
+    if target == "velocity":
+        return FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=shift)
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="sample",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+        clip_sample=False,
+    )
 
 
 def draw_timesteps(scheduler: Any, batch: int, generator: torch.Generator) -> Tensor:
@@ -22,7 +48,7 @@ def add_noise(scheduler: Any, clean: Tensor, noise: Tensor, timesteps_B: Tensor)
     """(noisy latents, what the network shall predict) in the scheduler's own parametrisation.
 
     Flow matching: x_t = (1 - s) x + s e, target e - x (Lipman et al. 2023). Otherwise
-    x_t = sqrt(a) x + sqrt(1 - a) e with target e (EMO Eq. 1) or v (Salimans and Ho 2022).
+    x_t = sqrt(a) x + sqrt(1 - a) e with target e (EMO Eq. 1), v or x (Salimans and Ho 2022).
     """
     if _is_flow(scheduler):
         # Latents have up to five axes; the scheduler broadcasts over as many as it is given.
@@ -33,8 +59,12 @@ def add_noise(scheduler: Any, clean: Tensor, noise: Tensor, timesteps_B: Tensor)
         return noisy, noise
     if kind == "v_prediction":
         return noisy, scheduler.get_velocity(clean, noise, timesteps_B)
+    if kind == "sample":
+        return noisy, clean
     raise ConfigError(
-        "the schedule predicts something training does not know", got=kind, expected="epsilon or v_prediction"
+        "the schedule predicts something training does not know",
+        got=kind,
+        expected="epsilon, v_prediction or sample",
     )
 
 

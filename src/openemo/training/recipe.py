@@ -103,7 +103,12 @@ class DenoiserRecipe(LoopRecipe):
         4.0,
         description="of the loss in the flow channels over that in the code, whose texture no sound tells",
     )
-    schedule_shift: float = Field(3.0, description="above 1: more training and sampling steps at high noise")
+    target: Literal["velocity", "sample"] = Field(
+        "sample", description="what the network predicts, see `make_scheduler`"
+    )
+    schedule_shift: float = Field(
+        3.0, description="of the velocity's schedule; above 1: more steps at high noise"
+    )
     real_share: float = Field(0.3, description="part of real clips; the rest are driven portraits")
     quiet_share: float = Field(0.08, description="part of clips in which the person is quiet")
 
