@@ -157,8 +157,8 @@ def load_audio_layers(unet: EmoUNet, folder: Path) -> None:
     if got != wanted:
         raise CheckpointError(
             f"the sound layers in {path} do not fit the network",
-            got=sorted(set(got.items()) - set(wanted.items())),
-            expected=sorted(set(wanted.items()) - set(got.items())),
+            got=str(sorted(set(got.items()) - set(wanted.items()))),
+            expected=str(sorted(set(wanted.items()) - set(got.items()))),
         )
     unet.load_state_dict(own | tensors)
     for name, module in unet.named_modules():
