@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -26,6 +27,9 @@ class PatchDiscriminator(nn.Module):
             nn.Conv2d(before, after, 4, stride=2, padding=1) for before, after in pairwise((3, *channels))
         )
         self.conv_out = nn.Conv2d(channels[-1], 1, 3, padding=1)
+        # torch's own start shrinks the signal at each layer: such a judge stays without an opinion for long.
+        for conv in self.convs:
+            nn.init.kaiming_normal_(cast(Tensor, conv.weight), a=0.2)
 
     def forward(self, patches_B3SS: Tensor) -> list[Tensor]:
         """Pictures in [-1, 1] -> the features of each layer, and last the logits (B, 1, S/8, S/8)."""
