@@ -188,7 +188,8 @@ def test_idle_temporal_modules_hold_weights_and_do_nothing(step: tuple[Step, dic
         for stage in (*run.network.unet.down_blocks, *run.network.unet.up_blocks)
         if len(stage.attentions) == 0
     ]
-    assert [len(modules) for modules in idle] == [1, 2]
+    layers = run.network.unet.config.layers_per_block
+    assert [len(modules) for modules in idle] == [layers, layers + 1]
     saved = [[parameter.clone() for parameter in modules.parameters()] for modules in idle]
     for modules in idle:
         for parameter in modules.parameters():
