@@ -24,6 +24,38 @@ TOLERANCE = 1e-4
 # Where features are rounded to float16 on the way, one between two float16 numbers may go either way.
 ROUNDED_TOLERANCE = 5e-4
 
+# The relatives' settings at full size, in their own words.
+UNET: dict[str, Any] = dict(
+    in_channels=4,
+    out_channels=4,
+    block_out_channels=[320, 640, 1280, 1280],
+    down_block_types=["CrossAttnDownBlock3D"] * 3 + ["DownBlock3D"],
+    up_block_types=["UpBlock3D"] + ["CrossAttnUpBlock3D"] * 3,
+    layers_per_block=2,
+    attention_head_dim=8,
+    norm_num_groups=32,
+    norm_eps=1e-5,
+    cross_attention_dim=768,
+    use_inflated_groupnorm=True,
+    use_motion_module=True,
+    motion_module_mid_block=True,
+    motion_module_resolutions=[1, 2, 4, 8],
+    motion_module_kwargs=dict(
+        num_attention_heads=8,
+        num_transformer_block=1,
+        attention_block_types=["Temporal_Self", "Temporal_Self"],
+        temporal_position_encoding=True,
+        temporal_position_encoding_max_len=32,
+        temporal_attention_dim_div=1,
+    ),
+)
+HALLO_UNET = UNET | dict(
+    use_audio_module=True,
+    audio_attention_dim=768,
+    stack_enable_blocks_name=["up", "down", "mid"],
+    stack_enable_blocks_depth=[0, 1, 2, 3],
+)
+
 
 def cases(kind: str) -> list[str]:
     """Names of the folders of one kind of case; its plain name, whose test is skipped, if there are none."""

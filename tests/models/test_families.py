@@ -20,6 +20,7 @@ from openemo.models.families import (
 )
 
 from .conftest import CLIPS, FRAMES, HEIGHT, WIDTH, Inputs
+from .parity import HALLO_UNET, UNET
 
 MakeUnet = Callable[..., EmoUNet]
 MakeReference = Callable[..., ReferenceNet]
@@ -34,37 +35,7 @@ REGIONAL: dict[str, Any] = dict(
 )
 MASK_SIZES = ((HEIGHT, WIDTH), (HEIGHT // 2, WIDTH // 2))
 
-# The relatives' settings at full size, in their own words.
-UNET: dict[str, Any] = dict(
-    in_channels=4,
-    out_channels=4,
-    block_out_channels=[320, 640, 1280, 1280],
-    down_block_types=["CrossAttnDownBlock3D"] * 3 + ["DownBlock3D"],
-    up_block_types=["UpBlock3D"] + ["CrossAttnUpBlock3D"] * 3,
-    layers_per_block=2,
-    attention_head_dim=8,
-    norm_num_groups=32,
-    norm_eps=1e-5,
-    cross_attention_dim=768,
-    use_inflated_groupnorm=True,
-    use_motion_module=True,
-    motion_module_mid_block=True,
-    motion_module_resolutions=[1, 2, 4, 8],
-    motion_module_kwargs=dict(
-        num_attention_heads=8,
-        num_transformer_block=1,
-        attention_block_types=["Temporal_Self", "Temporal_Self"],
-        temporal_position_encoding=True,
-        temporal_position_encoding_max_len=32,
-        temporal_attention_dim_div=1,
-    ),
-)
-HALLO = UNET | dict(
-    use_audio_module=True,
-    audio_attention_dim=768,
-    stack_enable_blocks_name=["up", "down", "mid"],
-    stack_enable_blocks_depth=[0, 1, 2, 3],
-)
+# Hallo's helpers at full size, in its own words.
 CONDITIONING: dict[str, Any] = dict(
     face_locator=dict(
         conditioning_embedding_channels=320, conditioning_channels=3, block_out_channels=[16, 32, 64, 128]
@@ -89,7 +60,7 @@ def resolved(cls: type, settings: dict[str, Any]) -> dict[str, Any]:
 class TestPresets:
     def test_hallo_is_its_own_settings(self) -> None:
         assert resolved(EmoUNet, unet_config("hallo")) == resolved(
-            EmoUNet, hallo_unet_config(HALLO, CONDITIONING)
+            EmoUNet, hallo_unet_config(HALLO_UNET, CONDITIONING)
         )
         assert resolved(ReferenceNet, reference_config("hallo")) == resolved(
             ReferenceNet, hallo_reference_config(UNET)
@@ -119,7 +90,7 @@ class TestPresets:
     )
     def test_settings_that_our_networks_do_not_have_are_refused(self, change: dict[str, Any]) -> None:
         with pytest.raises(ConfigError, match=next(iter(change))):
-            hallo_unet_config(HALLO | change, CONDITIONING)
+            hallo_unet_config(HALLO_UNET | change, CONDITIONING)
 
 
 def masks(value: float = 0.5) -> list[Tensor]:
