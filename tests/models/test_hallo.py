@@ -74,7 +74,7 @@ def small_networks(folder: Path) -> EmoUNet:
         cross_attention_dim=text_dim,
         audio_attention_dim=settings["audioproj"]["output_dim"],
     )
-    unet = EmoUNet(**(hallo_unet_config(constructor, settings) | dict(temporal_modules=False)))
+    unet: EmoUNet = EmoUNet(**(hallo_unet_config(constructor, settings) | dict(temporal_modules=False)))
     reference_net = ReferenceNet(**hallo_reference_config(constructor))
     ours = {their: own for own, their in hallo.key_map(unet, reference_net).theirs.items()}
     weights = {ours[key]: tensor for key, tensor in load(folder / "weights.safetensors").items()}
