@@ -1,0 +1,1 @@
+"""Published checkpoints of EMO's relatives: which of their tensors is which of ours."""
