@@ -222,7 +222,7 @@ def entry(name: str) -> Entry:
 
 
 def weights_folder(name: str) -> Path:
-    """Where `pull` puts weights by default, and `--model NAME` looks: below $OPENEMO_WEIGHTS, or the cache."""
+    """Where `pull` puts weights, and `--model NAME` looks: below $OPENEMO_WEIGHTS, or the user's cache."""
     home = os.environ.get(_HOME_VARIABLE)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return (Path(home).expanduser() if home else cache / "openemo" / "weights") / name

@@ -67,7 +67,9 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises CheckpointError where it is missing, absurdly large, damaged or no object."""
     try:
         if path.stat().st_size > _MAX_JSON_BYTES:
-            raise CheckpointError(f"{path} is too large for a settings file", got=f"{path.stat().st_size} bytes")
+            raise CheckpointError(
+                f"{path} is too large for a settings file", got=f"{path.stat().st_size} bytes"
+            )
         values = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read", got=_first_line(error)) from error
@@ -107,9 +109,10 @@ def read_tensors(path: Path) -> RawWeights:
     """
     if not path.is_file():
         raise CheckpointError("there is no such file", got=path, fix="Check the path")
+    extras: dict[str, Any] = {}
     if path.suffix == ".safetensors":
         try:
-            tensors, extras = load_file(path), {}
+            tensors = load_file(path)
         except (OSError, SafetensorError) as error:
             raise _unreadable(path, error) from error
     elif path.suffix in _PICKLES:
@@ -139,7 +142,9 @@ def _read_shards(index: Path) -> RawWeights:
         listed = {key for key, file in places.items() if file == name}
         if listed != shard.tensors.keys():
             differing = sorted(listed ^ shard.tensors.keys())
-            raise CheckpointError(f"{index.parent / name} is not what {index.name} lists", got=some(differing))
+            raise CheckpointError(
+                f"{index.parent / name} is not what {index.name} lists", got=some(differing)
+            )
         tensors |= shard.tensors
         files += shard.files
     return RawWeights(tensors, files=tuple(files))
@@ -193,7 +198,9 @@ def _check_tensor(path: Path, name: str, tensor: Tensor) -> None:
         and not tensor.is_complex()
     )
     if not plain:
-        raise CheckpointError(f"{path} holds a tensor of an unusual kind", got=name, expected="dense, on the CPU")
+        raise CheckpointError(
+            f"{path} holds a tensor of an unusual kind", got=name, expected="dense, on the CPU"
+        )
     # A few stored bytes may claim, by a stride of zero, to be any size.
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         raise CheckpointError(

@@ -84,14 +84,23 @@ def _read_unet_folder(folder: Path) -> Imported:
     settings = read_json(folder / "config.json")
     unsupported = [
         key
-        for key in ("use_linear_projection", "class_embed_type", "addition_embed_type", "dual_cross_attention")
+        for key in (
+            "use_linear_projection",
+            "class_embed_type",
+            "addition_embed_type",
+            "dual_cross_attention",
+        )
         if settings.get(key)
     ]
     if unsupported:
-        raise CheckpointError(f"{folder} is not SD-1.5's UNet", got=some(unsupported), expected="none of these")
+        raise CheckpointError(
+            f"{folder} is not SD-1.5's UNet", got=some(unsupported), expected="none of these"
+        )
     raw = read_weights(find_weights(folder, _WEIGHTS_STEM))
     heads = settings.get("num_attention_heads") or settings.get("attention_head_dim")
-    known = {key: settings.get(key) for key in ("norm_num_groups", "norm_eps")} | {"attention_head_dim": heads}
+    known = {key: settings.get(key) for key in ("norm_num_groups", "norm_eps")} | {
+        "attention_head_dim": heads
+    }
     config = unet_config_of(raw.tensors, {key: value for key, value in known.items() if value is not None})
     own, left_over = _unet_map(config, {}).to_own(raw.tensors)
     return _imported([_unet_part(config, split(own)["unet"])], left_over, raw)
@@ -106,7 +115,7 @@ def _read_vae_folder(folder: Path) -> Imported:
 def autoencoder_part(
     tensors: Mapping[str, Tensor], settings: Mapping[str, Any]
 ) -> tuple[Part, dict[str, str]]:
-    """The autoencoder in diffusers' names, of which there are two for its attention. Raises CheckpointError."""
+    """The autoencoder in diffusers' names, present or old. Raises CheckpointError."""
     old = any(".attentions." in key and key.endswith(".query.weight") for key in tensors)
     return _vae_part(tensors, settings, _old_attention_name if old else lambda own: own)
 
@@ -117,7 +126,9 @@ def _read_single_file(path: Path) -> Imported:
     unet = {key for key in tensors if key.startswith(_UNET_PREFIX)}
     vae = {key for key in tensors if key.startswith(_VAE_PREFIX) and ".loss." not in key}
     if not unet and not vae:  # the autoencoder alone is published without a prefix
-        vae = {key for key in tensors if key.startswith(("encoder.", "decoder.", "quant_conv.", "post_quant_"))}
+        vae = {
+            key for key in tensors if key.startswith(("encoder.", "decoder.", "quant_conv.", "post_quant_"))
+        }
     if not unet and not vae:
         raise CheckpointError(
             f"{path} is no Stable Diffusion file",
@@ -181,7 +192,9 @@ def _vae_part(
     return Part("autoencoder", "ImageAutoencoder", config, split(own)["autoencoder"]), left_over
 
 
-def _ldm_names(convert: Callable[..., dict[str, Tensor]], keys: set[str], config: dict[str, Any]) -> dict[str, str]:
+def _ldm_names(
+    convert: Callable[..., dict[str, Tensor]], keys: set[str], config: dict[str, Any]
+) -> dict[str, str]:
     """Own name -> LDM name, by sending numbers through diffusers' converter in place of weights."""
     ordered = sorted(keys)
     numbers = {key: torch.full((1, 1, 1, 1), i) for i, key in enumerate(ordered)}

@@ -25,7 +25,9 @@ def unet_config_of(state: Mapping[str, Tensor], settings: Mapping[str, Any]) -> 
     first = "down_blocks.{}.resnets.0.conv1.weight"
     channels = [axes(state, first.format(i), 4)[0] for i in range(count(state, first))]
     if not channels:
-        raise CheckpointError("this is no UNet of Stable Diffusion", got="no down_blocks.0.resnets.0.conv1.weight")
+        raise CheckpointError(
+            "this is no UNet of Stable Diffusion", got="no down_blocks.0.resnets.0.conv1.weight"
+        )
     attention = [f"down_blocks.{i}.attentions.0.norm.weight" in state for i in range(len(channels))]
     block = "mid_block.attentions.0.transformer_blocks.0"
     return _IMAGE_ONLY | dict(

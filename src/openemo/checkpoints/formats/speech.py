@@ -1,4 +1,4 @@
-"""Speech encoders: wav2vec 2.0 (a transformers folder) and Whisper (a transformers folder, or OpenAI's .pt)."""
+"""Speech encoders: wav2vec 2.0 (transformers' folder) and Whisper (transformers' folder or OpenAI's .pt)."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _OPENAI_NAMES = (
 
 
 def read_wav2vec2(path: Path) -> Imported:
-    """A transformers folder: config.json, weights, and preprocessor_config.json if any. Raises CheckpointError."""
+    """A transformers folder: config.json, weights, preprocessor_config.json if any. Raises CheckpointError."""
     settings = _settings(path, "wav2vec2")
     # The mask's embedding exists only where masking does, and masking is for its own training.
     config = _config(Wav2Vec2Config, settings | {"mask_time_prob": 0.0, "mask_feature_prob": 0.0}, path)
@@ -74,7 +74,9 @@ def read_whisper(path: Path) -> Imported:
         config = _config(WhisperConfig, _settings(path, "whisper"), path)
         raw = read_weights(find_weights(path, _STEMS))
         prefix = next((p for p in ("model.encoder.", "encoder.") if f"{p}conv1.weight" in raw.tensors), "")
-        return _import(WhisperEncoder, "Whisper's encoder", config, raw, lambda own: prefix + own, _WHISPER_LEFT_OVER)
+        return _import(
+            WhisperEncoder, "Whisper's encoder", config, raw, lambda own: prefix + own, _WHISPER_LEFT_OVER
+        )
     raw = read_tensors(path)
     config = _openai_config(raw, path)
     raw = RawWeights(raw.tensors, {key: raw.extras[key] for key in raw.extras.keys() - {"dims"}}, raw.files)
