@@ -60,14 +60,21 @@ class SpatialTransformerBlock(nn.Module):
     reference is plain self-attention.
 
     attn2, the text slot of SD-1.5, exists if `text_dim` is given, and is skipped when there is no text (EMO
-    has none). Audio attention follows; a frame sees its own audio tokens only; zero-initialised at its
-    output.
+    has none); what it adds is multiplied by `text_gain`. Audio attention follows; a frame sees its own audio
+    tokens only; zero-initialised at its output.
     """
 
     def __init__(
-        self, dim: int, num_heads: int, ff_mult: int, text_dim: int | None, audio_dim: int | None
+        self,
+        dim: int,
+        num_heads: int,
+        ff_mult: int,
+        text_dim: int | None,
+        audio_dim: int | None,
+        text_gain: float = 1.0,
     ) -> None:
         super().__init__()
+        self.text_gain = text_gain
         head_dim = dim // num_heads
         self.norm1 = nn.LayerNorm(dim)
         self.attn1 = Attention(dim, heads=num_heads, dim_head=head_dim)
@@ -91,7 +98,8 @@ class SpatialTransformerBlock(nn.Module):
         normed = self.norm1(tokens)
         tokens = tokens + attend(self.attn1, normed, normed, shared=reference)
         if self.attn2 is not None and self.norm2 is not None and conditions.text is not None:
-            tokens = tokens + attend(self.attn2, self.norm2(tokens), conditions.text)
+            said = attend(self.attn2, self.norm2(tokens), conditions.text)
+            tokens = torch.add(tokens, said, alpha=self.text_gain)
         if self.attn_audio is not None and self.norm_audio is not None and conditions.audio is not None:
             tokens = tokens + attend(self.attn_audio, self.norm_audio(tokens), conditions.audio)
         tokens = tokens + self.ff(self.norm3(tokens))
@@ -109,12 +117,13 @@ class SpatialTransformer(nn.Module):
         ff_mult: int,
         text_dim: int | None,
         audio_dim: int | None,
+        text_gain: float = 1.0,
     ) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(norm_num_groups, channels, eps=1e-6)
         self.proj_in = nn.Conv2d(channels, channels, 1)
         self.transformer_blocks = nn.ModuleList(
-            [SpatialTransformerBlock(channels, num_heads, ff_mult, text_dim, audio_dim)]
+            [SpatialTransformerBlock(channels, num_heads, ff_mult, text_dim, audio_dim, text_gain)]
         )
         self.proj_out = nn.Conv2d(channels, channels, 1)
 

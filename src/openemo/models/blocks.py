@@ -7,7 +7,6 @@ A stage only holds modules; the order in which they are called stands in `EmoUNe
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import starmap, zip_longest
 from typing import Any, NamedTuple, cast
 
@@ -19,22 +18,13 @@ from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
 from torch import Size, Tensor, nn
 
-from openemo.errors import ConfigError
 from openemo.models.attention import SpatialTransformer
 from openemo.models.conditioning import Conditions
+from openemo.models.regions import RegionAudioTransformer
+from openemo.models.spec import TemporalSpec, USpec
 from openemo.models.temporal import TemporalModule
 
-__all__ = [
-    "Layer",
-    "ResnetBlock",
-    "Stage",
-    "TemporalSpec",
-    "USpec",
-    "build_u",
-    "per_level",
-    "run_layer",
-    "upsample",
-]
+__all__ = ["Layer", "ResnetBlock", "Stage", "build_u", "run_layer", "upsample"]
 
 
 class ResnetBlock(ResnetBlock2D):  # type: ignore[misc]
@@ -50,10 +40,13 @@ class ResnetBlock(ResnetBlock2D):  # type: ignore[misc]
 
 
 class Layer(NamedTuple):
-    """One step through a stage: a ResNet block, then spatial attention and a temporal module, if any."""
+    """One step through a stage: a ResNet block, then spatial attention, sound by face regions and a
+    temporal module, if any.
+    """
 
     resnet: ResnetBlock
     attention: SpatialTransformer | None
+    audio_module: RegionAudioTransformer | None
     motion_module: TemporalModule | None
 
     def __call__(
@@ -68,60 +61,11 @@ class Layer(NamedTuple):
         hidden = self.resnet(hidden, conditions.time_embedding)
         if self.attention is not None:
             hidden, tokens = self.attention(hidden, conditions, reference)
+        if self.audio_module is not None and conditions.audio is not None:
+            hidden = self.audio_module(hidden, conditions)
         if self.motion_module is not None:
             hidden = self.motion_module(hidden, conditions, motion)
         return hidden, tokens
-
-
-@dataclass(frozen=True, slots=True)
-class TemporalSpec:
-    """Shape of all temporal modules. `mid`: also one in the middle of the U (AnimateDiff v2)."""
-
-    num_heads: tuple[int, ...]
-    num_blocks: int
-    num_attentions: int
-    max_frames: int
-    ff_mult: int
-    mid: bool
-    speed_dim: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class USpec:
-    """Shape of a U. Sequences have one entry per level, the finest first."""
-
-    channels: tuple[int, ...]
-    attention_levels: tuple[bool, ...]
-    num_heads: tuple[int, ...]
-    layers_per_block: int
-    norm_num_groups: int
-    norm_eps: float
-    ff_mult: int
-    text_dim: int | None
-    audio_dim: int | None = None
-    temporal: TemporalSpec | None = None
-
-    def __post_init__(self) -> None:
-        lengths = {len(self.channels), len(self.attention_levels), len(self.num_heads)}
-        if len(lengths) > 1:
-            raise ConfigError(
-                "the levels of the network do not agree",
-                got=f"{len(self.channels)} channels, {len(self.attention_levels)} attention_levels, "
-                f"{len(self.num_heads)} numbers of heads",
-                expected="one entry per level in each",
-            )
-        for channels, heads in zip(self.channels, self.num_heads, strict=True):
-            if channels % heads or channels % self.norm_num_groups:
-                raise ConfigError(
-                    "channels do not divide into heads and groups",
-                    got=f"{channels} channels, {heads} heads, {self.norm_num_groups} groups",
-                    expected="a multiple of both",
-                )
-
-
-def per_level(value: int | Sequence[int], num_levels: int) -> tuple[int, ...]:
-    """One number for all levels, or one for each, as one for each."""
-    return (value,) * num_levels if isinstance(value, int) else tuple(value)
 
 
 class Stage(nn.Module):
@@ -134,6 +78,8 @@ class Stage(nn.Module):
         in_channels: of each ResNet block, in order.
         num_attentions: spatial transformers; the first ResNet blocks are followed by one each.
         num_motion_modules: likewise.
+        audio_widths: inside of each audio module, one after each spatial transformer; used where the sound
+            enters by face regions.
         resample: "down" or "up" adds the convolution which changes the resolution at the end.
     """
 
@@ -145,6 +91,7 @@ class Stage(nn.Module):
         *,
         num_attentions: int,
         num_motion_modules: int,
+        audio_widths: Sequence[int],
         resample: str | None = None,
     ) -> None:
         super().__init__()
@@ -167,11 +114,28 @@ class Stage(nn.Module):
                 spec.ff_mult,
                 spec.text_dim,
                 spec.audio_dim,
+                spec.text_gain,
             )
             for _ in range(num_attentions)
         )
+        self.audio_modules = nn.ModuleList(
+            RegionAudioTransformer(
+                channels,
+                width,
+                spec.region_audio_dim,
+                level=level,
+                num_heads=spec.num_heads[level],
+                norm_num_groups=spec.norm_num_groups,
+                ff_mult=spec.ff_mult,
+            )
+            for width in audio_widths[:num_attentions]
+            if spec.region_audio_dim is not None
+        )
         self.motion_modules = nn.ModuleList(
             _motion_module(spec.temporal, spec, level) for _ in range(num_motion_modules) if spec.temporal
+        )
+        self.runs_motion_modules = spec.temporal is not None and (
+            num_attentions > 0 or not spec.temporal.needs_attention
         )
         self.downsamplers: nn.ModuleList | None = None
         self.upsamplers: nn.ModuleList | None = None
@@ -182,9 +146,10 @@ class Stage(nn.Module):
             self.upsamplers = nn.ModuleList([Upsample2D(channels, use_conv=True)])
 
     def layers(self) -> Iterator[Layer]:
-        """The steps through this stage in order."""
-        modules = zip_longest(self.resnets, self.attentions, self.motion_modules)
-        return starmap(Layer, cast("Iterator[tuple[Any, Any, Any]]", modules))
+        """The steps through this stage in order, with what runs in each."""
+        motion_modules = self.motion_modules if self.runs_motion_modules else ()
+        modules = zip_longest(self.resnets, self.attentions, self.audio_modules, motion_modules)
+        return starmap(Layer, cast("Iterator[tuple[Any, Any, Any, Any]]", modules))
 
 
 def _motion_module(temporal: TemporalSpec, spec: USpec, level: int) -> TemporalModule:
@@ -194,14 +159,18 @@ def _motion_module(temporal: TemporalSpec, spec: USpec, level: int) -> TemporalM
         num_blocks=temporal.num_blocks,
         num_attentions=temporal.num_attentions,
         max_frames=temporal.max_frames,
-        norm_num_groups=spec.norm_num_groups,
+        norm_num_groups=temporal.norm_num_groups,
         ff_mult=temporal.ff_mult,
         speed_dim=temporal.speed_dim,
     )
 
 
 def build_u(spec: USpec) -> tuple[Stages, Stage, Stages]:
-    """The stages on the way down, in the middle, and on the way up (coarsest first)."""
+    """The stages on the way down, in the middle, and on the way up (coarsest first).
+
+    Audio modules are as wide inside as Hallo's: on the way down as what enters the layer, on the way up as
+    the next finer level.
+    """
     last = len(spec.channels) - 1
     layers = spec.layers_per_block
     temporal = spec.temporal is not None
@@ -219,11 +188,19 @@ def build_u(spec: USpec) -> tuple[Stages, Stage, Stages]:
                 in_channels,
                 num_attentions=layers * spec.attention_levels[level],
                 num_motion_modules=layers * temporal,
+                audio_widths=in_channels,
                 resample="down" if level < last else None,
             )
         )
     mid_motion = int(spec.temporal is not None and spec.temporal.mid)
-    mid = Stage(spec, last, [current] * 2, num_attentions=1, num_motion_modules=mid_motion)
+    mid = Stage(
+        spec,
+        last,
+        [current] * 2,
+        num_attentions=1,
+        num_motion_modules=mid_motion,
+        audio_widths=[current],
+    )
     for level in range(last, -1, -1):
         channels = spec.channels[level]
         in_channels = [before + skips.pop() for before in [current] + [channels] * layers]
@@ -235,6 +212,7 @@ def build_u(spec: USpec) -> tuple[Stages, Stage, Stages]:
                 in_channels,
                 num_attentions=(layers + 1) * spec.attention_levels[level],
                 num_motion_modules=(layers + 1) * temporal,
+                audio_widths=[spec.channels[max(level - 1, 0)]] * (layers + 1),
                 resample="up" if level > 0 else None,
             )
         )

@@ -18,14 +18,23 @@ from torch import Tensor, nn
 from openemo.errors import ConfigError
 
 __all__ = [
+    "SPEED_CENTRES_RAD_S",
+    "SPEED_RADII_RAD_S",
     "AudioProjection",
     "AudioTimeEmbedding",
     "Conditions",
     "FaceLocator",
+    "IdentityProjection",
     "SpeedEncoder",
+    "WindowAudioProjection",
+    "check_features",
     "fold",
     "zero_",
 ]
+
+# Nine buckets over EMO's useful range: 0.1-1.0 for speech, 1.0-1.3 for singing, above 1.5 it jitters.
+SPEED_CENTRES_RAD_S = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6)
+SPEED_RADII_RAD_S = (0.2,) * 9
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -49,9 +58,11 @@ class Conditions:
     Args:
         num_frames: F, the number of frames of one clip that are folded into the batch.
         time_embedding: (BF, E), after its activation.
-        text: (BF, L, D_text).
+        text: (BF, L, D_text), whatever reads from SD-1.5's text slot: words, identity or sound.
         audio: (BF, T, A), each frame's own window.
         speed: (B, F, D_speed).
+        region_masks: for each level (BF, 3, H, W), in [0, 1], in the order of `REGIONS`.
+        region_weights: (3,), how strongly the sound moves each region.
     """
 
     num_frames: int
@@ -59,6 +70,18 @@ class Conditions:
     text: Tensor | None = None
     audio: Tensor | None = None
     speed: Tensor | None = None
+    region_masks: tuple[Tensor, ...] = ()
+    region_weights: Tensor | None = None
+
+
+def check_features(audio_BFTD: Tensor, expected: tuple[int, int]) -> None:
+    """Raises ConfigError unless there are `expected` tokens per frame, of so many values."""
+    if tuple(audio_BFTD.shape[2:]) != expected:
+        raise ConfigError(
+            "the speech features do not fit the network",
+            got=f"{audio_BFTD.shape[2]} tokens of {audio_BFTD.shape[3]} values per frame",
+            expected=f"{expected[0]} tokens of {expected[1]} values",
+        )
 
 
 class AudioProjection(nn.Module):
@@ -77,15 +100,54 @@ class AudioProjection(nn.Module):
         self.position = nn.Parameter(torch.randn(num_tokens, dim) * 0.02)
 
     def forward(self, audio_BFTD: Tensor) -> Tensor:
-        expected = (self.position.shape[0], self.norm.normalized_shape[0])
-        if tuple(audio_BFTD.shape[2:]) != expected:
-            raise ConfigError(
-                "the speech features do not fit the network",
-                got=f"{audio_BFTD.shape[2]} tokens of {audio_BFTD.shape[3]} values per frame",
-                expected=f"{expected[0]} tokens of {expected[1]} values",
-            )
+        check_features(audio_BFTD, (self.position.shape[0], self.norm.normalized_shape[0]))
         tokens: Tensor = self.linear_2(self.act(self.linear_1(self.norm(audio_BFTD))))
         return tokens + self.position.to(tokens.dtype)
+
+
+class WindowAudioProjection(nn.Module):
+    """A whole window of speech features to audio tokens (Hallo): (B, F, W, D) -> (B, F, T, A).
+
+    Three linear layers with ReLU between them see all of the window; LayerNorm of each token.
+
+    Args:
+        window: W, tokens of the window.
+        feature_dim: D, e.g. all layers of a speech encoder, one after the other.
+        hidden_dim: between the linear layers.
+        num_tokens: T.
+        dim: A.
+    """
+
+    def __init__(self, window: int, feature_dim: int, hidden_dim: int, num_tokens: int, dim: int) -> None:
+        super().__init__()
+        self.expected = (window, feature_dim)
+        self.linear_1 = nn.Linear(window * feature_dim, hidden_dim)
+        self.linear_2 = nn.Linear(hidden_dim, hidden_dim)
+        self.linear_3 = nn.Linear(hidden_dim, num_tokens * dim)
+        self.act = nn.ReLU()
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, audio_BFTD: Tensor) -> Tensor:
+        check_features(audio_BFTD, self.expected)
+        hidden = self.act(self.linear_1(audio_BFTD.flatten(2)))
+        hidden = self.linear_3(self.act(self.linear_2(hidden)))
+        tokens: Tensor = self.norm(torch.unflatten(hidden, 2, (-1, self.norm.normalized_shape[0])))
+        return tokens
+
+
+class IdentityProjection(nn.Module):
+    """A face embedding to tokens for the text slot (Hallo): (B, D) -> (B, num_tokens, dim)."""
+
+    def __init__(self, embedding_dim: int, num_tokens: int, dim: int) -> None:
+        super().__init__()
+        self.proj = nn.Linear(embedding_dim, num_tokens * dim)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, embedding_BD: Tensor) -> Tensor:
+        tokens: Tensor = self.norm(
+            torch.unflatten(self.proj(embedding_BD), 1, (-1, self.norm.normalized_shape[0]))
+        )
+        return tokens
 
 
 class AudioTimeEmbedding(nn.Module):
@@ -108,26 +170,46 @@ class AudioTimeEmbedding(nn.Module):
 class FaceLocator(nn.Module):
     """Encode the mask of the face region to features of latent size (EMO 3.2, face locator).
 
-    (B, 1, H*s, W*s) in [0, 1] -> (B, C, H, W), s = `downscale`, a power of two: one strided convolution per
+    (B, M, H*s, W*s) in [0, 1] -> (B, C, H, W), s = `downscale`, a power of two: one strided convolution per
     halving, then a zero-initialised one. "Added to the noisy latent" (EMO 3.2) is read as: added to its
     first feature map.
+
+    Args:
+        in_channels: M.
+        channels: if given, the open relatives' layout (that of ControlNet): a convolution at full size to
+            the first of `channels`, then for each further one a plain convolution and a strided one.
     """
 
-    def __init__(self, out_channels: int, downscale: int) -> None:
+    def __init__(
+        self, out_channels: int, downscale: int, in_channels: int = 1, channels: Sequence[int] | None = None
+    ) -> None:
         super().__init__()
-        if downscale < 2 or downscale & (downscale - 1):
+        halvings = downscale.bit_length() - 1
+        if downscale < 2 or downscale != 2**halvings:
             raise ConfigError(
                 "the face locator cannot shrink the mask so", got=downscale, expected="a power of two from 2"
             )
-        channels = [1] + [min(16 * 2**i, 128) for i in range(downscale.bit_length() - 1)]
+        if channels is None:
+            widths = [in_channels] + [min(16 * 2**i, 128) for i in range(halvings)]
+            strides = [2] * halvings
+        else:
+            widths = [in_channels, channels[0], *(c for pair in pairwise(channels) for c in pair)]
+            strides = [1] + [1, 2] * (len(channels) - 1)
+        if strides.count(2) != halvings:
+            raise ConfigError(
+                "the face locator does not shrink the mask to the latents",
+                got=f"channels {tuple(channels or ())}",
+                expected=f"{halvings + 1} numbers of channels for {downscale} pixels per cell",
+            )
         self.convs = nn.ModuleList(
-            nn.Conv2d(before, after, 3, stride=2, padding=1) for before, after in pairwise(channels)
+            nn.Conv2d(before, after, 3, stride=stride, padding=1)
+            for (before, after), stride in zip(pairwise(widths), strides, strict=True)
         )
         self.act = nn.SiLU()
-        self.conv_out = zero_(nn.Conv2d(channels[-1], out_channels, 3, padding=1))
+        self.conv_out = zero_(nn.Conv2d(widths[-1], out_channels, 3, padding=1))
 
-    def forward(self, mask_B1HW: Tensor) -> Tensor:
-        hidden = mask_B1HW
+    def forward(self, mask_BMHW: Tensor) -> Tensor:
+        hidden = mask_BMHW
         for conv in self.convs:
             hidden = self.act(conv(hidden).contiguous(memory_format=torch.channels_last))
         features: Tensor = self.conv_out(hidden)

@@ -5,8 +5,9 @@ Shape letters: B clips, n motion frames, N = 1 + n pictures, M = H*W tokens of a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +16,10 @@ from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from openemo.models.blocks import Layer, USpec, build_u, per_level, run_layer, upsample
+from openemo.errors import ConfigError
+from openemo.models.blocks import Layer, build_u, run_layer, upsample
 from openemo.models.conditioning import Conditions, fold
+from openemo.models.spec import USpec, per_level
 
 __all__ = ["ReferenceFeatures", "ReferenceNet"]
 
@@ -44,6 +47,32 @@ class ReferenceFeatures:
     def num_motion_frames(self) -> int:
         return self.motion[0].shape[2] if self.motion else 0
 
+    def per_layer(self, layers: Sequence[Layer]) -> Iterator[tuple[Tensor | None, Tensor | None]]:
+        """Each layer's reference tokens and motion feature map, in order of running; None where absent.
+
+        Raises:
+            ConfigError: not as many as the layers have places for.
+        """
+        num_attentions = sum(layer.attention is not None for layer in layers)
+        num_modules = sum(layer.motion_module is not None for layer in layers)
+        got = (len(self.attention), len(self.motion))
+        if got[0] not in (0, num_attentions) or got[1] not in (0, num_modules):
+            raise ConfigError(
+                "the reference features are of another network",
+                got=f"{got[0]} token maps and {got[1]} motion maps",
+                expected=f"{num_attentions} and {num_modules}",
+            )
+        tokens, maps = iter(self.attention), iter(self.motion)
+        return iter(
+            [
+                (
+                    next(tokens, None) if layer.attention is not None else None,
+                    next(maps, None) if layer.motion_module is not None else None,
+                )
+                for layer in layers
+            ]
+        )
+
     def repeat(self, times: int) -> ReferenceFeatures:
         """The batch `times` times over, [b0, b1, b0, b1, ...], as `torch.cat([sample] * times)` does it."""
         return self._map(lambda feature: torch.cat([feature] * times))
@@ -67,9 +96,16 @@ class ReferenceNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """The backbone's shape without audio, temporal modules, time (timestep 0 always) and output head.
 
     It runs once per clip; its features serve every denoising step. Its keys are a subset of SD-1.5's, so
-    SD-1.5's weights fit. Arguments as in `EmoUNet`; `in_channels` may differ from the backbone's,
-    `temporal_mid` says whether the backbone has a temporal module in its middle, which then gets a feature
-    map too.
+    SD-1.5's weights fit. Arguments as in `EmoUNet`; `in_channels` may differ from the backbone's.
+
+    Args:
+        temporal_mid: the backbone has a temporal module in its middle, which then gets a feature map too.
+        motion_features: what a temporal module gets of the motion frames: "output" is the feature map at its
+            own place; "attention" the tokens after norm1 of the spatial transformer before it, and nothing
+            where there is none (Hallo: the same features as for reference attention).
+        tile_text: how text of a batch of clips meets their pictures, which lie clip after clip. False: each
+            picture reads its clip's. True: the clips' texts take turns over all pictures (Hallo, whose two
+            clips are the halves of guidance).
     """
 
     _supports_gradient_checkpointing = True
@@ -87,8 +123,12 @@ class ReferenceNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         ff_mult: int = 4,
         cross_attention_dim: int | None = 768,
         temporal_mid: bool = True,
+        motion_features: Literal["output", "attention"] = "output",
+        tile_text: bool = False,
     ) -> None:
         super().__init__()
+        if motion_features not in ("output", "attention"):
+            raise ConfigError("unknown motion features", got=motion_features, expected="output or attention")
         channels = tuple(block_out_channels)
         spec = USpec(
             channels=channels,
@@ -119,7 +159,10 @@ class ReferenceNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         batch, _, pictures = sample_BCNHW.shape[:3]
         hidden = self.conv_in(fold(sample_BCNHW))
         time_embedding = self.time_embedding(self.time_proj(hidden.new_zeros(1)).to(hidden.dtype))
-        text = None if encoder_hidden_states is None else encoder_hidden_states.repeat_interleave(pictures, 0)
+        text = encoder_hidden_states
+        if text is not None:
+            tile = self.config.tile_text
+            text = text.repeat(pictures, 1, 1) if tile else text.repeat_interleave(pictures, 0)
         conditions = Conditions(pictures, F.silu(time_embedding).expand(len(hidden), -1), text)
         tokens: list[Tensor] = []
         maps: list[Tensor] = []
@@ -129,8 +172,11 @@ class ReferenceNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             hidden, normed = run_layer(self, layer, hidden, conditions)
             if normed is not None:
                 tokens.append(torch.unflatten(normed, 0, (batch, pictures))[:, 0])
-            if has_temporal_module and pictures > 1:
-                maps.append(torch.unflatten(hidden, 0, (batch, pictures))[:, 1:].transpose(1, 2))
+            passed_on: Tensor | None = hidden
+            if self.config.motion_features == "attention":
+                passed_on = None if normed is None else _as_map(normed, hidden)
+            if has_temporal_module and pictures > 1 and passed_on is not None:
+                maps.append(torch.unflatten(passed_on, 0, (batch, pictures))[:, 1:].transpose(1, 2))
             return hidden
 
         for stage in self.down_blocks:
@@ -149,3 +195,8 @@ class ReferenceNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             if stage.upsamplers is not None:
                 hidden = upsample(stage.upsamplers, hidden, skips[-1].shape[-2:])
         return ReferenceFeatures(tuple(tokens), tuple(maps))
+
+
+def _as_map(tokens: Tensor, like: Tensor) -> Tensor:
+    """(BN, M, C) -> (BN, C, H, W)."""
+    return torch.unflatten(tokens, 1, like.shape[-2:]).permute(0, 3, 1, 2)

@@ -6,8 +6,7 @@ Shape letters: B clips, F frames, C channels, H and W latent size, T audio token
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -17,22 +16,25 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from openemo.errors import ConfigError
-from openemo.models.blocks import Layer, TemporalSpec, USpec, build_u, per_level, run_layer, upsample
+from openemo.models.blocks import Layer, build_u, run_layer, upsample
 from openemo.models.conditioning import (
+    SPEED_CENTRES_RAD_S,
+    SPEED_RADII_RAD_S,
     AudioProjection,
     AudioTimeEmbedding,
     Conditions,
     FaceLocator,
+    IdentityProjection,
     SpeedEncoder,
+    WindowAudioProjection,
+    check_features,
     fold,
 )
 from openemo.models.reference import ReferenceFeatures
+from openemo.models.regions import with_regions
+from openemo.models.spec import AudioAttention, backbone_spec
 
 __all__ = ["EmoUNet"]
-
-# Nine buckets over EMO's useful range: 0.1-1.0 for speech, 1.0-1.3 for singing, above 1.5 it jitters.
-SPEED_CENTRES_RAD_S = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6)
-SPEED_RADII_RAD_S = (0.2,) * 9
 
 
 class EmoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -51,12 +53,23 @@ class EmoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         cross_attention_dim: width of the text tokens of SD-1.5's slot, or None to leave it out.
         audio_feature_dim: D, or None for a network without sound.
         audio_tokens, audio_dim: T, and the width of the tokens after the projection.
+        audio_attention: where the sound enters. "own": an attention of its own in each spatial transformer;
+            "text": SD-1.5's text slot, the features as they are, so D = `cross_attention_dim` (EchoMimic);
+            "regions": a transformer after each spatial one, by masks of the face's regions (Hallo).
+        audio_gain: factor on what the sound adds in the text slot.
+        audio_window, audio_hidden_dim: None projects each token by itself; a number of tokens makes it
+            `WindowAudioProjection`, from so many to `audio_tokens`.
+        identity_dim, identity_tokens: width of a face embedding, and the number of tokens that it gives to
+            the text slot; None leaves the projection out.
         audio_time_embedding: also add an embedding of the window to the frame's timestep embedding.
         temporal_modules: False for an image network.
         temporal_mid: a temporal module in the middle of the U as well (AnimateDiff v2).
         temporal_num_heads, temporal_blocks, temporal_attentions, temporal_ff_mult: their shape.
+        temporal_norm_num_groups: None is `norm_num_groups`.
+        temporal_needs_attention: temporal modules of levels without spatial attention do not run (Hallo).
         max_frames: length of the position tables, motion frames included.
         locator_downscale: pixels of the mask per latent cell, a power of two, or None for no face locator.
+        locator_in_channels, locator_channels: see `FaceLocator`.
         speed_dim: width of the speed tokens, or None for no speed layers.
         speed_centres_rad_s, speed_radii_rad_s, speed_window: see `SpeedEncoder`.
     """
@@ -79,6 +92,12 @@ class EmoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         audio_feature_dim: int | None = 9216,
         audio_tokens: int = 5,
         audio_dim: int = 768,
+        audio_attention: AudioAttention = "own",
+        audio_gain: float = 1.0,
+        audio_window: int | None = None,
+        audio_hidden_dim: int = 512,
+        identity_dim: int | None = None,
+        identity_tokens: int = 4,
         audio_time_embedding: bool = False,
         temporal_modules: bool = True,
         temporal_mid: bool = True,
@@ -86,8 +105,12 @@ class EmoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         temporal_blocks: int = 1,
         temporal_attentions: int = 2,
         temporal_ff_mult: int = 4,
+        temporal_norm_num_groups: int | None = None,
+        temporal_needs_attention: bool = False,
         max_frames: int = 32,
         locator_downscale: int | None = 8,
+        locator_in_channels: int = 1,
+        locator_channels: Sequence[int] | None = None,
         speed_dim: int | None = 256,
         speed_centres_rad_s: Sequence[float] = SPEED_CENTRES_RAD_S,
         speed_radii_rad_s: Sequence[float] = SPEED_RADII_RAD_S,
@@ -99,25 +122,58 @@ class EmoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.conv_in = nn.Conv2d(in_channels, channels[0], 3, padding=1)
         self.time_proj = Timesteps(channels[0], flip_sin_to_cos=True, downscale_freq_shift=0)
         self.time_embedding = TimestepEmbedding(channels[0], time_embed_dim)
-        self.down_blocks, self.mid_block, self.up_blocks = build_u(_spec(self.config))
+        self.down_blocks, self.mid_block, self.up_blocks = build_u(backbone_spec(self.config))
         self.conv_norm_out = nn.GroupNorm(norm_num_groups, channels[0], eps=norm_eps)
         self.conv_out = nn.Conv2d(channels[0], out_channels, 3, padding=1)
 
         self.audio_projection: nn.Module | None = None
         self.audio_embedding: nn.Module | None = None
+        self.identity_projection: nn.Module | None = None
         self.face_locator: nn.Module | None = None
         self.speed_encoder: nn.Module | None = None
-        if audio_feature_dim is not None:
-            self.audio_projection = AudioProjection(audio_feature_dim, audio_tokens, audio_dim)
+        if audio_feature_dim is not None and audio_attention != "text":
+            self.audio_projection = (
+                AudioProjection(audio_feature_dim, audio_tokens, audio_dim)
+                if audio_window is None
+                else WindowAudioProjection(
+                    audio_window, audio_feature_dim, audio_hidden_dim, audio_tokens, audio_dim
+                )
+            )
             if audio_time_embedding:
                 self.audio_embedding = AudioTimeEmbedding(audio_tokens, audio_dim, time_embed_dim)
+        if identity_dim is not None and cross_attention_dim is not None:
+            self.identity_projection = IdentityProjection(identity_dim, identity_tokens, cross_attention_dim)
         if locator_downscale is not None:
-            self.face_locator = FaceLocator(channels[0], locator_downscale)
+            self.face_locator = FaceLocator(
+                channels[0], locator_downscale, locator_in_channels, locator_channels
+            )
         if temporal_modules and speed_dim is not None:
             self.speed_encoder = SpeedEncoder(
                 speed_centres_rad_s, speed_radii_rad_s, speed_window, speed_dim, max_frames
             )
         self.gradient_checkpointing = False
+
+    def encode_audio(self, audio_BFTD: Tensor) -> Tensor:
+        """Raw speech features to audio tokens (B, F, T, A); they hold for all steps of the denoising.
+
+        Raises:
+            ConfigError: the network has no audio layers, or other features.
+        """
+        if self.config.audio_attention == "text" and self.config.audio_feature_dim is not None:
+            check_features(audio_BFTD, (self.config.audio_tokens, self.config.audio_feature_dim))
+            return audio_BFTD
+        tokens: Tensor = _has(self.audio_projection, "audio layers", "audio_feature_dim")(audio_BFTD)
+        return tokens
+
+    def encode_locator(self, mask_BMHW: Tensor) -> Tensor:
+        """Mask of the face region to what is added to the first feature map of every frame, (B, C, H, W)."""
+        place: Tensor = _has(self.face_locator, "face locator", "locator_downscale")(mask_BMHW)
+        return place
+
+    def encode_identity(self, embedding_BD: Tensor) -> Tensor:
+        """Face embedding to tokens (B, L, cross_attention_dim), for this network and its ReferenceNet."""
+        tokens: Tensor = _has(self.identity_projection, "identity layers", "identity_dim")(embedding_BD)
+        return tokens
 
     def forward(
         self,
@@ -126,9 +182,13 @@ class EmoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         *,
         reference: ReferenceFeatures | None = None,
         audio_BFTD: Tensor | None = None,
+        audio_tokens_BFTA: Tensor | None = None,
         locator_B1HW: Tensor | None = None,
+        place_BCHW: Tensor | None = None,
         speed_BF: Tensor | None = None,
         encoder_hidden_states: Tensor | None = None,
+        region_masks: Sequence[Tensor] = (),
+        region_weights: Tensor | None = None,
     ) -> Tensor:
         """Predict the noise (or velocity: the network does not know) in a noisy clip.
 
@@ -137,10 +197,16 @@ class EmoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             timestep: (B,) or a scalar; whole numbers or not.
             reference: from `ReferenceNet`; None is plain self-attention and no motion frames.
             audio_BFTD: raw speech features in each frame's window; None switches audio off (image stage).
+            audio_tokens_BFTA: in place of `audio_BFTD`, from `encode_audio`, or zeros for what is not heard.
             locator_B1HW: mask of the face region at pixel size (B, 1, H*s, W*s), s = `locator_downscale`,
-                in [0, 1].
+                in [0, 1]; `locator_in_channels` channels.
+            place_BCHW: in place of `locator_B1HW`, from `encode_locator`.
             speed_BF: head-rotation speed of each frame in rad/s.
-            encoder_hidden_states: (B, L, cross_attention_dim), text for SD-1.5's own slot; EMO has none.
+            encoder_hidden_states: (B, L, cross_attention_dim), text for SD-1.5's own slot, or identity
+                tokens; EMO has none.
+            region_masks: for each level (B or 1, 3, H, W) at its own size, in [0, 1]: the picture, the face,
+                the lips. Needed where the sound goes by regions.
+            region_weights: (3,), how strongly the sound moves each region; None is 1.
 
         Returns:
             (B, out_channels, F, H, W).
@@ -151,17 +217,32 @@ class EmoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         reference = reference or ReferenceFeatures.empty()
         batch, _, frames = sample_BCFHW.shape[:3]
         hidden = self.conv_in(fold(sample_BCFHW))
-        hidden = self._locate(hidden, locator_B1HW, frames)
+        if locator_B1HW is not None:
+            place_BCHW = self.encode_locator(locator_B1HW)
+        if place_BCHW is not None:
+            hidden = self._locate(hidden, place_BCHW, frames)
+        if audio_BFTD is not None:
+            audio_tokens_BFTA = self.encode_audio(audio_BFTD)
         conditions = self._conditions(
             timestep.expand(batch),
             frames,
             hidden.dtype,
-            audio_BFTD,
+            audio_tokens_BFTA,
             speed_BF,
             encoder_hidden_states,
             reference.num_motion_frames,
         )
-        features = self._features(reference)
+        if region_masks:
+            if self.config.audio_attention != "regions":
+                raise ConfigError("this network has no audio regions", fix="Leave the region masks out")
+            conditions = with_regions(conditions, region_masks, region_weights)
+        features = reference.per_layer(
+            [
+                layer
+                for stage in (*self.down_blocks, self.mid_block, *self.up_blocks)
+                for layer in stage.layers()
+            ]
+        )
         skips = [hidden]
         for stage in self.down_blocks:
             for layer in stage.layers():
@@ -191,27 +272,22 @@ class EmoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
     ) -> Tensor:
         return run_layer(self, layer, hidden, conditions, tokens, motion)[0]
 
-    def _locate(self, hidden: Tensor, mask_B1HW: Tensor | None, frames: int) -> Tensor:
+    def _locate(self, hidden: Tensor, place_BCHW: Tensor, frames: int) -> Tensor:
         """Add the face region to the first feature map of every frame (EMO 3.2)."""
-        if mask_B1HW is None:
-            return hidden
-        locator = _has(self.face_locator, "face locator", "locator_downscale")
-        place: Tensor = locator(mask_B1HW)
-        if place.shape[-2:] != hidden.shape[-2:]:
-            scale = self.config.locator_downscale
+        if place_BCHW.shape[-3:] != hidden.shape[-3:]:
             raise ConfigError(
                 "the face mask does not fit the latents",
-                got=f"{tuple(mask_B1HW.shape[-2:])} pixels for {tuple(hidden.shape[-2:])} latent cells",
-                expected=f"{scale} pixels per cell",
+                got=f"a mask for {tuple(place_BCHW.shape[-2:])} latent cells",
+                expected=f"{tuple(hidden.shape[-2:])}, {self.config.locator_downscale} pixels per cell",
             )
-        return (torch.unflatten(hidden, 0, (-1, frames)) + place[:, None]).flatten(0, 1)
+        return (torch.unflatten(hidden, 0, (-1, frames)) + place_BCHW[:, None]).flatten(0, 1)
 
     def _conditions(
         self,
         timestep_B: Tensor,
         frames: int,
         dtype: torch.dtype,
-        audio_BFTD: Tensor | None,
+        audio_BFTA: Tensor | None,
         speed_BF: Tensor | None,
         text_BLD: Tensor | None,
         first_position: int,
@@ -221,67 +297,22 @@ class EmoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         )
         text = audio = speed = None
         if text_BLD is not None:
-            if self.config.cross_attention_dim is None:
+            if self.config.cross_attention_dim is None or self.config.audio_attention == "text":
                 raise ConfigError("this network reads no text", fix="Build it with cross_attention_dim")
             text = text_BLD.repeat_interleave(frames, 0)
-        if audio_BFTD is not None:
-            if audio_BFTD.shape[1] != frames:
+        if audio_BFTA is not None:
+            if audio_BFTA.shape[1] != frames:
                 raise ConfigError(
-                    "sound and picture differ in length", got=audio_BFTD.shape[1], expected=f"{frames} frames"
+                    "sound and picture differ in length", got=audio_BFTA.shape[1], expected=f"{frames} frames"
                 )
-            tokens_BFTA = _has(self.audio_projection, "audio layers", "audio_feature_dim")(audio_BFTD)
-            audio = tokens_BFTA.flatten(0, 1)
+            audio = audio_BFTA.flatten(0, 1)
             if self.audio_embedding is not None:
-                time_embedding = time_embedding + self.audio_embedding(tokens_BFTA)
+                time_embedding = time_embedding + self.audio_embedding(audio_BFTA)
+            if self.config.audio_attention == "text":
+                text, audio = audio, None
         if speed_BF is not None:
             speed = _has(self.speed_encoder, "speed layers", "speed_dim")(speed_BF, first_position).to(dtype)
         return Conditions(frames, F.silu(time_embedding.flatten(0, 1)), text, audio, speed)
-
-    def _features(self, reference: ReferenceFeatures) -> Iterator[tuple[Tensor | None, Tensor | None]]:
-        """Each layer's reference tokens and motion feature map, in order of running; None where absent."""
-        stages = [*self.down_blocks, self.mid_block, *self.up_blocks]
-        layers = [layer for stage in stages for layer in stage.layers()]
-        num_attentions = sum(layer.attention is not None for layer in layers)
-        num_modules = sum(layer.motion_module is not None for layer in layers)
-        got = (len(reference.attention), len(reference.motion))
-        if got[0] not in (0, num_attentions) or got[1] not in (0, num_modules):
-            raise ConfigError(
-                "the reference features are of another network",
-                got=f"{got[0]} token maps and {got[1]} motion maps",
-                expected=f"{num_attentions} and {num_modules}",
-            )
-        tokens, maps = iter(reference.attention), iter(reference.motion)
-        for layer in layers:
-            yield (
-                next(tokens, None) if layer.attention is not None else None,
-                next(maps, None) if layer.motion_module is not None else None,
-            )
-
-
-def _spec(config: Any) -> USpec:
-    """The shape of the U in the network's settings."""
-    num_levels = len(config.block_out_channels)
-    temporal = TemporalSpec(
-        num_heads=per_level(config.temporal_num_heads, num_levels),
-        num_blocks=config.temporal_blocks,
-        num_attentions=config.temporal_attentions,
-        max_frames=config.max_frames,
-        ff_mult=config.temporal_ff_mult,
-        mid=config.temporal_mid,
-        speed_dim=config.speed_dim,
-    )
-    return USpec(
-        channels=tuple(config.block_out_channels),
-        attention_levels=tuple(config.attention_levels),
-        num_heads=per_level(config.num_attention_heads, num_levels),
-        layers_per_block=config.layers_per_block,
-        norm_num_groups=config.norm_num_groups,
-        norm_eps=config.norm_eps,
-        ff_mult=config.ff_mult,
-        text_dim=config.cross_attention_dim,
-        audio_dim=None if config.audio_feature_dim is None else config.audio_dim,
-        temporal=temporal if config.temporal_modules else None,
-    )
 
 
 def _has(module: nn.Module | None, what: str, setting: str) -> nn.Module:

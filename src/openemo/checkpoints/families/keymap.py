@@ -106,7 +106,7 @@ class KeyMap:
         missing = sorted(expected - keys.keys())
         if missing:
             raise CheckpointError(
-                f"the weights are not all of {self.name}: {len(missing)} of {len(expected)} tensors are missing",
+                f"{len(missing)} of the {len(expected)} tensors of {self.name} are missing",
                 got=f"no {_some(missing)}",
                 fix=_CHECK,
             )
