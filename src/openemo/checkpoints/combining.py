@@ -54,6 +54,7 @@ _SPATIAL = (
 _TEMPORAL = (
     "temporal_mid",
     "temporal_num_heads",
+    "temporal_norm_num_groups",
     "temporal_blocks",
     "temporal_attentions",
     "temporal_ff_mult",

@@ -21,7 +21,7 @@ from openemo.models import EmoUNet
 __all__ = ["MOTION_MODULES", "motion_config_of", "motion_part", "motion_shapes", "read_animatediff"]
 
 MOTION_MODULES = "motion_modules"
-_HEADS = 8  # AnimateDiff's only number; shapes do not tell it
+_HEADS, _GROUPS = 8, 32  # AnimateDiff's only numbers; shapes do not tell them
 _DATA_PARALLEL = "module."
 _STEMS = ("diffusion_pytorch_model", "model", "motion_module")
 _NO_WEIGHT = "a record of its training, not a weight"
@@ -45,10 +45,11 @@ def read_animatediff(path: Path) -> Imported:
 def motion_part(tensors: Mapping[str, Tensor]) -> tuple[Part, dict[str, str]]:
     """Strict: raises CheckpointError for a key or shape that motion modules of SD-1.5 do not have."""
     config = motion_config_of(tensors)
+    shapes = motion_shapes(config)
     key_map = KeyMap(
         "AnimateDiff's motion modules (v2, v3)",
-        {name: name for name in motion_shapes(config)},
-        motion_shapes(config),
+        {name: name for name in shapes},
+        shapes,
         {r"animatediff_config.*": _NO_WEIGHT},
     )
     own, left_over = key_map.to_own(tensors)
@@ -71,6 +72,7 @@ def motion_config_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
         layers_per_block=count(state, "down_blocks.0.motion_modules.{}.temporal_transformer.norm.weight"),
         temporal_mid="mid_block.motion_modules.0.temporal_transformer.norm.weight" in state,
         temporal_num_heads=_HEADS,
+        temporal_norm_num_groups=_GROUPS,
         temporal_blocks=count(state, f"{blocks}.{{}}.ff_norm.weight"),
         temporal_attentions=count(state, f"{attentions}.{{}}.to_q.weight"),
         temporal_ff_mult=axes(state, f"{blocks}.0.ff.net.2.weight", 2)[1] // channels[0],

@@ -49,7 +49,7 @@ _OPENAI_NAMES = (
 
 
 def read_wav2vec2(path: Path) -> Imported:
-    """A transformers folder: config.json, weights, preprocessor_config.json if any. Raises CheckpointError."""
+    """A transformers folder: config.json, weights, preprocessor_config.json if any. Strict."""
     settings = _settings(path, "wav2vec2")
     # The mask's embedding exists only where masking does, and masking is for its own training.
     config = _config(Wav2Vec2Config, settings | {"mask_time_prob": 0.0, "mask_feature_prob": 0.0}, path)
