@@ -10,6 +10,7 @@ import json
 import pickle
 import re
 import struct
+import warnings
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -151,11 +152,13 @@ def _read_shards(index: Path) -> RawWeights:
 
 
 def _unpickle(path: Path) -> Any:
-    is_archive = zipfile.is_zipfile(path)
     try:
+        is_archive = zipfile.is_zipfile(path)
         if is_archive:
             _check_archive(path)
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
+        with warnings.catch_warnings():  # of the pickle's protocol: what can't be read is an error anyway
+            warnings.simplefilter("ignore", UserWarning)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
     except _UNPICKLING_ERRORS as error:
         found = _BAD_GLOBAL.search(str(error))
         if isinstance(error, pickle.UnpicklingError) and found:
