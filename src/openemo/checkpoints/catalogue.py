@@ -15,7 +15,7 @@ from openemo.errors import CheckpointError
 
 __all__ = ["CATALOGUE", "LICENCES", "Entry", "Format", "Licence", "entry", "is_present", "weights_folder"]
 
-Format = Literal["sd15", "animatediff", "wav2vec2", "whisper", "hallo", "echomimic"]
+Format = Literal["sd15", "animatediff", "wav2vec2", "whisper", "hallo", "echomimic", "echomimic-acc"]
 _HOME_VARIABLE = "OPENEMO_WEIGHTS"
 
 
@@ -36,6 +36,7 @@ _OPENRAIL = Licence(
 _INSIGHTFACE = Licence(
     "InsightFace non-commercial research", commercial=False, note="research only; never fetched unless named"
 )
+_ECHOMIMIC = Licence("Apache-2.0", commercial=True, note="started from SD-1.5 (CreativeML-OpenRAIL-M)")
 # Of the published weights of each format.
 LICENCES: dict[str, Licence] = {
     "sd15": _OPENRAIL,
@@ -43,7 +44,8 @@ LICENCES: dict[str, Licence] = {
     "wav2vec2": _APACHE,
     "whisper": _MIT,
     "hallo": Licence("MIT", commercial=True, note="started from SD-1.5 (CreativeML-OpenRAIL-M)"),
-    "echomimic": Licence("Apache-2.0", commercial=True, note="started from SD-1.5 (CreativeML-OpenRAIL-M)"),
+    "echomimic": _ECHOMIMIC,
+    "echomimic-acc": _ECHOMIMIC,
 }
 
 
@@ -196,7 +198,7 @@ _ENTRIES = (
             "audio_processor/whisper_tiny.pt",
             "sd-vae-ft-mse/*",
         ),
-        "echomimic",
+        "echomimic-acc",
         LICENCES["echomimic"],
         size_bytes=8_900_000_000,
     ),

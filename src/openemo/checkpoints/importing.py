@@ -12,6 +12,7 @@ from openemo import __version__
 from openemo.checkpoints.catalogue import LICENCES, Format
 from openemo.checkpoints.folder import sha256_of
 from openemo.checkpoints.formats.animatediff import read_animatediff
+from openemo.checkpoints.formats.relatives import read_echomimic, read_echomimic_acc, read_hallo
 from openemo.checkpoints.formats.sd15 import read_sd15
 from openemo.checkpoints.formats.speech import read_wav2vec2, read_whisper
 from openemo.checkpoints.parts import Imported, SourceRecord, write_parts
@@ -24,6 +25,9 @@ _READERS: dict[Format, Callable[[Path], Imported]] = {
     "animatediff": read_animatediff,
     "wav2vec2": read_wav2vec2,
     "whisper": read_whisper,
+    "hallo": read_hallo,
+    "echomimic": read_echomimic,
+    "echomimic-acc": read_echomimic_acc,
 }
 
 

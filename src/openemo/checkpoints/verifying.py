@@ -81,16 +81,14 @@ def _expected() -> Mapping[str, Callable[[dict[str, Any]], Shapes]]:
     def encoder(cls: type[Any], config_cls: type[Any]) -> Callable[[dict[str, Any]], Shapes]:
         return lambda config: _shapes(on_meta(cls, {"config": config_cls(**config)}))
 
-    whisper = encoder(WhisperEncoder, WhisperConfig)
     return {
         "EmoUNet": network(EmoUNet),
         "ReferenceNet": network(ReferenceNet),
         "MotionAutoencoder": network(MotionAutoencoder),
         "ImageAutoencoder": network(AutoencoderKL),
         "MotionModules": lambda config: motion_shapes(_arguments(config)),
-        "Wav2Vec2Model": encoder(Wav2Vec2Model, Wav2Vec2Config),
-        "WhisperEncoder": whisper,
-        "SpeechEncoder": whisper,
+        "Wav2VecEncoder": encoder(Wav2Vec2Model, Wav2Vec2Config),
+        "SpeechEncoder": encoder(WhisperEncoder, WhisperConfig),
     }
 
 

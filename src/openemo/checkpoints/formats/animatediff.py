@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from openemo.checkpoints.families import KeyMap
+from openemo.checkpoints.families.keymap import KeyMap
 from openemo.checkpoints.formats.shapes import axes, count, on_meta
 from openemo.checkpoints.parts import Imported, Part, some
 from openemo.checkpoints.reading import find_weights, read_tensors

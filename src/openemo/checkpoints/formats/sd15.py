@@ -15,7 +15,7 @@ from diffusers import AutoencoderKL
 from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, convert_ldm_vae_checkpoint
 from torch import Tensor
 
-from openemo.checkpoints.families import KeyMap, split
+from openemo.checkpoints.families.keymap import KeyMap, split
 from openemo.checkpoints.formats.shapes import SD15_SCALING_FACTOR, on_meta, unet_config_of, vae_config_of
 from openemo.checkpoints.parts import Imported, Part, some
 from openemo.checkpoints.reading import RawWeights, find_weights, read_json, read_tensors, read_weights

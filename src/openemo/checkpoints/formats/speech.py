@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
 from transformers import Wav2Vec2Config, Wav2Vec2Model, WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from openemo.checkpoints.families import KeyMap
+from openemo.checkpoints.families.keymap import KeyMap
 from openemo.checkpoints.formats.shapes import axes, on_meta
 from openemo.checkpoints.parts import Imported, Part
 from openemo.checkpoints.reading import RawWeights, find_weights, read_json, read_tensors, read_weights
@@ -22,6 +23,8 @@ FOLDER = "speech_encoder"
 _STEMS = ("model", "pytorch_model")
 _MOST = 100_000  # no size in a speech encoder's config comes near it
 _MOST_LAYERS = 100
+# Which of our classes reads the part.
+_READERS: dict[type[Any], str] = {Wav2Vec2Model: "Wav2VecEncoder", WhisperEncoder: "SpeechEncoder"}
 _NOT_OF_THE_NETWORK = frozenset({"dtype", "architectures", "transformers_version", "model_type"})
 _WAV2VEC2_LEFT_OVER = {
     r"lm_head\..*": "the letters that it was fine-tuned to write: only hidden states are heard",
@@ -98,7 +101,7 @@ def _import(
     )
     own, left_over = key_map.to_own(raw.tensors)
     state: dict[str, Tensor] = {name.removeprefix(f"{FOLDER}."): tensor for name, tensor in own.items()}
-    part = Part(FOLDER, cls.__name__, config.to_diff_dict(), state, "model.safetensors", extra_json or {})
+    part = Part(FOLDER, _READERS[cls], config.to_diff_dict(), state, "model.safetensors", extra_json or {})
     return Imported((part,), left_over | dict.fromkeys(raw.extras, "not a weight"), raw.files)
 
 
@@ -131,7 +134,7 @@ def _config(cls: type[Any], settings: dict[str, Any], path: Path) -> Any:
                 raise CheckpointError(f"{path} has an absurd setting", got=f"{name} {number}")
     try:
         return cls(**known)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, StrictDataclassError) as error:
         raise CheckpointError(f"{path} has a wrong setting", got=str(error).splitlines()[0]) from error
 
 
