@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from openemo.checkpoints.catalogue import Entry, entry, weights_folder
 from openemo.checkpoints.folder import sha256_of
-from openemo.checkpoints.importing import Origin, import_weights
 from openemo.errors import CheckpointError, ConfigError, OutputError
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["fetch", "licence_line", "pull"]
 
@@ -64,6 +65,8 @@ def pull(
     if known.form is None:
         say(f"{name} stays where it was fetched: {snapshot}")
         return snapshot
+    from openemo.checkpoints.importing import Origin, import_weights  # heavy, and not needed to fail
+
     import_weights(
         known.form,
         snapshot / known.path,
