@@ -13,10 +13,27 @@ from typing import Literal
 
 from openemo.errors import CheckpointError
 
-__all__ = ["CATALOGUE", "LICENCES", "Entry", "Format", "Licence", "entry", "is_present", "weights_folder"]
+__all__ = [
+    "CATALOGUE",
+    "LICENCES",
+    "MODELS",
+    "Entry",
+    "Format",
+    "Licence",
+    "entry",
+    "is_present",
+    "weights_folder",
+]
 
 Format = Literal["sd15", "animatediff", "wav2vec2", "whisper", "hallo", "echomimic", "echomimic-acc"]
 _HOME_VARIABLE = "OPENEMO_WEIGHTS"
+# Names that `--model` takes beside "embedded", and how each comes to its place.
+MODELS = {
+    "sd15": "Pull sd15-base, animatediff-v2 and wav2vec2, then `openemo weights combine`",
+    "hallo": "Run `openemo weights pull hallo`",
+    "echomimic": "Run `openemo weights pull echomimic`",
+    "echomimic-acc": "Run `openemo weights pull echomimic-acc`",
+}
 
 
 @dataclass(frozen=True)
