@@ -66,7 +66,8 @@ def read_pictures(reference_net: ReferenceNet, latents_NCHW: Tensor, tokens_BLD:
     """Both halves of guidance see the same pictures."""
     pictures = latents_NCHW.transpose(0, 1)[None].expand(2, -1, -1, -1, -1)
     with torch.no_grad():
-        return reference_net(pictures, encoder_hidden_states=tokens_BLD)
+        features: ReferenceFeatures = reference_net(pictures, encoder_hidden_states=tokens_BLD)
+    return features
 
 
 @pytest.mark.parametrize("case", cases("hallo_conditioning"))
@@ -83,7 +84,7 @@ def test_small_networks_before_the_unet(case: str) -> None:
     with torch.no_grad():
         places = unet.encode_locator(images.transpose(1, 2).flatten(0, 1))
         got = {
-            "face_locator": places.unflatten(0, (len(images), -1)).transpose(1, 2),
+            "face_locator": torch.unflatten(places, 0, (len(images), -1)).transpose(1, 2),
             "imageproj": unet.encode_identity(inputs["imageproj"]),
             "imageproj_zeros": unet.encode_identity(torch.zeros_like(face)),
             "audioproj": unet.encode_audio(inputs["audioproj"].flatten(3)),

@@ -103,7 +103,8 @@ class RegionAudioTransformer(nn.Module):
         tokens = self.proj_in(self.norm(hidden)).permute(0, 2, 3, 1).flatten(1, 2)
         tokens = self.transformer_blocks[0](tokens, conditions.audio, mask.flatten(2)[..., None], weights)
         residual = self.proj_out(torch.unflatten(tokens, 1, (height, width)).permute(0, 3, 1, 2))
-        return hidden + residual
+        placed: Tensor = hidden + residual
+        return placed
 
 
 def with_regions(conditions: Conditions, masks: Sequence[Tensor], weights: Tensor | None) -> Conditions:
