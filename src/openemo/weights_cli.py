@@ -60,7 +60,7 @@ def add_weights(commands: Any) -> None:
         combine.add_argument(f"--{name}", required=True, **_FOLDER, help=text)
     combine.add_argument("--autoencoder", **_FOLDER, help="import of another autoencoder than SD-1.5's own")
     combine.add_argument("--face", **_FOLDER, help="face networks (default: those that ship)")
-    combine.add_argument("-o", "--output", required=True, **_FOLDER)
+    combine.add_argument("-o", "--output", **_FOLDER, help="default: where --model sd15 looks")
     combine.add_argument("--dtype", choices=_DTYPES, default="float16", help="default: float16")
     combine.add_argument("--seed", type=int, default=0, help="of the new layers (default: 0)")
     combine.set_defaults(command=_combine)
@@ -122,22 +122,22 @@ def _import(arguments: argparse.Namespace) -> None:
 
 def _combine(arguments: argparse.Namespace) -> None:
     from openemo import checkpoints
+    from openemo.checkpoints.catalogue import weights_folder
     from openemo.checkpoints.combining import combine
 
+    output = arguments.output or weights_folder("sd15")
     networks = combine(
         arguments.sd15,
         arguments.animatediff,
         arguments.wav2vec2,
         arguments.face or checkpoints.resolve(checkpoints.EMBEDDED) / "face",
-        arguments.output,
+        output,
         autoencoder=arguments.autoencoder,
         dtype=_dtype(arguments.dtype),
         seed=arguments.seed,
     )
     total = len(networks.unet.state_dict())
-    print(
-        f"{arguments.output}: ready to train; {len(networks.new)} of the backbone's {total} tensors are new"
-    )
+    print(f"{output}: ready to train; {len(networks.new)} of the backbone's {total} tensors are new")
 
 
 def _verify(arguments: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from openemo.checkpoints.components import load_network
+from openemo.checkpoints.formats import relatives
 from openemo.checkpoints.importing import import_weights
 from openemo.checkpoints.verifying import verify
 from openemo.errors import CheckpointError
@@ -116,11 +118,12 @@ def test_echomimic_incomplete(echomimic_folder: Path, tmp_path: Path) -> None:
         import_weights("hallo", echomimic_folder, tmp_path / "out")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["hallo", "echomimic"])
-def test_full_size_is_read_off_the_published_shapes(shared_dir: Path, preset: str) -> None:
+def test_full_size_is_read_off_the_published_shapes(
+    shared_dir: Path, preset: Literal["hallo", "echomimic"]
+) -> None:
     """On the meta device: names and shapes of the manifests give the presets."""
-    from openemo.checkpoints.formats import relatives
-
     manifest = json.loads((shared_dir / f"parity/manifests/{preset}_keys.json").read_text())
     with torch.device("meta"):
         tensors = {key: torch.empty(shape) for key, shape in manifest.items()}
@@ -131,15 +134,14 @@ def test_full_size_is_read_off_the_published_shapes(shared_dir: Path, preset: st
         tensors,
         f"denoising_unet{between}",
         f"reference_unet{between}",
-        sizes,  # type: ignore[arg-type]
+        sizes,
     )
     with torch.device("meta"):
         expected = (
-            EmoUNet(**unet_config(preset)),  # type: ignore[arg-type]
-            ReferenceNet(**reference_config(preset)),  # type: ignore[arg-type]
+            EmoUNet(**unet_config(preset)),
+            ReferenceNet(**reference_config(preset)),
         )
-    for network, preset_network in zip((unet, reference_net), expected, strict=True):
-        got, wanted = (
-            {k: json.dumps(v) for k, v in n.config.items() if k[0] != "_"} for n in (network, preset_network)
-        )
+    pairs: list[tuple[Any, Any]] = list(zip((unet, reference_net), expected, strict=True))
+    for pair in pairs:
+        got, wanted = ({k: json.dumps(v) for k, v in n.config.items() if k[0] != "_"} for n in pair)
         assert got == wanted

@@ -113,6 +113,7 @@ def fetch(known: Entry, *, revision: str | None = None, say: Say = lambda line: 
 
 @contextmanager
 def _hub_errors(known: Entry) -> Iterator[None]:
+    import httpx2  # what huggingface_hub sends its requests with
     from huggingface_hub import errors
 
     where = f"{known.name} cannot be fetched from {known.repository}"
@@ -135,7 +136,7 @@ def _hub_errors(known: Entry) -> Iterator[None]:
         raise CheckpointError(
             where, got="no network, or HF_HUB_OFFLINE is set, and the cache has not all of it", fix=by_hand
         ) from error
-    except (errors.HfHubHTTPError, errors.HFValidationError, errors.HTTPError, OSError) as error:
+    except (errors.HFValidationError, httpx2.HTTPError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(
             where, got=reason[:200], fix=f"Try again (a download goes on where it stopped), or {by_hand}"
