@@ -103,6 +103,7 @@ def _pull(arguments: argparse.Namespace) -> None:
 
 
 def _import(arguments: argparse.Namespace) -> None:
+    from openemo.checkpoints.catalogue import Licence
     from openemo.checkpoints.importing import import_weights
 
     record = import_weights(
@@ -110,7 +111,8 @@ def _import(arguments: argparse.Namespace) -> None:
         arguments.path,
         arguments.output,
         dtype=_dtype(arguments.dtype),
-        licence=arguments.licence,
+        # What a licence that the user names allows is not for the program to say.
+        licence=Licence(arguments.licence, commercial=False) if arguments.licence else None,
     )
     print(f"{arguments.output}: {', '.join(record.components)}; licence {record.licence}")
     reasons: dict[str, list[str]] = {}

@@ -102,6 +102,7 @@ def test_the_seed_is_of_the_new_layers_only(parts: Path, networks: StartNetworks
     assert differing <= set(networks.new)
 
 
+@pytest.mark.slow
 def test_combined_folder_is_whole_and_ready_to_train(parts: Path, embedded_dir: Path, tmp_path: Path) -> None:
     out = tmp_path / "emo"
     combine(parts / "sd15", parts / "animatediff", parts / "speech", embedded_dir / "face", out)

@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from openemo.audio import SpeechEncoder
+from openemo.checkpoints.catalogue import Licence
 from openemo.checkpoints.components import load_network
 from openemo.checkpoints.folder import sha256_of
 from openemo.checkpoints.importing import import_weights
@@ -257,9 +258,10 @@ def test_dtype_is_the_sources_unless_another_is_asked_for(sd15_vae: AutoencoderK
 
 def test_licence_is_the_users_where_given(sd15_vae: AutoencoderKL, tmp_path: Path) -> None:
     sd15_vae.save_pretrained(tmp_path / "vae")
-    record = import_weights("sd15", tmp_path / "vae", tmp_path / "out", licence="MIT")
-    # What the licence of unknown weights allows is not for the program to say.
-    assert (record.licence, record.commercial) == ("MIT", False)
+    record = import_weights(
+        "sd15", tmp_path / "vae", tmp_path / "out", licence=Licence("Mine", commercial=False)
+    )
+    assert (record.licence, record.commercial) == ("Mine", False)
 
 
 def test_wrong_uses_are_said(sd15_folder: Path, tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ def echomimic_folder(shared_dir: Path, openai_whisper: Path, sd15_vae: Autoencod
     return folder
 
 
+@pytest.mark.slow
 def test_hallo_with_its_helpers(hallo_folder: Path, tmp_path: Path) -> None:
     record = import_weights("hallo", hallo_folder, tmp_path / "out")
     assert record.components == {
@@ -78,6 +79,7 @@ def test_hallo_with_its_helpers(hallo_folder: Path, tmp_path: Path) -> None:
     assert verify(tmp_path / "out").keys() == record.components.keys()
 
 
+@pytest.mark.slow
 def test_hallos_network_alone_and_incomplete(hallo_folder: Path, tmp_path: Path) -> None:
     record = import_weights("hallo", hallo_folder / "hallo" / "net.pth", tmp_path / "out")
     assert list(record.components) == ["unet", "reference_net"]
@@ -92,6 +94,7 @@ def test_hallos_network_alone_and_incomplete(hallo_folder: Path, tmp_path: Path)
     assert not (tmp_path / "out2").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["echomimic", "echomimic-acc"])
 def test_echomimic_with_its_helpers(echomimic_folder: Path, tmp_path: Path, form: str) -> None:
     other = echomimic_folder / ("denoising_unet_acc.pth" if form == "echomimic" else "denoising_unet.pth")

@@ -35,6 +35,7 @@ def test_list_says_licence_use_size_and_presence(capsys: pytest.CaptureFixture[s
     assert str(home) in lines[-1]
 
 
+@pytest.mark.slow
 def test_from_published_files_to_a_model_that_training_starts_from(
     sd15_folder: Path,
     wav2vec2_folder: Path,

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from openemo import __version__
-from openemo.checkpoints.catalogue import LICENCES, Format
+from openemo.checkpoints.catalogue import LICENCES, Format, Licence
 from openemo.checkpoints.folder import sha256_of
 from openemo.checkpoints.formats.animatediff import read_animatediff
 from openemo.checkpoints.formats.relatives import read_echomimic, read_echomimic_acc, read_hallo
@@ -45,7 +45,7 @@ def import_weights(
     output: Path,
     *,
     dtype: torch.dtype | None = None,
-    licence: str | None = None,
+    licence: Licence | None = None,
     origin: Origin | None = None,
 ) -> SourceRecord:
     """Read published weights strictly and write them in our own names, with record and hashes.
@@ -67,12 +67,12 @@ def import_weights(
     if not path.exists():
         raise CheckpointError("there is no such file or folder", got=path, fix="Check the path")
     found: Imported = reader(path)
-    terms = LICENCES[form]
+    terms = licence or LICENCES[form]
     record = SourceRecord(
         format=form,
         components={part.folder: part.kind for part in found.parts},
-        licence=licence or terms.name,
-        commercial=terms.commercial and licence in (None, terms.name),
+        licence=terms.name,
+        commercial=terms.commercial,
         hub=origin.hub if origin else None,
         revision=origin.revision if origin else None,
         files={_name(file, path): sha256_of(file) for file in found.files},

@@ -72,7 +72,7 @@ def pull(
         snapshot / known.path,
         folder,
         dtype=dtype,
-        licence=known.licence.name,
+        licence=known.licence,
         origin=Origin(known.repository, commit),
     )
     say(f"{name} is in {folder}")
