@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Never
 
 from openemo import __version__
 from openemo.errors import ConfigError, InputError, OpenEmoError, OutputError
+from openemo.weights_cli import add_weights
 
 if TYPE_CHECKING:
     import torch
@@ -67,6 +68,7 @@ def _parser() -> _Parser:
 
     _add_evaluate(commands)
     _add_assemble(commands)
+    add_weights(commands)
     data = commands.add_parser("data", help="prepare training data").add_subparsers(
         required=True, metavar="COMMAND"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from openemo.checkpoints.catalogue import MODELS, weights_folder
 from openemo.checkpoints.folder import CheckpointIndex, read_index, verify_hashes, write_hashes, write_index
 from openemo.errors import CheckpointError
 
@@ -22,7 +23,8 @@ _HUB_PREFIX = "hub:"
 
 
 def resolve(name_or_folder: str | Path) -> Path:
-    """The folder of "embedded", of a local path, or of "hub:owner/name[@revision]" (downloaded once).
+    """The folder of "embedded", of a local path, of pulled weights by name ("sd15", "hallo", "echomimic"), or
+    of "hub:owner/name[@revision]" (downloaded once).
 
     A name is never guessed: a folder that does not exist is an error, not a download.
 
@@ -36,6 +38,14 @@ def resolve(name_or_folder: str | Path) -> Path:
 
         return download(name_or_folder.removeprefix(_HUB_PREFIX))
     folder = Path(name_or_folder)
+    if not folder.is_dir() and name_or_folder in MODELS:
+        folder = weights_folder(str(name_or_folder))
+        if not folder.is_dir():
+            raise CheckpointError(
+                f"the weights of {name_or_folder} are not here",
+                got=f"no {folder}",
+                fix=MODELS[str(name_or_folder)],
+            )
     if not folder.is_dir():
         raise CheckpointError(
             "there is no such model",

@@ -21,7 +21,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from openemo.config import PipelineConfig
 from openemo.errors import CheckpointError, ConfigError
 
-__all__ = ["CheckpointIndex", "SpeechOptions", "read_index", "verify_hashes", "write_hashes", "write_index"]
+__all__ = [
+    "CheckpointIndex",
+    "SpeechOptions",
+    "read_index",
+    "sha256_of",
+    "verify_hashes",
+    "write_hashes",
+    "write_index",
+]
 
 INDEX_NAME = "model_index.json"
 HASHES_NAME = "SHA256SUMS"
@@ -88,9 +96,11 @@ def verify_hashes(folder: Path) -> None:
         raise CheckpointError(
             "a checkpoint cannot be checked", got=f"no {HASHES_NAME} in {folder}", fix=_REPAIR
         )
-    expected = {
-        name: digest for digest, name in (line.split(maxsplit=1) for line in path.read_text().splitlines())
-    }
+    try:
+        lines = [line.split(maxsplit=1) for line in path.read_text().splitlines()]
+        expected = {name: digest for digest, name in lines}
+    except ValueError as error:
+        raise CheckpointError(f"{path} is damaged", expected="lines of hash and name", fix=_REPAIR) from error
     present = _hashed_files(folder)
     for name in sorted(expected.keys() - present.keys()):
         raise CheckpointError("a file of the checkpoint is missing", got=f"no {folder / name}", fix=_REPAIR)
@@ -99,7 +109,7 @@ def verify_hashes(folder: Path) -> None:
             f"{folder / name} is not listed in {HASHES_NAME}", fix="Remove it, or save the checkpoint again"
         )
     for name, file in present.items():
-        digest = _sha256(file)
+        digest = sha256_of(file)
         if digest != expected[name]:
             raise CheckpointError(
                 f"{file} is damaged or was changed",
@@ -111,7 +121,7 @@ def verify_hashes(folder: Path) -> None:
 
 def write_hashes(folder: Path) -> None:
     """Write `SHA256SUMS` for the files as they are now."""
-    lines = [f"{_sha256(file)}  {name}\n" for name, file in _hashed_files(folder).items()]
+    lines = [f"{sha256_of(file)}  {name}\n" for name, file in _hashed_files(folder).items()]
     (folder / HASHES_NAME).write_text("".join(lines))
 
 
@@ -120,6 +130,7 @@ def _hashed_files(folder: Path) -> dict[str, Path]:
     return {path.relative_to(folder).as_posix(): path for path in files}
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """In hexadecimal digits, as `sha256sum` prints it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

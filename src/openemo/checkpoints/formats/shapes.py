@@ -1,0 +1,89 @@
+"""Settings of a network, read off the shapes of its tensors: a config file may be missing or wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from openemo.errors import CheckpointError, ConfigError
+
+__all__ = ["SD15_SCALING_FACTOR", "axes", "count", "on_meta", "unet_config_of", "vae_config_of"]
+
+SD15_SCALING_FACTOR = 0.18215
+_MOST = 16  # layers of one kind in one place; SD-1.5 has up to 3
+# Settings of an EmoUNet that has SD-1.5's layers and no others.
+_IMAGE_ONLY: dict[str, Any] = dict(
+    audio_feature_dim=None, temporal_modules=False, locator_downscale=None, speed_dim=None
+)
+
+
+def unet_config_of(state: Mapping[str, Tensor], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """`EmoUNet` arguments of a UNet in diffusers' names. Raises CheckpointError where no SD-1.5 has them."""
+    first = "down_blocks.{}.resnets.0.conv1.weight"
+    channels = [axes(state, first.format(i), 4)[0] for i in range(count(state, first))]
+    if not channels:
+        raise CheckpointError(
+            "this is no UNet of Stable Diffusion", got="no down_blocks.0.resnets.0.conv1.weight"
+        )
+    attention = [f"down_blocks.{i}.attentions.0.norm.weight" in state for i in range(len(channels))]
+    block = "mid_block.attentions.0.transformer_blocks.0"
+    return _IMAGE_ONLY | dict(
+        in_channels=axes(state, "conv_in.weight", 4)[1],
+        out_channels=axes(state, "conv_out.weight", 4)[0],
+        block_out_channels=channels,
+        attention_levels=attention,
+        layers_per_block=count(state, "down_blocks.0.resnets.{}.conv1.weight"),
+        num_attention_heads=settings.get("attention_head_dim", 8),
+        norm_num_groups=settings.get("norm_num_groups", 32),
+        norm_eps=settings.get("norm_eps", 1e-5),
+        ff_mult=axes(state, f"{block}.ff.net.2.weight", 2)[1] // max(channels[-1], 1),
+        cross_attention_dim=axes(state, f"{block}.attn2.to_k.weight", 2)[1],
+    )
+
+
+def vae_config_of(state: Mapping[str, Tensor], settings: Mapping[str, Any]) -> dict[str, Any]:
+    first = "encoder.down_blocks.{}.resnets.0.conv1.weight"
+    channels = [axes(state, first.format(i), 4)[0] for i in range(count(state, first))]
+    if not channels:
+        raise CheckpointError("this is no autoencoder of Stable Diffusion", got="no encoder.down_blocks")
+    return dict(
+        in_channels=axes(state, "encoder.conv_in.weight", 4)[1],
+        out_channels=axes(state, "decoder.conv_out.weight", 4)[0],
+        down_block_types=["DownEncoderBlock2D"] * len(channels),
+        up_block_types=["UpDecoderBlock2D"] * len(channels),
+        block_out_channels=channels,
+        layers_per_block=count(state, "encoder.down_blocks.0.resnets.{}.conv1.weight"),
+        latent_channels=axes(state, "post_quant_conv.weight", 4)[0],
+        norm_num_groups=settings.get("norm_num_groups", 32),
+        sample_size=settings.get("sample_size", 512),
+        scaling_factor=settings.get("scaling_factor", SD15_SCALING_FACTOR),
+    )
+
+
+def count(state: Mapping[str, Tensor], key: str) -> int:
+    """How many of `key` there are, whose "{}" counts from 0."""
+    return next((i for i in range(_MOST) if key.format(i) not in state), _MOST)
+
+
+def axes(state: Mapping[str, Tensor], key: str, ndim: int) -> tuple[int, ...]:
+    """Shape of a tensor. Raises CheckpointError where it is missing, empty or has other axes."""
+    tensor = state.get(key)
+    if tensor is None or tensor.ndim != ndim or 0 in tensor.shape:
+        got = "missing" if tensor is None else tuple(tensor.shape)
+        raise CheckpointError(
+            "these weights are not of the format named", got=f"{key} {got}", expected=f"{ndim} axes"
+        )
+    return tuple(tensor.shape)
+
+
+def on_meta(cls: type[Any], config: dict[str, Any]) -> Any:
+    """A network without values. Raises CheckpointError where the settings make none."""
+    try:
+        with torch.device("meta"):
+            return cls(**config)
+    except (TypeError, ValueError, RuntimeError, ZeroDivisionError, ConfigError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"the settings make no {cls.__name__}", got=reason) from error

@@ -1,0 +1,87 @@
+"""Published weights -> a folder of our own: `openemo weights import FORMAT PATH -o DIR`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from openemo import __version__
+from openemo.checkpoints.catalogue import LICENCES, Format, Licence
+from openemo.checkpoints.folder import sha256_of
+from openemo.checkpoints.formats.animatediff import read_animatediff
+from openemo.checkpoints.formats.relatives import read_echomimic, read_echomimic_acc, read_hallo
+from openemo.checkpoints.formats.sd15 import read_sd15
+from openemo.checkpoints.formats.speech import read_wav2vec2, read_whisper
+from openemo.checkpoints.parts import Imported, SourceRecord, write_parts
+from openemo.errors import CheckpointError, ConfigError
+
+__all__ = ["Origin", "import_weights"]
+
+_READERS: dict[Format, Callable[[Path], Imported]] = {
+    "sd15": read_sd15,
+    "animatediff": read_animatediff,
+    "wav2vec2": read_wav2vec2,
+    "whisper": read_whisper,
+    "hallo": read_hallo,
+    "echomimic": read_echomimic,
+    "echomimic-acc": read_echomimic_acc,
+}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the files came from, if from a hub: "owner/name" and the commit."""
+
+    hub: str | None = None
+    revision: str | None = None
+
+
+def import_weights(
+    form: str,
+    path: Path,
+    output: Path,
+    *,
+    dtype: torch.dtype | None = None,
+    licence: Licence | None = None,
+    origin: Origin | None = None,
+) -> SourceRecord:
+    """Read published weights strictly and write them in our own names, with record and hashes.
+
+    Args:
+        form: one of the formats.
+        path: the file or folder.
+        output: a folder that does not exist, or is empty. It appears whole or not at all.
+        dtype: of the written weights; None keeps the source's.
+        licence: of the weights; None is that of the format's published ones.
+
+    Raises:
+        CheckpointError: the files are not of this format, damaged, or hold anything that is unaccounted for.
+        ConfigError: no such format. OutputError: the folder exists or cannot be written.
+    """
+    reader = _READERS.get(form)  # type: ignore[call-overload]
+    if reader is None:
+        raise ConfigError("there is no such format", got=form, expected=", ".join(_READERS))
+    if not path.exists():
+        raise CheckpointError("there is no such file or folder", got=path, fix="Check the path")
+    found: Imported = reader(path)
+    terms = licence or LICENCES[form]
+    record = SourceRecord(
+        format=form,
+        components={part.folder: part.kind for part in found.parts},
+        licence=terms.name,
+        commercial=terms.commercial,
+        hub=origin.hub if origin else None,
+        revision=origin.revision if origin else None,
+        files={_name(file, path): sha256_of(file) for file in found.files},
+        left_over=dict(sorted(found.left_over.items())),
+        version=__version__,
+    )
+    write_parts(output, found.parts, record, dtype=dtype)
+    return record
+
+
+def _name(file: Path, root: Path) -> str:
+    return file.relative_to(root).as_posix() if root.is_dir() else file.name

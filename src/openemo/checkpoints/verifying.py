@@ -1,0 +1,100 @@
+"""Is a folder of weights whole? Hashes, settings, and the names and shapes of all tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from openemo.checkpoints.folder import INDEX_NAME, read_index, verify_hashes
+from openemo.checkpoints.formats.animatediff import motion_shapes
+from openemo.checkpoints.formats.shapes import on_meta
+from openemo.checkpoints.parts import SOURCE_NAME, read_source, some
+from openemo.checkpoints.reading import read_json
+from openemo.errors import CheckpointError
+
+__all__ = ["verify"]
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def verify(folder: Path) -> dict[str, str]:
+    """Check an import or a model; returns each component with what was checked of it.
+
+    Weights are not loaded: names and shapes are read from the files' headers.
+
+    Raises:
+        CheckpointError: not such a folder, a file missing or changed, tensors that do not fit the settings.
+    """
+    if not folder.is_dir():
+        raise CheckpointError("there is no such folder", got=folder, fix="Check the path")
+    if (folder / INDEX_NAME).is_file():
+        components = read_index(folder).components
+    elif (folder / SOURCE_NAME).is_file():
+        components = read_source(folder).components
+    else:
+        raise CheckpointError(
+            f"{folder} holds no weights of openemo", got=f"no {INDEX_NAME} or {SOURCE_NAME}"
+        )
+    verify_hashes(folder)
+    return {name: _check(folder / name, kind) for name, kind in components.items()}
+
+
+def _check(folder: Path, kind: str) -> str:
+    expected_of = _expected().get(kind)
+    if expected_of is None:
+        return f"{kind}: hash"
+    expected = expected_of(read_json(folder / "config.json"))
+    files = sorted(folder.glob("*.safetensors"))
+    if len(files) != 1:
+        raise CheckpointError(f"{folder} must hold one file of weights", got=str(len(files)))
+    shapes = _header(files[0])
+    wrong = sorted(name for name in expected.keys() | shapes.keys() if expected.get(name) != shapes.get(name))
+    if wrong:
+        raise CheckpointError(f"the weights in {folder} do not fit config.json", got=some(wrong))
+    return f"{kind}: hash, {len(shapes)} names and shapes"
+
+
+def _header(path: Path) -> Shapes:
+    try:
+        with safe_open(path, "pt") as file:
+            names = list(file.keys())
+            return {name: tuple(file.get_slice(name).get_shape()) for name in names}
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read", got=error) from error
+
+
+def _expected() -> Mapping[str, Callable[[dict[str, Any]], Shapes]]:
+    """Class name -> shapes of the network with these settings."""
+    from diffusers import AutoencoderKL
+    from transformers import Wav2Vec2Config, Wav2Vec2Model, WhisperConfig
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+    from openemo.models import EmoUNet, ReferenceNet
+    from openemo.models.autoencoder import MotionAutoencoder
+
+    def network(cls: type[Any]) -> Callable[[dict[str, Any]], Shapes]:
+        return lambda config: _shapes(on_meta(cls, _arguments(config)))
+
+    def encoder(cls: type[Any], config_cls: type[Any]) -> Callable[[dict[str, Any]], Shapes]:
+        return lambda config: _shapes(on_meta(cls, {"config": config_cls(**config)}))
+
+    return {
+        "EmoUNet": network(EmoUNet),
+        "ReferenceNet": network(ReferenceNet),
+        "MotionAutoencoder": network(MotionAutoencoder),
+        "ImageAutoencoder": network(AutoencoderKL),
+        "MotionModules": lambda config: motion_shapes(_arguments(config)),
+        "Wav2VecEncoder": encoder(Wav2Vec2Model, Wav2Vec2Config),
+        "SpeechEncoder": encoder(WhisperEncoder, WhisperConfig),
+    }
+
+
+def _arguments(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in config.items() if not name.startswith("_")}
+
+
+def _shapes(network: Any) -> Shapes:
+    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
