@@ -119,7 +119,7 @@ def test_combined_folder_is_whole_and_ready_to_train(parts: Path, embedded_dir: 
     } == {torch.float16}
     # What a training stage does with `start`, and one step of it.
     unet, reference_net = unet.float().train(), reference_net.float().train()
-    schedule = load_scheduler(out / "scheduler", index.components["scheduler"])
+    schedule = load_scheduler(out / "scheduler")
     assert schedule.config.prediction_type == "epsilon"
     pictures = torch.randn(1, 4, 1 + 2, 8, 8)
     features = reference_net(pictures)
