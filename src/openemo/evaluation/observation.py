@@ -109,8 +109,10 @@ class Observer:
         for frame in frames:
             if kept and frame.shape != kept[0].shape:
                 raise InputError("frames differ in size", got=frame.shape, expected=str(kept[0].shape))
+            # Tracking the same picture again would move the landmarks a little: a still has no motion.
+            if not (kept and np.array_equal(frame, kept[-1])):
+                face = self._follow(frame, face)
             kept.append(frame)
-            face = self._follow(frame, face)
             points.append(_nan(NUM_POINTS, 3) if face is None else face.points_px)
             blendshapes.append(_nan(NUM_BLENDSHAPES) if face is None else self.analyzer.blendshapes(face))
         if not kept:
