@@ -24,6 +24,7 @@ __all__ = ["NUM_BLENDSHAPES", "Observation", "Observer"]
 Image = NDArray[np.uint8]
 
 NUM_BLENDSHAPES: Final = 52
+_SAME_FPS: Final = 1e-3  # 29.97 and 30 differ by a frame in half a minute
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +63,28 @@ class Observation:
                 for points, seen in zip(self.points_px, self.has_face, strict=True)
             ],
             np.float64,
+        )
+
+    def first(self) -> Observation:
+        """Of the first frame alone, without sound: the portrait of a clip that was animated from it."""
+        return self._take([0], self.fps, None)
+
+    def at_fps(self, fps: float) -> Observation:
+        """At another frame rate: for each frame the one that is shown at its middle. Itself at its own rate."""
+        if abs(fps - self.fps) < _SAME_FPS * fps:
+            return self
+        count = max(1, round(len(self) * fps / self.fps))
+        shown = ((np.arange(count) + 0.5) * self.fps / fps).astype(int)
+        return self._take([int(index) for index in np.minimum(shown, len(self) - 1)], fps, self.audio)
+
+    def _take(self, indices: list[int], fps: float, audio: Audio | None) -> Observation:
+        return Observation(
+            tuple(self.frames[index] for index in indices),
+            fps,
+            self.points_px[indices],
+            self.blendshapes[indices],
+            self.embeddings[indices],
+            audio,
         )
 
 
