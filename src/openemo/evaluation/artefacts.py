@@ -24,7 +24,7 @@ Mask = NDArray[np.bool_]
 Floats = NDArray[np.floating]
 
 _CHANGED_GREY: Final = 20  # from the portrait, in any channel: more than coding and light make
-_MIN_SKIN_AREA: Final = 0.08  # of the face's: two fingers
+_MIN_SKIN_AREA: Final = 0.05  # of the face's
 _SKIN_DISTANCE: Final = 2.5  # Mahalanobis, in the plane of Lab's a and b
 _MIN_COLOUR_VARIANCE: Final = 4.0
 _FACE_GROWTH: Final = 0.35  # of the face's width: hair, ears and neck move with the head
@@ -38,7 +38,7 @@ def score_artefacts(made: Observation, portrait: Observation) -> dict[str, float
     """Shares of frames, 0 to 1. Portrait and frames must show the same view; NaN where their sizes differ.
 
     no_face_share: no face is found.
-    new_skin_share: a region with the colour of the face's skin, at least 0.08 of the face's area, well
+    new_skin_share: a region with the colour of the face's skin, at least 0.05 of the face's area, well
     outside face
         and neck, where the portrait has another colour: a hand, an arm, a second face. Blind before a
         background of the skin's colour; grey pictures cannot be judged (NaN).
