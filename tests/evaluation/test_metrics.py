@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from openemo.evaluation.alignment import onto
 from openemo.evaluation.metrics import METRICS, score
 from openemo.evaluation.observation import Observation, Observer
+from openemo.face.geometry import INNER_LIPS, OUTER_LIPS
 
 Clip = Callable[[NDArray[np.float64]], Observation]
 FRAMES = 60
@@ -137,16 +139,14 @@ def test_frozen_photo(real: Observation, observer: Observer) -> None:
 @pytest.mark.slow
 def test_frozen_mouth_in_a_moving_face(real: Observation) -> None:
     """The mouth's landmarks keep their first shape while head and eyes go on."""
-    from openemo.evaluation.alignment import onto
-    from openemo.face.geometry import INNER_LIPS, OUTER_LIPS
-
     mouth = [*OUTER_LIPS, *INNER_LIPS]
     points = real.points_px.copy()
+    rest = real.points_px[0]
     for index in range(FRAMES):
-        points[index, mouth, :2] = onto(real.points_px[0], real.points_px[index])(real.points_px[0, mouth,
-    :2]) figures, truth = score(replace(real, points_px=points), real), score(real, real)
+        points[index, mouth, :2] = onto(rest, real.points_px[index])(rest[mouth, :2])
+    figures, truth = score(replace(real, points_px=points), real), score(real, real)
     assert figures["lip_spread_ratio"] < 0.1
     assert abs(figures["lip_r"]) < 0.6  # what is left is the perspective of the head's motion
     assert figures["lmd_mouth"] > 0.02
-    _unchanged(figures, truth, "lip_", "lmd_mouth", "head_")  # two mouth landmarks are among those of the
-    pose
+    # Two of the mouth's landmarks are among those that the pose is read from.
+    _unchanged(figures, truth, "lip_", "lmd_mouth", "head_")
