@@ -26,6 +26,12 @@ def real(observer: Observer, shared_dir: Path) -> Observation:
     return _part(observer.file(shared_dir / "data/grid/others/s2-pwij3p.mp4"), list(range(FRAMES)))
 
 
+@pytest.fixture(scope="module")
+def truth(real: Observation) -> dict[str, float]:
+    """The ground truth against itself."""
+    return score(real, real)
+
+
 def _part(seen: Observation, indices: list[int]) -> Observation:
     return replace(
         seen,
@@ -60,8 +66,8 @@ def test_every_figure_is_registered_and_every_registered_one_is_given(
 
 
 def test_a_video_at_another_rate_is_read_at_the_clips(clip: Clip, speech: NDArray[np.float64]) -> None:
-    real = clip(speech)
-    double = replace(clip(np.repeat(speech, 2)), fps=50.0)
+    real = clip(speech[:15])
+    double = replace(clip(np.repeat(speech[:15], 2)), fps=50.0)
     figures = score(double, real)
     assert figures["lip_r"] == pytest.approx(1)
     assert figures["lip_lag_frames"] == 0
@@ -69,8 +75,8 @@ def test_a_video_at_another_rate_is_read_at_the_clips(clip: Clip, speech: NDArra
 
 
 @pytest.mark.slow
-def test_ground_truth_is_perfect(real: Observation) -> None:
-    figures = score(real, real)
+def test_ground_truth_is_perfect(truth: dict[str, float]) -> None:
+    figures = truth
     expected = {"lip_r": 1, "lip_lag_frames": 0, "lip_spread_ratio": 1, "ssim": 1, "no_face_share": 0}
     assert {key: figures[key] for key in expected} == pytest.approx(expected)
     assert figures["lmd_mouth"] == pytest.approx(0, abs=1e-6)
@@ -81,9 +87,9 @@ def test_ground_truth_is_perfect(real: Observation) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("late", [1, 2, 5, -1, -2, -5])
-def test_planted_shift_is_found_exactly(real: Observation, late: int) -> None:
+def test_planted_shift_is_found_exactly(real: Observation, truth: dict[str, float], late: int) -> None:
     shifted = _part(real, np.clip(np.arange(FRAMES) - late, 0, FRAMES - 1).tolist())
-    figures, truth = score(shifted, real), score(real, real)
+    figures = score(shifted, real)
     assert figures["lip_lag_frames"] == late
     assert figures["lip_lag_r"] == pytest.approx(1)
     assert figures["lip_r"] < 0.98
@@ -93,12 +99,14 @@ def test_planted_shift_is_found_exactly(real: Observation, late: int) -> None:
 
 
 @pytest.mark.slow
-def test_planted_identity_swap(real: Observation, observer: Observer, shared_dir: Path) -> None:
+def test_planted_identity_swap(
+    real: Observation, truth: dict[str, float], observer: Observer, shared_dir: Path
+) -> None:
     """The second half shows another speaker, the landmarks stay: only the identity is wrong."""
     other = observer.file(shared_dir / "data/grid/others/uA-sbwe5n.mp4")
     half = FRAMES // 2
     embeddings = np.concatenate([real.embeddings[:half], other.embeddings[:half]])
-    figures, truth = score(replace(real, embeddings=embeddings), real), score(real, real)
+    figures = score(replace(real, embeddings=embeddings), real)
     assert figures["identity_cosine"] < truth["identity_cosine"] - 0.03
     assert figures["identity_distance"] > truth["identity_distance"] + 0.15
     assert figures["f_sim"] < truth["f_sim"] - 0.001
@@ -108,7 +116,7 @@ def test_planted_identity_swap(real: Observation, observer: Observer, shared_dir
 @pytest.mark.slow
 def test_planted_blur(real: Observation, observer: Observer) -> None:
     blurred = [np.asarray(cv2.GaussianBlur(frame, (0, 0), 1.5), np.uint8) for frame in real.frames]
-    figures, truth = score(observer(blurred, real.fps, real.audio), real), score(real, real)
+    figures = score(observer(blurred, real.fps, real.audio), real)
     assert figures["sharpness"] < 0.5
     assert figures["psnr_db"] < 40
     assert figures["ssim"] < 0.97
@@ -137,14 +145,14 @@ def test_frozen_photo(real: Observation, observer: Observer) -> None:
 
 
 @pytest.mark.slow
-def test_frozen_mouth_in_a_moving_face(real: Observation) -> None:
+def test_frozen_mouth_in_a_moving_face(real: Observation, truth: dict[str, float]) -> None:
     """The mouth's landmarks keep their first shape while head and eyes go on."""
     mouth = [*OUTER_LIPS, *INNER_LIPS]
     points = real.points_px.copy()
     rest = real.points_px[0]
     for index in range(FRAMES):
         points[index, mouth, :2] = onto(rest, real.points_px[index])(rest[mouth, :2])
-    figures, truth = score(replace(real, points_px=points), real), score(real, real)
+    figures = score(replace(real, points_px=points), real)
     assert figures["lip_spread_ratio"] < 0.1
     assert abs(figures["lip_r"]) < 0.6  # what is left is the perspective of the head's motion
     assert figures["lmd_mouth"] > 0.02
