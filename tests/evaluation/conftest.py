@@ -40,7 +40,7 @@ def clip(portrait: Observation) -> Clip:
         count = len(opening)
         points = np.repeat(portrait.points_px, count, axis=0)
         lower = [*OUTER_LIPS[1:10], *INNER_LIPS[1:10]]
-        points[:, lower, 1] += np.float32(opening * face_width_px(portrait.points_px[0]))[:, None]
+        points[:, lower, 1] += (opening * face_width_px(portrait.points_px[0])).astype(np.float32)[:, None]
         return replace(
             portrait,
             frames=portrait.frames * count,

@@ -35,7 +35,7 @@ def _with_hand(frame: Image, points_px: NDArray[np.float32], centre_px: tuple[in
     for offset in (-0.4, -0.13, 0.13, 0.4):
         tip = (int(x + offset * 1.3 * palm), int(y - 0.6 * palm))
         cv2.line(mask, (int(x + offset * palm), y), tip, (1,), max(1, int(0.18 * palm)))
-    u, v = points_px[205, :2].astype(int)
+    u, v = (int(value) for value in points_px[205, :2])
     cheek = frame[v - 8 : v + 8, u - 8 : u + 8]
     tile = np.concatenate([cheek, cheek[:, ::-1]], axis=1)
     tile = np.concatenate([tile, tile[::-1]])
@@ -64,7 +64,7 @@ def test_a_moving_head_and_coding_are_no_artefacts(portrait: Observation) -> Non
     known = Portrait(portrait.frames[0], portrait.points_px[0])
     shift = round(0.06 * face_width_px(portrait.points_px[0]))
     moved = _coded(np.roll(portrait.frames[0], shift, axis=1))
-    points = portrait.points_px[0] + np.float32([shift, 0, 0])
+    points = portrait.points_px[0] + np.array([shift, 0, 0], np.float32)
     assert not known.has_new_skin(moved, points)
     assert not known.has_new_writing(moved)
 
