@@ -18,7 +18,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2Model
 from openemo.audio import SpeechEncoder
 from openemo.checkpoints.catalogue import Licence
 from openemo.checkpoints.components import load_network
-from openemo.checkpoints.folder import sha256_of
+from openemo.checkpoints.folder import file_sha256
 from openemo.checkpoints.importing import import_weights
 from openemo.checkpoints.parts import read_source
 from openemo.checkpoints.verifying import verify
@@ -47,7 +47,7 @@ def test_diffusers_folder_becomes_networks_with_the_same_numbers(
     assert AutoencoderKL.from_pretrained(tmp_path / "out" / "autoencoder").config.scaling_factor == 0.18215
     assert record.left_over == {"text_encoder/": "EMO reads no text"}
     assert record == read_source(tmp_path / "out")
-    assert record.files[f"unet/{UNET_FILE}"] == sha256_of(sd15_folder / "unet" / UNET_FILE)
+    assert record.files[f"unet/{UNET_FILE}"] == file_sha256(sd15_folder / "unet" / UNET_FILE)
     assert verify(tmp_path / "out") == {
         "unet": "EmoUNet: hash, 686 names and shapes",
         "autoencoder": "ImageAutoencoder: hash, 248 names and shapes",

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from openemo.checkpoints.catalogue import CATALOGUE, LICENCES, entry, is_present, weights_folder
-from openemo.checkpoints.folder import sha256_of
+from openemo.checkpoints.folder import file_sha256
 from openemo.checkpoints.parts import read_source
 from openemo.checkpoints.pulling import licence_line, pull
 from openemo.errors import CheckpointError, ConfigError, OutputError
@@ -73,7 +73,7 @@ class Hub(BaseHTTPRequestHandler):
         if spread:
             self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
         self.send_header("Accept-Ranges", "bytes")
-        self.send_header("ETag", f'"{sha256_of(file)}"')
+        self.send_header("ETag", f'"{file_sha256(file)}"')
         self.send_header("X-Repo-Commit", COMMIT)
         self.end_headers()
         if not send_body:
@@ -140,7 +140,7 @@ def test_pull_resumes_imports_and_then_works_offline(hub: str, tmp_path: Path, p
     assert all(COMMIT in line for line in Hub.requests)  # never "main"
     record = read_source(tmp_path / "weights" / "wav2vec2")
     assert (record.hub, record.revision, record.licence) == (REPOSITORY, COMMIT, "Apache-2.0")
-    assert record.files["model.safetensors"] == sha256_of(published / "model.safetensors")
+    assert record.files["model.safetensors"] == file_sha256(published / "model.safetensors")
 
     Hub.requests.clear()
     offline = run(hub, tmp_path, "pull", "wav2vec2", "-o", str(tmp_path / "again"), HF_HUB_OFFLINE="1")

@@ -24,8 +24,8 @@ from openemo.errors import CheckpointError, ConfigError
 __all__ = [
     "CheckpointIndex",
     "SpeechOptions",
+    "file_sha256",
     "read_index",
-    "sha256_of",
     "verify_hashes",
     "write_hashes",
     "write_index",
@@ -109,7 +109,7 @@ def verify_hashes(folder: Path) -> None:
             f"{folder / name} is not listed in {HASHES_NAME}", fix="Remove it, or save the checkpoint again"
         )
     for name, file in present.items():
-        digest = sha256_of(file)
+        digest = file_sha256(file)
         if digest != expected[name]:
             raise CheckpointError(
                 f"{file} is damaged or was changed",
@@ -121,7 +121,7 @@ def verify_hashes(folder: Path) -> None:
 
 def write_hashes(folder: Path) -> None:
     """Write `SHA256SUMS` for the files as they are now."""
-    lines = [f"{sha256_of(file)}  {name}\n" for name, file in _hashed_files(folder).items()]
+    lines = [f"{file_sha256(file)}  {name}\n" for name, file in _hashed_files(folder).items()]
     (folder / HASHES_NAME).write_text("".join(lines))
 
 
@@ -130,7 +130,7 @@ def _hashed_files(folder: Path) -> dict[str, Path]:
     return {path.relative_to(folder).as_posix(): path for path in files}
 
 
-def sha256_of(path: Path) -> str:
+def file_sha256(path: Path) -> str:
     """In hexadecimal digits, as `sha256sum` prints it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

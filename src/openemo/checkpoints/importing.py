@@ -10,7 +10,7 @@ import torch
 
 from openemo import __version__
 from openemo.checkpoints.catalogue import LICENCES, Format, Licence
-from openemo.checkpoints.folder import sha256_of
+from openemo.checkpoints.folder import file_sha256
 from openemo.checkpoints.formats.animatediff import read_animatediff
 from openemo.checkpoints.formats.relatives import read_echomimic, read_echomimic_acc, read_hallo
 from openemo.checkpoints.formats.sd15 import read_sd15
@@ -75,7 +75,7 @@ def import_weights(
         commercial=terms.commercial,
         hub=origin.hub if origin else None,
         revision=origin.revision if origin else None,
-        files={_name(file, path): sha256_of(file) for file in found.files},
+        files={_name(file, path): file_sha256(file) for file in found.files},
         left_over=dict(sorted(found.left_over.items())),
         version=__version__,
     )

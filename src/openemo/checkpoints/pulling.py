@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from openemo.checkpoints.catalogue import Entry, entry, weights_folder
-from openemo.checkpoints.folder import sha256_of
+from openemo.checkpoints.folder import file_sha256
 from openemo.errors import CheckpointError, ConfigError, OutputError
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def _check_complete(known: Entry, snapshot: Path) -> None:
 
 def _check_hashes(known: Entry, snapshot: Path) -> None:
     for name, digest in known.sha256.items():
-        found = sha256_of(snapshot / name)
+        found = file_sha256(snapshot / name)
         if found != digest:
             raise CheckpointError(
                 f"{name} of {known.repository} is not the file that is known",
