@@ -21,7 +21,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from openemo.config import PipelineConfig
 from openemo.errors import CheckpointError, ConfigError
 
-__all__ = ["CheckpointIndex", "SpeechOptions", "read_index", "verify_hashes", "write_hashes", "write_index"]
+__all__ = [
+    "CheckpointIndex",
+    "SpeechOptions",
+    "file_sha256",
+    "read_index",
+    "verify_hashes",
+    "write_hashes",
+    "write_index",
+]
 
 INDEX_NAME = "model_index.json"
 HASHES_NAME = "SHA256SUMS"
@@ -99,7 +107,7 @@ def verify_hashes(folder: Path) -> None:
             f"{folder / name} is not listed in {HASHES_NAME}", fix="Remove it, or save the checkpoint again"
         )
     for name, file in present.items():
-        digest = _sha256(file)
+        digest = file_sha256(file)
         if digest != expected[name]:
             raise CheckpointError(
                 f"{file} is damaged or was changed",
@@ -111,7 +119,7 @@ def verify_hashes(folder: Path) -> None:
 
 def write_hashes(folder: Path) -> None:
     """Write `SHA256SUMS` for the files as they are now."""
-    lines = [f"{_sha256(file)}  {name}\n" for name, file in _hashed_files(folder).items()]
+    lines = [f"{file_sha256(file)}  {name}\n" for name, file in _hashed_files(folder).items()]
     (folder / HASHES_NAME).write_text("".join(lines))
 
 
@@ -120,6 +128,7 @@ def _hashed_files(folder: Path) -> dict[str, Path]:
     return {path.relative_to(folder).as_posix(): path for path in files}
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
