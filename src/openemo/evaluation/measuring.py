@@ -85,6 +85,7 @@ class _Session:
         self.audio: Audio = self.real.audio
         if not self.real.has_face[0]:
             raise FaceError(f"no face in the first frame of {clip.name}", expected="the portrait to animate")
+        self.portrait = rows.first_frame(self.real)
         self._silence: dict[int, Observation] = {}
 
     def run(self, todo: list[Job]) -> None:
@@ -93,7 +94,7 @@ class _Session:
             made, extra = self._made(job)
             quiet = jobs.get((rows.SILENCE, job.seed)) if job.row in _HEARD_IN_SILENCE else None
             silence = None if quiet is None else self._quiet(quiet)
-            values = score(made, self.real, portrait=self.real.frames[0], silence=silence)
+            values = score(made, self.real, portrait=self.portrait, silence=silence)
             if job.row == rows.MISMATCHED and self.settings.videos is not None:
                 values = {key: value for key, value in values.items() if key.startswith(_OF_ANY_PERSON)}
             record = Record(

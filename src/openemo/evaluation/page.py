@@ -61,8 +61,8 @@ def _head(report: Report) -> str:
     failed = f", <b>{len(report.failures)} left out</b>" if report.failures else ""
     return (
         f"<h1>Evaluation of {escape(report.title)}</h1>"
-        f"<p>{len(report.clips)} clips{failed}, seeds {', '.join(map(str, report.seeds))}. Figures are means over "
-        "clips with a 95 % bootstrap interval over clips.</p>"
+        f"<p>{len(report.clips)} clips{failed}, seeds {', '.join(map(str, report.seeds))}. Figures are "
+        "means over clips with a 95 % bootstrap interval over clips.</p>"
     )
 
 
@@ -95,9 +95,10 @@ def _order(report: Report) -> str:
         for check in report.order
     )
     return (
-        "<h2>Are the rows in the order they should be in?</h2><p>Paired over clips. A metric that does not put the "
-        "real clip and the voice-driven video over the others does not measure what it says.</p>"
-        f'<div class="wide"><table><tr><th>metric</th><th>rows</th><th>difference</th><th></th></tr>{lines}</table></div>'
+        "<h2>Are the rows in the order they should be in?</h2><p>Paired over clips. A metric that does not "
+        "put the real clip and the voice-driven video over the others does not measure what it says.</p>"
+        '<div class="wide"><table><tr><th>metric</th><th>rows</th><th>difference</th><th></th></tr>'
+        f"{lines}</table></div>"
     )
 
 
@@ -125,7 +126,8 @@ def _table(report: Report) -> str:
         )
     meaning = "".join(f"<li><b>{row}</b>: {escape(rows.ROW_TITLES[row])}</li>" for row in report.summary)
     return (
-        f'<h2>All figures</h2><div class="wide"><table><tr><th></th>{heads}<th></th></tr>{"".join(lines)}</table>'
+        '<h2>All figures</h2><div class="wide"><table>'
+        f"<tr><th></th>{heads}<th></th></tr>{''.join(lines)}</table>"
         f"</div><ul>{meaning}</ul>{_failures(report)}"
     )
 
@@ -180,8 +182,8 @@ def _all_curves(report: Report, measured: Measured, clips: Iterable[Clip]) -> st
         f'<span class="key {row}"></span>{row} ' for row in (rows.REAL, report.subject, rows.SILENCE)
     )
     return (
-        "<h2>Mouth opening over time</h2><p>Gap between the inner lips over the width of the face, worst clip first. "
-        f'{legend}</p><div class="plots">{plots}</div>'
+        "<h2>Mouth opening over time</h2><p>Gap between the inner lips over the width of the face, worst "
+        f'clip first. {legend}</p><div class="plots">{plots}</div>'
     )
 
 
@@ -200,7 +202,8 @@ def _clip_table(report: Report) -> str:
     )
     return (
         f"<details><summary>Each clip, row {report.subject}</summary>"
-        f'<div class="wide"><table class="sortable"><tr><th>clip</th>{heads}</tr>{lines}</table></div></details>'
+        '<div class="wide"><table class="sortable">'
+        f"<tr><th>clip</th>{heads}</tr>{lines}</table></div></details>"
     )
 
 
@@ -216,6 +219,7 @@ def _method(report: Report) -> str:
     )
     return (
         f"<h2>How it was measured</h2><pre>{escape(report.command)}</pre><ul>{facts}{notes}</ul>"
-        f"<details><summary>What the figures are, and where they come from</summary><ul>{sources}</ul></details>"
+        "<details><summary>What the figures are, and where they come from</summary>"
+        f"<ul>{sources}</ul></details>"
         f"<details><summary>Clips and their SHA-256</summary><ul>{hashes}</ul></details>"
     )
