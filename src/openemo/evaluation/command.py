@@ -55,6 +55,7 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     add("--sync-weights", type=Path, metavar="FILE", help="the published SyncNet, for Sync-C and Sync-D")
     add("--fid-weights", type=Path, metavar="FILE", help="the reference Inception network, for FID")
     add("--fvd-weights", type=Path, metavar="FILE", help="the reference I3D network, for FVD")
+    add("--efid-weights", type=Path, metavar="FILE", help="a 3D face model's expression network, for E-FID")
     add("--device", default="cpu", help="cpu (default), cuda, cuda:1, mps")
     add("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
     add(
@@ -81,7 +82,9 @@ def evaluate(arguments: argparse.Namespace) -> None:
     from openemo.evaluation.harness import measure
     from openemo.evaluation.page import html_page
     from openemo.evaluation.report import check_report_folder, markdown, save_report, save_text
+    from openemo.evaluation.sets import set_figures
     from openemo.evaluation.summary import summarise
+    from openemo.evaluation.tools import set_features
 
     settings, clips = _plan(arguments)
     output: Path = arguments.output
@@ -95,7 +98,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
         title=str(settings.videos or settings.model),
         command=shlex.join(["openemo", *sys.argv[1:]]),
         environment=environment(settings, arguments.workers),
-        sets={},
+        sets=set_figures(settings, measured, set_features(settings)),
     )
     save_report(output / "report.json", report)
     text = markdown(report)
@@ -132,7 +135,7 @@ def _plan(arguments: argparse.Namespace) -> tuple[Settings, list[Clip]]:
             raise ConfigError(f"there is no folder {folder}", fix="Give a folder of videos")
     if arguments.silence_videos is not None and arguments.videos is None:
         raise ConfigError("--silence-videos is for --videos", fix="A model makes its own videos of silence")
-    for option in ("sync_weights", "fid_weights", "fvd_weights"):
+    for option in ("sync_weights", "fid_weights", "fvd_weights", "efid_weights"):
         path = getattr(arguments, option)
         if path is not None and not path.is_file():
             raise ConfigError(f"there is no file {path}", fix=f"Give --{option.replace('_', '-')} a file")
@@ -153,6 +156,9 @@ def _plan(arguments: argparse.Namespace) -> tuple[Settings, list[Clip]]:
         silence_videos=arguments.silence_videos,
         seeds=seeds or (0,),
         sync_weights=arguments.sync_weights,
+        fid_weights=arguments.fid_weights,
+        fvd_weights=arguments.fvd_weights,
+        efid_weights=arguments.efid_weights,
         device=arguments.device,
         dtype=arguments.dtype,
     )
@@ -170,4 +176,6 @@ def _rows(arguments: argparse.Namespace) -> tuple[str, ...]:
         if arguments.rows is not None and "silence" in asked:
             raise ConfigError("there are no videos of silence", fix="Give their folder with --silence-videos")
         asked = tuple(row for row in asked if row != "silence")
-    return (*(row for row in _ROWS if row in asked), "videos" if finished else "model")
+    # The real clip is what all others are measured against.
+    beside = [row for row in _ROWS if row in asked or row == "real"]
+    return (*beside, "videos" if finished else "model")

@@ -17,16 +17,13 @@ from openemo.errors import InputError, OpenEmoError
 from openemo.evaluation.clips import Clip, pair_voices
 from openemo.evaluation.jobs import Settings
 from openemo.evaluation.measuring import measure_clip, recorded
-from openemo.evaluation.records import Record
+from openemo.evaluation.records import Measured
 from openemo.video.reading import probe
 
-__all__ = ["Measured", "measure"]
+__all__ = ["measure"]
 
 Progress = Callable[[int, int], None]
 """Called with (clips done, clips in all)."""
-
-Measured = dict[Clip, dict[tuple[str, int], Record]]
-"""The records of each clip by (row, seed); only clips that have all of them."""
 
 
 def measure(

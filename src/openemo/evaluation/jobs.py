@@ -43,7 +43,8 @@ class Settings:
         videos: folder of finished videos; silence_videos: of those that were made of digital silence.
         rows: which rows of the table.
         seeds: of the model's noise.
-        sync_weights: of the published SyncNet; None leaves its figures out.
+        sync_weights, fid_weights, fvd_weights, efid_weights: files of the networks that published figures
+            are made with; None leaves the figure out.
     """
 
     output: Path
@@ -53,6 +54,9 @@ class Settings:
     silence_videos: Path | None = None
     seeds: tuple[int, ...] = (0,)
     sync_weights: Path | None = None
+    fid_weights: Path | None = None
+    fvd_weights: Path | None = None
+    efid_weights: Path | None = None
     device: str = "cpu"
     dtype: str = "float32"
 
@@ -95,8 +99,15 @@ def _job(settings: Settings, clip: Clip, row: str, seed: int, made: bool) -> Job
         "voice": clip.voice_sha256 if row == rows.MISMATCHED else None,
         "harness": HARNESS_VERSION,
         "code": _code_digest("evaluation"),
-        "sync_weights": None if settings.sync_weights is None else _digest(settings.sync_weights),
     }
+    if row == settings.subject:
+        # Its figures of silence come from the row "silence".
+        quiet = finished_video(settings, clip, rows.SILENCE)
+        inputs["with_silence"] = int(rows.SILENCE in settings.rows)
+        inputs["silence_video"] = None if quiet is None else _digest(quiet)
+    for name in ("sync_weights", "fid_weights", "fvd_weights", "efid_weights"):
+        path: Path | None = getattr(settings, name)
+        inputs[name] = None if path is None else _digest(path)
     if made:
         making: Inputs = {
             "clip": clip.sha256,
@@ -107,7 +118,6 @@ def _job(settings: Settings, clip: Clip, row: str, seed: int, made: bool) -> Job
             "dtype": settings.dtype,
             "code": _code_digest(""),
         }
-        # The openness on silence is a figure of the model's row, and comes from the same model and seed.
         return Job(
             row,
             seed,

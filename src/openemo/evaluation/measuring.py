@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from dataclasses import replace
+from typing import Final
 
 import numpy as np
 
@@ -15,13 +14,13 @@ from openemo.evaluation import rows
 from openemo.evaluation.clips import Clip
 from openemo.evaluation.jobs import Job, Settings, finished_video, jobs_of
 from openemo.evaluation.metrics import score
-from openemo.evaluation.observation import Observation, Observer
+from openemo.evaluation.observation import Observation
+from openemo.evaluation.offset import picture_delay_ms
 from openemo.evaluation.records import Record, read_record, write_json, write_record
+from openemo.evaluation.sets import write_features
+from openemo.evaluation.tools import Tools, load_tools
 from openemo.face.geometry import mouth_opening
 from openemo.video.reading import probe
-
-if TYPE_CHECKING:
-    from openemo.pipeline import EmoPipeline
 
 __all__ = ["measure_clip", "recorded"]
 
@@ -30,35 +29,12 @@ _OF_ANY_PERSON: Final = ("lip_", "sync_")
 _HEARD_IN_SILENCE: Final = (rows.MODEL, rows.VIDEOS, rows.SILENCE)
 
 
-@dataclass(frozen=True)
-class _Tools:
-    observer: Observer
-    pipeline: EmoPipeline | None
-
-
-@lru_cache(maxsize=1)
-def _tools(settings: Settings) -> _Tools:
-    """Loaded once in each process."""
-    if settings.videos is not None:
-        return _Tools(Observer.from_pretrained(), None)
-    import torch
-
-    from openemo.pipeline import EmoPipeline
-
-    assert settings.model is not None
-    pipeline = EmoPipeline.from_pretrained(
-        settings.model, device=settings.device, dtype=getattr(torch, settings.dtype)
-    )
-    return _Tools(Observer.from_pretrained(), pipeline)
-
-
 def measure_clip(settings: Settings, clip: Clip) -> str | None:
     """Measure what of the clip is not recorded yet; returns why it cannot be measured, or None."""
-    todo = [job for job in jobs_of(settings, clip) if read_record(job.record, job.inputs) is None]
-    if not todo:
-        return None
     try:
-        _Session(settings, clip, _tools(settings)).run(todo)
+        todo = [job for job in jobs_of(settings, clip) if read_record(job.record, job.inputs) is None]
+        if todo:
+            _Session(settings, clip, load_tools(settings)).run(todo)
     except InputError as error:
         return str(error)
     return None
@@ -77,7 +53,7 @@ def recorded(settings: Settings, clip: Clip) -> dict[tuple[str, int], Record]:
 class _Session:
     """The work on one clip; what several rows need is observed once."""
 
-    def __init__(self, settings: Settings, clip: Clip, tools: _Tools) -> None:
+    def __init__(self, settings: Settings, clip: Clip, tools: Tools) -> None:
         self.settings, self.clip, self.tools = settings, clip, tools
         self.real = tools.observer.file(clip.path)
         if self.real.audio is None:
@@ -85,7 +61,7 @@ class _Session:
         self.audio: Audio = self.real.audio
         if not self.real.has_face[0]:
             raise FaceError(f"no face in the first frame of {clip.name}", expected="the portrait to animate")
-        self.portrait = rows.first_frame(self.real)
+        self.portrait = self.real.first()
         self._silence: dict[int, Observation] = {}
 
     def run(self, todo: list[Job]) -> None:
@@ -103,7 +79,9 @@ class _Session:
                 opening=[_number(value) for value in made.curve(mouth_opening)],
                 fps=made.fps,
             )
-            write_record(job.record, record)
+            features = {kind.key: kind.extract(made) for kind in self.tools.features}
+            write_features(job.record, features)
+            write_record(job.record, record)  # last: it says that all is there
 
     def _quiet(self, job: Job) -> Observation:
         """What is shown while nothing is heard, with the clip's sound; observed once for both rows."""
@@ -125,10 +103,12 @@ class _Session:
         if job.row == rows.SILENCE:
             return self._quiet(job), {}
         if job.video is None:
-            return self._finished(job.row), {}
+            return self._finished(job.row), self._delay(job.row)
         cost = self._make(job)
         made = self.tools.observer.file(job.video)
-        return (made, cost) if job.row == rows.MODEL else (replace(made, audio=self.audio), {})
+        if job.row == rows.MODEL:
+            return made, cost | {"picture_delay_ms": picture_delay_ms(job.video)}
+        return replace(made, audio=self.audio), {}
 
     def _finished(self, row: str) -> Observation:
         """A video from elsewhere. Its own sound counts, for a delay within the file is a fault of it."""
@@ -140,6 +120,10 @@ class _Session:
             )
         made = self.tools.observer.file(path)
         return made if row == rows.VIDEOS and made.audio is not None else replace(made, audio=self.audio)
+
+    def _delay(self, row: str) -> dict[str, float]:
+        path = finished_video(self.settings, self.clip, row) if row == rows.VIDEOS else None
+        return {} if path is None else {"picture_delay_ms": picture_delay_ms(path)}
 
     def _make(self, job: Job) -> dict[str, float]:
         """The video of the job, unless it is there already; what it cost then."""

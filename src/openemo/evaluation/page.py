@@ -9,10 +9,10 @@ import numpy as np
 
 from openemo.evaluation import rows
 from openemo.evaluation.clips import Clip
-from openemo.evaluation.harness import Measured
 from openemo.evaluation.jobs import Settings, shown_video
 from openemo.evaluation.page_style import SCRIPT, STYLE
 from openemo.evaluation.plots import curves_svg, intervals_svg, jpeg_uri, sheet, side_by_side_uri
+from openemo.evaluation.records import Measured
 from openemo.evaluation.report import BETTER, Report, figure, interval
 
 __all__ = ["html_page"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from html import escape
 from itertools import islice, pairwise
@@ -35,7 +35,7 @@ _VIDEO_S: Final = 4
 _CRF: Final = 26  # the page stays small; the figures come from the files themselves
 
 
-def curves_svg(curves: dict[str, tuple[Curve, float]], title: str) -> str:
+def curves_svg(curves: Mapping[str, tuple[Curve, float]], title: str) -> str:
     """Mouth opening over time; each curve with its frames per second. Gaps where there is no face.
 
     Args:

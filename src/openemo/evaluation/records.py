@@ -9,8 +9,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from openemo.errors import OutputError
+from openemo.evaluation.clips import Clip
 
-__all__ = ["Record", "read_record", "write_json", "write_record"]
+__all__ = ["Measured", "Record", "read_record", "write_json", "write_record"]
 
 Inputs = dict[str, str | int | None]
 
@@ -30,6 +31,10 @@ class Record(BaseModel):
     values: dict[str, float | None] = {}
     opening: list[float | None] = []
     fps: float = 0.0
+
+
+Measured = dict[Clip, dict[tuple[str, int], Record]]
+"""The records of each clip by (row, seed); only clips that have all of them."""
 
 
 def read_record(path: Path, inputs: Inputs) -> Record | None:

@@ -30,7 +30,6 @@ __all__ = [
     "SILENCE",
     "VIDEOS",
     "as_long_as",
-    "first_frame",
     "frozen",
     "make_video",
     "silence_like",
@@ -53,14 +52,9 @@ _STATUS: Final = Path("/proc/self/status")
 _RESET_PEAK: Final = "5"  # proc(5)
 
 
-def first_frame(real: Observation) -> Observation:
-    """The portrait that is animated, as a video of one frame."""
-    return frozen(real, 1)
-
-
-def frozen(real: Observation, num_frames: int | None = None) -> Observation:
+def frozen(real: Observation) -> Observation:
     """The first frame for as long as the clip: what a model that does nothing would give."""
-    count = len(real) if num_frames is None else num_frames
+    count = len(real)
     points, blendshapes, embeddings = (
         np.repeat(values[:1], count, axis=0) for values in (real.points_px, real.blendshapes, real.embeddings)
     )

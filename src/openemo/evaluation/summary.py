@@ -8,10 +8,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from openemo.evaluation import rows
-from openemo.evaluation.harness import Measured
+from openemo.evaluation import numbers, rows
 from openemo.evaluation.jobs import HARNESS_VERSION, Settings
 from openemo.evaluation.metrics import METRICS, Metric
+from openemo.evaluation.records import Measured
 from openemo.evaluation.report import MetricFacts, OrderCheck, Report
 from openemo.evaluation.statistics import Estimate, bootstrap, paired_difference
 
@@ -35,6 +35,7 @@ _OWN: Final = (
         "lower",
         "sum over clips of silence_spread over that of lip_spread; interval over clips",
     ),
+    ("picture_delay_ms", "first frame after the file's clock", "ms", "info", "timestamps of the file"),
     ("speed_s_per_s", "work per second of video", "s", "lower", "wall clock; encoding in, loading out"),
     ("speed_first_frame_s", "delay of the first frame", "s", "lower", "wall clock from call to frame"),
     ("speed_peak_memory_mb", "peak memory", "MB", "lower", "resident in the process, or allocated by CUDA"),
@@ -144,8 +145,8 @@ def _figures(measured: Measured) -> Figures:
 def _mean_over_seeds(values: list[dict[str, float | None]]) -> dict[str, float | None]:
     result: dict[str, float | None] = {}
     for key in values[0]:
-        seen = [value for one in values if (value := one[key]) is not None]
-        result[key] = float(np.mean(seen)) if seen else None
+        mean = numbers.mean(np.array([_nan(one[key]) for one in values]))
+        result[key] = mean if np.isfinite(mean) else None
     lags = [lag for one in values if (lag := one.get("lip_lag_frames")) is not None]
     result["lip_lag_within_1"] = float(np.mean([abs(lag) <= 1 for lag in lags])) if lags else None
     return result
@@ -161,7 +162,7 @@ def _estimate(clips: dict[str, dict[str, float | None]], key: str) -> Estimate:
 def _ratio_of_sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """(R, clips, 2) -> (R,); NaN over zero."""
     part, whole = np.moveaxis(values.sum(axis=1), -1, 0)
-    return np.divide(part, whole, out=np.full_like(part, np.nan), where=whole != 0)
+    return np.where(whole == 0, np.nan, part / np.where(whole == 0, 1, whole))
 
 
 def _seed_spread(measured: Measured, row: str) -> dict[str, float]:
@@ -175,12 +176,11 @@ def _seed_spread(measured: Measured, row: str) -> dict[str, float]:
         return {}
     spreads = {}
     for key in next(iter(by_seed.values()))[0]:
-        means = [
-            np.mean(seen) if (seen := [v for one in values if (v := one[key]) is not None]) else np.nan
-            for values in by_seed.values()
-        ]
+        means = np.array(
+            [numbers.mean(np.array([_nan(one[key]) for one in values])) for values in by_seed.values()]
+        )
         if np.isfinite(means).all():
-            spreads[key] = float(np.std(means, ddof=1))
+            spreads[key] = float(means.std(ddof=1))
     return spreads
 
 
