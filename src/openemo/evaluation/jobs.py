@@ -105,9 +105,9 @@ def _job(settings: Settings, clip: Clip, row: str, seed: int, made: bool) -> Job
         quiet = finished_video(settings, clip, rows.SILENCE)
         inputs["with_silence"] = int(rows.SILENCE in settings.rows)
         inputs["silence_video"] = None if quiet is None else _digest(quiet)
-    for name in ("sync_weights", "fid_weights", "fvd_weights", "efid_weights"):
-        path: Path | None = getattr(settings, name)
-        inputs[name] = None if path is None else _digest(path)
+    for given in ("sync_weights", "fid_weights", "fvd_weights", "efid_weights"):
+        path: Path | None = getattr(settings, given)
+        inputs[given] = None if path is None else _digest(path)
     if made:
         making: Inputs = {
             "clip": clip.sha256,
