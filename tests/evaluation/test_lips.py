@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from openemo.evaluation.lips import LipScore, best_lag, correlation, summary
+from openemo.evaluation.lips import best_lag, correlation, mouth_distance, score_lips, score_silence
+from openemo.evaluation.observation import Observation
+from openemo.face.geometry import mouth_opening
+
+Clip = Callable[[NDArray[np.float64]], Observation]
 
 
 def _curve(length: int = 70, seed: int = 2) -> NDArray[np.float64]:
@@ -56,18 +62,63 @@ def test_best_lag_of_a_still_mouth_is_0() -> None:
     assert best_lag(np.full(30, 0.1), _curve(30)) == 0
 
 
-def test_summary_of_a_hand_example() -> None:
-    scores = [
-        LipScore("a.mp4", 0.8, 0, speech_spread=0.02, silence_spread=0.004, real_spread=0.04),
-        LipScore("b.mp4", 0.5, -1, speech_spread=0.03, silence_spread=0.001, real_spread=0.03),
-        LipScore("c.mp4", 0.2, 3, speech_spread=0.05, silence_spread=0.005, real_spread=0.04),
-    ]
-    assert summary(scores) == pytest.approx(
+def test_lag_is_not_sought_over_a_few_frames() -> None:
+    # With 10 frames and a lag of 10 nothing would be left; two frames always correlate.
+    assert abs(best_lag(_curve(10), _curve(10, seed=9))) <= 3
+
+
+def test_mouth_beside_itself(clip: Clip, speech: NDArray[np.float64]) -> None:
+    real = clip(speech)
+    figures = score_lips(real, real)
+    assert figures == pytest.approx(
         {
-            "clips": 3,
-            "mean_correlation": 0.5,
-            "lag_within_1": 2 / 3,
-            "speech_over_real_spread": (0.5 + 1 + 1.25) / 3,
-            "silence_over_speech_spread": 0.01 / 0.1,
-        }
+            "lip_r": 1,
+            "lip_lag_frames": 0,
+            "lip_lag_r": 1,
+            "lmd_mouth": 0,
+            "lip_spread": real.curve(mouth_opening).std(),
+            "lip_spread_ratio": 1,
+        },
+        abs=1e-6,  # float32 landmarks of a few hundred pixels
+    )
+
+
+def test_mouth_half_as_open_and_not_moving(clip: Clip, speech: NDArray[np.float64]) -> None:
+    real = clip(speech)
+    # The portrait's own lips are a little apart: scaled are the displacements.
+    half = score_lips(clip(speech / 2), real)
+    assert half["lip_spread_ratio"] == pytest.approx(0.5, rel=0.01)
+    assert half["lip_r"] > 0.999
+    still = score_lips(clip(np.full(70, 0.03)), real)
+    assert still["lip_r"] == 0
+    assert still["lip_spread"] == 0
+    assert np.isnan([still["lip_lag_frames"], still["lip_lag_r"]]).all()
+
+
+def test_mouth_distance_of_a_known_displacement(clip: Clip) -> None:
+    """18 of the 40 landmarks of the mouth go down by 0.1 face widths; the fit sees none of them."""
+    made, real = (clip(np.full(3, opening)).points_px for opening in (0.1, 0.0))
+    assert mouth_distance(made, real) == pytest.approx(0.1 * 18 / 40, rel=1e-4)
+
+
+def test_mouth_distance_ignores_place_size_and_tilt_but_not_frames_without_a_face(clip: Clip) -> None:
+    points = clip(np.linspace(0, 0.1, 4)).points_px
+    turn = np.array([[0.9, -0.3, 0], [0.3, 0.9, 0], [0, 0, 1]], np.float32)
+    moved = points @ turn.T + np.float32(17)
+    assert mouth_distance(moved, points) == pytest.approx(0, abs=1e-5)
+    moved[2] = np.nan
+    assert mouth_distance(moved, points) == pytest.approx(0, abs=1e-5)
+    assert np.isnan(mouth_distance(moved[2:3], points[2:3]))
+
+
+def test_silence_with_a_shut_and_with_a_babbling_mouth(clip: Clip) -> None:
+    rest = float(clip(np.zeros(1)).curve(mouth_opening)[0])
+    shut = score_silence(clip(np.full(8, -rest)))
+    # The lips are not quite above each other: shut, they are a hundredth of a pixel apart.
+    assert shut == pytest.approx(
+        {"silence_opening": 0, "silence_spread": 0, "silence_open_share": 0}, abs=1e-4
+    )
+    babbling = score_silence(clip(np.array([-rest, 0.1 - rest] * 4)))
+    assert babbling == pytest.approx(
+        {"silence_opening": 0.05, "silence_spread": 0.05, "silence_open_share": 0.5}, rel=1e-3
     )

@@ -24,7 +24,7 @@ Mask = NDArray[np.bool_]
 Floats = NDArray[np.floating]
 
 _CHANGED_GREY: Final = 20  # from the portrait, in any channel: more than coding and light make
-_MIN_SKIN_AREA: Final = 0.08  # of the face's: two fingers
+_MIN_SKIN_AREA: Final = 0.05  # of the face's
 _SKIN_DISTANCE: Final = 2.5  # Mahalanobis, in the plane of Lab's a and b
 _MIN_COLOUR_VARIANCE: Final = 4.0
 _FACE_GROWTH: Final = 0.35  # of the face's width: hair, ears and neck move with the head
@@ -38,7 +38,7 @@ def score_artefacts(made: Observation, portrait: Observation) -> dict[str, float
     """Shares of frames, 0 to 1. Portrait and frames must show the same view; NaN where their sizes differ.
 
     no_face_share: no face is found.
-    new_skin_share: a region with the colour of the face's skin, at least 0.08 of the face's area, well
+    new_skin_share: a region with the colour of the face's skin, at least 0.05 of the face's area, well
     outside face
         and neck, where the portrait has another colour: a hand, an arm, a second face. Blind before a
         background of the skin's colour; grey pictures cannot be judged (NaN).
@@ -91,21 +91,22 @@ class Portrait:
 
     def skin(self, image: Image) -> Mask:
         """(height, width) pixels with the colour of the portrait's face."""
-        gap = _chroma(image) - self._mean
-        distance = np.einsum("hwi,ij,hwj->hw", gap, self._inverse, gap)
+        a, b = np.moveaxis(_chroma(image) - np.float32(self._mean), -1, 0)
+        (aa, ab), (_, bb) = self._inverse.astype(np.float32)
+        distance = aa * a * a + 2 * ab * a * b + bb * b * b
         light = cv2.cvtColor(image, cv2.COLOR_RGB2Lab)[..., 0]
         lit = (light > self._light[0]) & (light < self._light[1])
         return np.asarray((distance < _SKIN_DISTANCE**2) & lit, np.bool_)
 
     def changed(self, frame: Image) -> Mask:
         """(height, width) pixels that differ from the portrait's."""
-        return np.asarray(cv2.absdiff(frame, self._image).max(axis=2) > _CHANGED_GREY, np.bool_)
+        alike = cv2.inRange(cv2.absdiff(frame, self._image), (0, 0, 0), (_CHANGED_GREY,) * 3)
+        return np.asarray(np.asarray(alike) == 0, np.bool_)
 
     def has_new_skin(self, frame: Image, points_px: Floats) -> bool:
         """`points_px` are the frame's landmarks: its own face is no surprise."""
         new = self.skin(frame) & ~self._skin & self.changed(frame)
-        grow = 2 * round(_FACE_GROWTH * self._width_px) + 1
-        new &= ~_dilate(_polygon(points_px, FACE_OVAL, frame.shape[:2]), grow)
+        new &= ~_polygon(points_px, FACE_OVAL, frame.shape[:2], round(_FACE_GROWTH * self._width_px))
         opened = cv2.morphologyEx(new.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
         _, _, facts, _ = cv2.connectedComponentsWithStats(opened)
         return bool((facts[1:, cv2.CC_STAT_AREA] >= _MIN_SKIN_AREA * self._face_area).any())
@@ -142,10 +143,13 @@ def _has_line(strokes: NDArray[np.uint8]) -> bool:
     return False
 
 
-def _polygon(points_px: Floats, indices: tuple[int, ...], shape: tuple[int, ...]) -> Mask:
+def _polygon(points_px: Floats, indices: tuple[int, ...], shape: tuple[int, ...], grow_px: int = 0) -> Mask:
+    """(height, width) inside of the outline through these landmarks, grown by `grow_px`."""
     canvas = np.zeros(shape, np.uint8)
     corners = np.round(np.asarray(points_px)[list(indices), :2]).astype(np.int32)
-    cv2.fillPoly(canvas, [corners], 1)
+    cv2.fillPoly(canvas, [corners], (1,))
+    if grow_px:
+        cv2.polylines(canvas, [corners], True, (1,), 2 * grow_px)
     return canvas.astype(np.bool_)
 
 
@@ -154,7 +158,7 @@ def _dilate(mask: Mask, size_px: int) -> Mask:
     return np.asarray(cv2.dilate(mask.astype(np.uint8), kernel), np.bool_)
 
 
-def _chroma(image: Image) -> NDArray[np.float64]:
+def _chroma(image: Image) -> NDArray[np.float32]:
     """(height, width, 2) a and b of 8-bit Lab, 128 for grey, smoothed because coding adds noise to colour."""
     lab = cv2.cvtColor(cv2.GaussianBlur(image, (5, 5), 0), cv2.COLOR_RGB2Lab)
-    return np.asarray(lab[..., 1:], np.float64)
+    return np.asarray(lab[..., 1:], np.float32)

@@ -39,8 +39,8 @@ class _InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = x if self.expand is None else F.relu6(self.expand(x))
-        y = self.project(F.relu6(self.depthwise(y)))
-        return x + y if self.is_residual else y
+        projected: Tensor = self.project(F.relu6(self.depthwise(y)))
+        return x + projected if self.is_residual else projected
 
 
 class MobileNetV2(nn.Module):

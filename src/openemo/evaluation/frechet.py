@@ -6,6 +6,7 @@ only rows with the same clips and the same number of frames.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,7 +105,7 @@ def reference_distance(made: Floats, real: Floats) -> float:
     except ModuleNotFoundError as error:
         raise ConfigError("FID and FVD need torchmetrics", fix="pip install 'openemo[metrics]'") from error
     features = torch.nn.Identity()
-    features.num_features = made.shape[1]  # type: ignore[assignment]
+    features.num_features = made.shape[1]
     metric = FrechetInceptionDistance(feature=features).set_dtype(torch.float64)
     for rows, real_rows in ((made, False), (real, True)):
         metric.update(torch.from_numpy(np.asarray(rows, np.float64)), real=real_rows)
@@ -215,7 +216,10 @@ def _reference(path: Path, sha256: str, name: str, expected: str) -> Any:
 
 def _script(path: Path) -> Any:
     try:
-        return torch.jit.load(str(path), map_location="cpu").eval()
+        with warnings.catch_warnings():
+            # The reference networks were published as TorchScript, which torch has deprecated since.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{path} cannot be read as TorchScript", got=reason) from error

@@ -70,7 +70,7 @@ class Observation:
         return self._take([0], self.fps, None)
 
     def at_fps(self, fps: float) -> Observation:
-        """At another frame rate: for each frame the one that is shown at its middle. Itself at its own rate."""
+        """At another frame rate: for each frame the one shown at its middle. Itself at its own rate."""
         if abs(fps - self.fps) < _SAME_FPS * fps:
             return self
         count = max(1, round(len(self) * fps / self.fps))

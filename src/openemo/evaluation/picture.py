@@ -158,9 +158,10 @@ def _chips(observation: Observation) -> list[Image | None]:
 def _lab(chip: Image) -> Floats:
     """(3,) mean CIE L*a*b*, L from 0 to 100."""
     lab = cv2.cvtColor(np.float32(chip) / np.float32(255), cv2.COLOR_RGB2Lab)
-    return np.asarray(lab, np.float64).mean(axis=(0, 1))
+    return np.asarray(np.mean(lab, axis=(0, 1), dtype=np.float64))
 
 
 def _grey(image: Image) -> NDArray[np.float64]:
     """Luma of BT.601 in float, not rounded: flicker is a fraction of a grey level."""
-    return np.asarray(image @ np.array([0.299, 0.587, 0.114]), np.float64)
+    luma = np.array([[0.299, 0.587, 0.114]], np.float32)
+    return np.asarray(cv2.transform(image.astype(np.float32), luma), np.float64)
