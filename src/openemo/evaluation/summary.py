@@ -42,7 +42,7 @@ _OWN: Final = (
 )
 _POOLED: Final = {"silence_over_speech_spread": ("silence_spread", "lip_spread")}
 # Metrics whose rows have a known order: what follows the voice must be above what does not.
-_ORDERED: Final = ("lip_r", "sync_own_confidence", "sync_c")
+_ORDERED: Final = ("lip_r", "sync_own_in_step", "sync_own_confidence", "sync_c")
 
 
 def summarise(
