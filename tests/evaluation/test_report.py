@@ -28,7 +28,7 @@ from openemo.evaluation.summary import summarise
 
 ROWS = ("real", "frozen", "mismatched", "silence", "model")
 NAMES = ("a.mp4", "b.mp4", "c.mp4", "d.mp4")
-R = {
+R: dict[str, tuple[float, ...]] = {
     "real": (1.0, 1.0, 1.0, 1.0),
     "frozen": (0.0, 0.0, 0.0, 0.0),
     "mismatched": (0.1, 0.3, -0.1, 0.2),

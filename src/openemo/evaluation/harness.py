@@ -14,8 +14,9 @@ from concurrent.futures.process import BrokenProcessPool
 
 from openemo.audio.reading import read_audio
 from openemo.errors import InputError, OpenEmoError
+from openemo.evaluation import rows
 from openemo.evaluation.clips import Clip, pair_voices
-from openemo.evaluation.jobs import Settings
+from openemo.evaluation.jobs import Settings, require_video
 from openemo.evaluation.measuring import measure_clip, recorded
 from openemo.evaluation.records import Measured
 from openemo.video.reading import probe
@@ -40,7 +41,7 @@ def measure(
     Raises:
         InputError: no clip can be used. CheckpointError, OutputError: as the networks and the folder say.
     """
-    failures = {clip.name: reason for clip in clips if (reason := _unusable(clip)) is not None}
+    failures = {clip.name: reason for clip in clips if (reason := _unusable(settings, clip)) is not None}
     usable = pair_voices([clip for clip in clips if clip.name not in failures])
     for done, (clip, reason) in enumerate(_over_processes(settings, usable, workers), 1):
         if reason is not None:
@@ -57,11 +58,14 @@ def measure(
     return measured, failures
 
 
-def _unusable(clip: Clip) -> str | None:
-    """Found before the work starts, so that a clip without sound is not another one's voice."""
+def _unusable(settings: Settings, clip: Clip) -> str | None:
+    """Found before the work starts, so that a clip without sound or video is not another one's voice."""
     try:
         probe(clip.path)
         read_audio(clip.path)
+        for row in (rows.VIDEOS, rows.SILENCE):
+            if settings.videos is not None and row in settings.rows:
+                require_video(settings, clip, row)
     except InputError as error:
         return str(error)
     return None

@@ -11,12 +11,12 @@ from typing import Final
 import openemo
 from openemo import checkpoints
 from openemo.checkpoints.folder import HASHES_NAME, file_sha256
-from openemo.errors import CheckpointError
+from openemo.errors import CheckpointError, InputError
 from openemo.evaluation import rows
 from openemo.evaluation.clips import Clip, find_video
 from openemo.evaluation.records import Inputs
 
-__all__ = ["HARNESS_VERSION", "Job", "Settings", "finished_video", "jobs_of", "shown_video"]
+__all__ = ["HARNESS_VERSION", "Job", "Settings", "jobs_of", "require_video", "shown_video"]
 
 HARNESS_VERSION: Final = 1
 """Raised when a figure would come out differently for the same videos; two versions do not compare."""
@@ -139,12 +139,21 @@ def finished_video(settings: Settings, clip: Clip, row: str) -> Path | None:
     return None if folder is None or source is None else find_video(folder, source)
 
 
+def require_video(settings: Settings, clip: Clip, row: str) -> Path:
+    """The same. Raises InputError where there is none."""
+    path = finished_video(settings, clip, row)
+    if path is None:
+        raise InputError(
+            f"there is no video for {clip.name} in the row {row}",
+            expected=f"a file of the clip's name, such as {clip.path.stem}.mp4",
+        )
+    return path
+
+
 def shown_video(settings: Settings, clip: Clip) -> Path:
     """The subject's video of a measured clip, with the first seed."""
     job = next(job for job in jobs_of(settings, clip) if job.row == settings.subject)
-    video = job.video or finished_video(settings, clip, job.row)
-    assert video is not None, "a measured clip has one"
-    return video
+    return job.video or require_video(settings, clip, job.row)
 
 
 @lru_cache(maxsize=4)

@@ -12,7 +12,7 @@ from openemo.audio.reading import Audio, read_audio
 from openemo.errors import FaceError, InputError
 from openemo.evaluation import rows
 from openemo.evaluation.clips import Clip
-from openemo.evaluation.jobs import Job, Settings, finished_video, jobs_of
+from openemo.evaluation.jobs import Job, Settings, jobs_of, require_video
 from openemo.evaluation.metrics import score
 from openemo.evaluation.observation import Observation
 from openemo.evaluation.offset import picture_delay_ms
@@ -112,18 +112,13 @@ class _Session:
 
     def _finished(self, row: str) -> Observation:
         """A video from elsewhere. Its own sound counts, for a delay within the file is a fault of it."""
-        path = finished_video(self.settings, self.clip, row)
-        if path is None:
-            raise InputError(
-                f"there is no video for {self.clip.name} in the row {row}",
-                expected=f"a file of the clip's name, such as {self.clip.path.stem}.mp4",
-            )
-        made = self.tools.observer.file(path)
+        made = self.tools.observer.file(require_video(self.settings, self.clip, row))
         return made if row == rows.VIDEOS and made.audio is not None else replace(made, audio=self.audio)
 
     def _delay(self, row: str) -> dict[str, float]:
-        path = finished_video(self.settings, self.clip, row) if row == rows.VIDEOS else None
-        return {} if path is None else {"picture_delay_ms": picture_delay_ms(path)}
+        if row != rows.VIDEOS:
+            return {}
+        return {"picture_delay_ms": picture_delay_ms(require_video(self.settings, self.clip, row))}
 
     def _make(self, job: Job) -> dict[str, float]:
         """The video of the job, unless it is there already; what it cost then."""

@@ -179,7 +179,9 @@ def _all_curves(report: Report, measured: Measured, clips: Iterable[Clip]) -> st
         for clip in clips
     )
     legend = "".join(
-        f'<span class="key {row}"></span>{row} ' for row in (rows.REAL, report.subject, rows.SILENCE)
+        f'<span class="key {row}"></span>{row} '
+        for row in (rows.REAL, report.subject, rows.SILENCE)
+        if row in report.rows
     )
     return (
         "<h2>Mouth opening over time</h2><p>Gap between the inner lips over the width of the face, worst "

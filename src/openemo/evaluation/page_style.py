@@ -27,7 +27,8 @@ img, video { max-width: 100%; border-radius: 6px; }
 figure { margin: 0; } figcaption { font-size: 13px; color: var(--soft); }
 .boxes, .plots { display: grid; gap: 16px;
   grid-template-columns: repeat(auto-fit, minmax(min(420px, 100%), 1fr)); }
-svg { width: 100%; display: block; } svg text { font: 11px system-ui, sans-serif; fill: var(--soft); }
+svg { width: 100%; max-width: 800px; display: block; }
+svg text { font: 11px system-ui, sans-serif; fill: var(--soft); }
 svg.bars { max-width: 520px; } svg .y { text-anchor: end; } svg .x { text-anchor: middle; }
 polyline { fill: none; stroke-width: 1.8; stroke-linejoin: round; }
 polyline.grid { stroke: var(--line); stroke-width: 1; } line.zero { stroke: var(--line); }

@@ -74,4 +74,5 @@ def _estimate(distance: FrechetDistance, clip_of: NDArray[np.int_]) -> Estimate:
     groups = np.array_split(clips, min(len(clips), MAX_GROUPS)) if len(clips) > 1 else []
     left_out = [distance.distance(np.flatnonzero(~np.isin(clip_of, group)).tolist()) for group in groups]
     whole = jackknife(distance.distance(), left_out)
-    return whole.model_copy(update={"clips": len(clips)})
+    low = None if whole.low is None else max(whole.low, 0.0)  # a distance
+    return whole.model_copy(update={"clips": len(clips), "low": low})

@@ -87,7 +87,9 @@ def summarise(
         seeds=settings.seeds,
         clips={clip.name: clip.sha256 for clip in measured},
         failures=failures,
-        metrics=metrics,
+        metrics={
+            key: facts for key, facts in metrics.items() if any(key in keyed for keyed in summary.values())
+        },
         rows=figures,
         summary=summary,
         seed_spread=_seed_spread(measured, settings.subject),
@@ -187,8 +189,9 @@ def _seed_spread(measured: Measured, row: str) -> dict[str, float]:
 def _notes(settings: Settings, num_clips: int) -> list[str]:
     notes = [
         "Figures compare only within one harness version, over the same clips.",
-        "Made videos are measured as written, H.264 with PCM sound, in the whole picture of the clip.",
     ]
+    if settings.videos is None:
+        notes.append("Videos are measured as written: H.264 with PCM sound, the whole picture of the clip.")
     if rows.MISMATCHED not in settings.rows or num_clips < 2:
         notes.append('There is no row "mismatched": it needs two clips or more.')
     elif settings.videos is not None:
