@@ -49,7 +49,8 @@ def test_another_voice_is_made_as_long_as_the_clips(num_samples: int) -> None:
 
 def test_silence_is_as_long_as_the_voice() -> None:
     quiet = silence_like(Audio(np.ones((2, 70), np.float32), 8_000))
-    assert (quiet.samples.shape, quiet.sample_rate_hz, quiet.samples.any()) == ((2, 70), 8_000, False)
+    assert (quiet.samples.shape, quiet.sample_rate_hz) == ((2, 70), 8_000)
+    assert not quiet.samples.any()
 
 
 def test_made_videos_have_the_clips_rate_and_exact_sound(
@@ -57,14 +58,14 @@ def test_made_videos_have_the_clips_rate_and_exact_sound(
 ) -> None:
     portrait = np.ascontiguousarray(read_image(portrait_path)[::3, ::3])
     voice = read_audio(voice_path)
-    sound = Audio(voice.samples[:, : voice.sample_rate_hz // 4], voice.sample_rate_hz)
+    sound = Audio(voice.samples[:, : voice.sample_rate_hz * 3 // 10], voice.sample_rate_hz)
     path = tmp_path / "made.mov"
     cost = make_video(tiny_pipeline, portrait, sound, path, fps=Fraction(30), seed=3)
     info = probe(path)
-    assert (info.fps, info.num_frames) == (30, 8)  # 0.25 s x 30 = 7.5
+    assert (info.fps, info.num_frames) == (Fraction(30), 9)
     with av.open(str(path)) as container:
         assert container.streams.audio[0].codec_context.name.startswith("pcm")
     # 16 bit: half a step of rounding.
     assert np.abs(read_audio(path).samples - sound.samples).max() < 1 / 32_000
-    assert cost["speed_s_per_s"] * float(8 / info.fps) >= cost["speed_first_frame_s"] > 0
+    assert cost["speed_s_per_s"] * float(9 / info.fps) >= cost["speed_first_frame_s"] > 0
     assert cost["speed_peak_memory_mb"] > 50  # the interpreter and torch alone take more
