@@ -39,7 +39,7 @@ def _with_hand(frame: Image, points_px: NDArray[np.float32], centre_px: tuple[in
     cheek = frame[v - 8 : v + 8, u - 8 : u + 8]
     tile = np.concatenate([cheek, cheek[:, ::-1]], axis=1)
     tile = np.concatenate([tile, tile[::-1]])
-    height, width = mask.shape
+    height, width = frame.shape[:2]
     skin = np.tile(tile, (height // 32 + 1, width // 32 + 1, 1))[:height, :width]
     return np.where(mask[..., None] > 0, skin, frame).astype(np.uint8)
 

@@ -154,7 +154,8 @@ def test_frozen_mouth_in_a_moving_face(real: Observation, truth: dict[str, float
         points[index, mouth, :2] = onto(rest, real.points_px[index])(rest[mouth, :2])
     figures = score(replace(real, points_px=points), real)
     assert figures["lip_spread_ratio"] < 0.1
-    assert abs(figures["lip_r"]) < 0.6  # what is left is the perspective of the head's motion
+    # r knows no amplitude, and what is left follows the head's nod: that is why the spread stands beside it.
+    assert figures["lip_r"] < 0.6
     assert figures["lmd_mouth"] > 0.02
     # Two of the mouth's landmarks are among those that the pose is read from.
     _unchanged(figures, truth, "lip_", "lmd_mouth", "head_")
