@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Never
 
 from openemo import __version__
-from openemo.errors import ConfigError, InputError, OpenEmoError, OutputError
+from openemo.errors import ConfigError, OpenEmoError, OutputError
+from openemo.evaluation import command
 from openemo.weights_cli import add_weights
 
 if TYPE_CHECKING:
@@ -82,18 +83,19 @@ def _parser() -> _Parser:
 def _add_evaluate(commands: Any) -> None:
     evaluate = commands.add_parser(
         "evaluate",
-        help="measure lip movement against real clips",
-        description="Animate the first frame of each clip with the clip's sound; compare the mouths.",
+        help="measure a model, or finished videos, against real clips",
+        description="Animate the first frame of each clip with the clip's sound, measure it beside the real "
+        "clip, and write a report. The same command again goes on where it stopped.",
     )
-    add = evaluate.add_argument
-    add(
-        "--clips", type=Path, required=True, metavar="FOLDER", help="folder of .mp4 clips of one speaker each"
-    )
-    add("--model", default="embedded", help='"embedded" (default), a folder, or hub:owner/name')
-    add("--limit", type=int, metavar="N", help="the first N clips only")
-    add("--seed", type=int, default=0)
-    add("-o", "--output", type=Path, metavar="REPORT.json", help="also write the figures to a file")
+    command.add_evaluate_arguments(evaluate)
     evaluate.set_defaults(command=_evaluate)
+    compare = commands.add_parser(
+        "compare",
+        help="which differences between two evaluations are beyond noise",
+        description="Paired differences of two reports over the same clips, with intervals.",
+    )
+    command.add_compare_arguments(compare)
+    compare.set_defaults(command=command.compare)
 
 
 def _add_assemble(commands: Any) -> None:
@@ -219,20 +221,8 @@ def _show_log() -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from openemo.evaluation.lips import evaluate_lips
-    from openemo.evaluation.report import check_report_path, find_clips, lip_table, write_report
-    from openemo.pipeline import EmoPipeline
-
-    clips = find_clips(arguments.clips, arguments.limit)
-    if arguments.output is not None:
-        check_report_path(arguments.output)
-    _show_log()
-    scores = evaluate_lips(EmoPipeline.from_pretrained(arguments.model), clips, arguments.seed)
-    if not scores:
-        raise InputError(f"none of the {len(clips)} clips in {arguments.clips} could be measured")
-    print(lip_table(scores))
-    if arguments.output is not None:
-        write_report(arguments.output, scores)
+    _device(arguments.device)
+    command.evaluate(arguments)
 
 
 def _assemble(arguments: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 if TYPE_CHECKING:
     from openemo.animation import Animation
 
-__all__ = ["Stopwatch", "print_notes", "save_with_bar"]
+__all__ = ["Bar", "Stopwatch", "print_notes", "save_with_bar"]
 
 
 class Stopwatch:
@@ -38,16 +38,33 @@ def print_notes(animation: Animation) -> None:
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"openemo: note: {warning}", markup=False)
 
 
+class Bar:
+    """On a terminal, a bar on stderr with the time left; elsewhere nothing. Call it with (done, total)."""
+
+    def __init__(self, what: str) -> None:
+        console = Console(stderr=True)
+        columns = (
+            TextColumn(what),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("time left"),
+            TimeRemainingColumn(),
+        )
+        self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._task = self._bar.add_task("", total=None)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def __call__(self, done: int, total: int) -> None:
+        self._bar.update(self._task, completed=done, total=total)
+
+
 def save_with_bar(animation: Animation, path: Path) -> None:
     """Save the video; on a terminal a bar on stderr shows the time left."""
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("animating"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("time left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=None)
-        animation.save(path, progress=lambda done, total: bar.update(task, completed=done, total=total))
+    with Bar("animating") as bar:
+        animation.save(path, progress=bar)

@@ -1,103 +1,224 @@
-"""`openemo evaluate`: which clips, which table, which file."""
+"""From figures of clips to the report, on hand examples."""
 
 from __future__ import annotations
 
 import json
-import math
-from fractions import Fraction
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 
-from openemo.audio import Audio, read_audio
-from openemo.cli import main
-from openemo.errors import ConfigError, OutputError
-from openemo.evaluation.lips import LipScore
-from openemo.evaluation.report import check_report_path, find_clips, lip_table, write_report
-from openemo.video.images import read_image
-from openemo.video.writing import VideoWriter
+from openemo.errors import ConfigError, InputError, OutputError
+from openemo.evaluation.clips import Clip
+from openemo.evaluation.compare import compare, comparison_table
+from openemo.evaluation.jobs import Settings
+from openemo.evaluation.plots import curves_svg, intervals_svg
+from openemo.evaluation.records import Measured, Record, read_record, write_record
+from openemo.evaluation.report import (
+    Report,
+    check_report_folder,
+    figure,
+    load_report,
+    markdown,
+    save_report,
+    save_text,
+)
+from openemo.evaluation.statistics import jackknife
+from openemo.evaluation.summary import summarise
 
-SCORES = [
-    LipScore("a.mp4", 0.8, 0, speech_spread=0.02, silence_spread=0.004, real_spread=0.04),
-    LipScore("longer.mp4", -0.5, -3, speech_spread=0.03, silence_spread=0.001, real_spread=0.03),
-]
-
-
-def test_clips_are_the_videos_of_a_folder_by_name(tmp_path: Path) -> None:
-    for name in ("c.mp4", "a.MOV", "b.txt", "d.mkv"):
-        (tmp_path / name).touch()
-    assert [path.name for path in find_clips(tmp_path)] == ["a.MOV", "c.mp4", "d.mkv"]
-    assert [path.name for path in find_clips(tmp_path, 2)] == ["a.MOV", "c.mp4"]
-
-
-def test_folders_and_limits_that_make_no_sense_are_refused(tmp_path: Path) -> None:
-    for folder, limit, message in (
-        (tmp_path, None, "no video clips"),
-        (tmp_path / "none", None, "there is no folder"),
-        (tmp_path, 0, "got 0; expected 1 or more"),
-    ):
-        with pytest.raises(ConfigError, match=message):
-            find_clips(folder, limit)
-
-
-def test_table_has_a_line_per_clip_and_the_means() -> None:
-    lines = lip_table(SCORES).splitlines()
-    assert lines[0].split() == ["clip", "r", "lag", "speech", "silence", "real"]
-    assert lines[1].split() == ["a.mp4", "0.80", "0", "20.0", "4.0", "40.0"]
-    assert lines[2].split() == ["longer.mp4", "-0.50", "-3", "30.0", "1.0", "30.0"]
-    assert len({len(line) for line in lines[:3]}) == 1
-    assert "mean_correlation: 0.15" in lines[4:]
-    assert "silence_over_speech_spread: 0.1" in lines[4:]
+ROWS = ("real", "frozen", "mismatched", "silence", "model")
+NAMES = ("a.mp4", "b.mp4", "c.mp4", "d.mp4")
+R: dict[str, tuple[float, ...]] = {
+    "real": (1.0, 1.0, 1.0, 1.0),
+    "frozen": (0.0, 0.0, 0.0, 0.0),
+    "mismatched": (0.1, 0.3, -0.1, 0.2),
+    "silence": (0.1, -0.1, 0.05, 0.0),
+    "model": (0.6, 0.5, 0.7, 0.4),
+}
+LAGS = (0.0, -1.0, 3.0, None)
 
 
-def test_reports_are_json_and_paths_are_checked(tmp_path: Path) -> None:
-    path = tmp_path / "report.json"
-    check_report_path(path)
-    write_report(path, SCORES)
-    report = json.loads(path.read_text())
-    assert [clip["clip"] for clip in report["clips"]] == ["a.mp4", "longer.mp4"]
-    assert report["summary"]["lag_within_1"] == 0.5
-    still = LipScore("a.mp4", 0, 0, speech_spread=0, silence_spread=0, real_spread=0.04)
-    write_report(path, [still])
-    assert json.loads(path.read_text())["summary"]["silence_over_speech_spread"] is None
-    for wrong in (tmp_path, tmp_path / "none" / "report.json"):
-        with pytest.raises(OutputError):
-            check_report_path(wrong)
-        with pytest.raises(OutputError):
-            write_report(wrong, SCORES)
+def _record(values: dict[str, float | None]) -> Record:
+    return Record(inputs={}, values=values, opening=[0.01, None, 0.03], fps=25.0)
 
 
-@pytest.mark.slow
-def test_command_measures_clips_and_leaves_out_bad_ones(
-    tmp_path: Path,
-    tiny_dir: Path,
-    portrait_path: Path,
-    voice_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    image, voice = read_image(portrait_path), read_audio(voice_path)
-    side = min(image.shape[:2])
-    picture = np.asarray(cv2.resize(image[:side, :side], (160, 160), interpolation=cv2.INTER_AREA), np.uint8)
-    sound = Audio(voice.samples[:, : voice.sample_rate_hz // 4], voice.sample_rate_hz)
-    for name, frame in (("face", picture), ("nobody", np.full_like(picture, 90))):
-        with VideoWriter(
-            tmp_path / f"{name}.mp4", fps=Fraction(30), width=160, height=160, audio=sound
-        ) as video:
-            for index in range(8):
-                video.write(np.roll(frame, index, axis=1))
-    (tmp_path / "broken.mp4").write_text("not a video")
-    report = tmp_path / "report.json"
-    command = ["evaluate", "--model", str(tiny_dir), "--clips", str(tmp_path)]
-    assert main([*command, "-o", str(report)]) == 0
-    shown = capsys.readouterr().out
-    assert "face.mp4" in shown
-    assert "nobody.mp4" not in shown
-    clips = json.loads(report.read_text())["clips"]
-    assert [clip["clip"] for clip in clips] == ["face.mp4"]
-    assert all(math.isfinite(value) for key, value in clips[0].items() if key != "clip")
+def _measured(r: dict[str, tuple[float, ...]], seeds: tuple[int, ...] = (0,)) -> Measured:
+    """Second and later seeds are 0.1 better each."""
+    measured: Measured = {}
+    for index, name in enumerate(NAMES):
+        records = {}
+        for row in ROWS:
+            for seed in seeds if row in ("mismatched", "silence", "model") else (0,):
+                values: dict[str, float | None] = {
+                    "lip_r": r[row][index] + 0.1 * seed,
+                    "lip_lag_frames": LAGS[index],
+                }
+                if row == "model":
+                    values |= {"lip_spread": 0.02 + 0.01 * index, "silence_spread": 0.001 * index}
+                records[row, seed] = _record(values)
+        measured[Clip(Path(name), name * 8)] = records
+    return measured
 
-    (tmp_path / "face.mp4").unlink()
-    assert main(command) == 1
-    assert "none of the 2 clips" in capsys.readouterr().err
+
+def _report(measured: Measured, seeds: tuple[int, ...] = (0,), title: str = "embedded") -> Report:
+    return summarise(
+        Settings(Path("out"), ROWS, seeds=seeds),
+        measured,
+        {"bad.mp4": "no face found."},
+        title=title,
+        command="openemo evaluate --clips clips -o out",
+        environment={"torch": "2"},
+        sets={"model": {"fd_mobilenetv2": jackknife(12.0, [11.0, 13.0, 12.0, 12.0])}},
+    )
+
+
+def test_figures_are_means_over_clips() -> None:
+    report = _report(_measured(R))
+    model = report.summary["model"]
+    assert model["lip_r"].value == pytest.approx(0.55)
+    assert model["lip_r"].clips == 4
+    assert model["lip_lag_within_1"].value == pytest.approx(2 / 3)
+    assert model["lip_lag_within_1"].clips == 3
+    assert model["silence_over_speech_spread"].value == pytest.approx(0.006 / 0.14)
+    assert model["fd_mobilenetv2"].value == 12
+    assert "silence_spread" not in report.summary["real"]
+    assert report.column("model", "lip_r") == list(R["model"])
+    assert report.seed_spread == {}
+    assert list(report.clips) == list(NAMES)
+
+
+def test_seeds_are_averaged_within_a_clip_before_anything_else() -> None:
+    report = _report(_measured(R, (0, 1, 2)), (0, 1, 2))
+    assert report.rows["model"]["a.mp4"]["lip_r"] == pytest.approx(0.7)
+    assert report.summary["model"]["lip_r"].clips == 4  # seeds are no clips: they make no interval narrower
+    assert report.seed_spread["lip_r"] == pytest.approx(0.1)
+    assert report.rows["real"]["a.mp4"]["lip_r"] == 1
+
+
+def test_order_of_the_rows_is_stated() -> None:
+    verdicts = {(c.higher, c.lower): c.verdict for c in _report(_measured(R)).order if c.metric == "lip_r"}
+    assert set(verdicts.values()) == {"as expected"}
+    assert len(verdicts) == 7
+    swapped = R | {"mismatched": R["model"], "model": R["mismatched"]}
+    verdicts = {(c.higher, c.lower): c.verdict for c in _report(_measured(swapped)).order}
+    assert verdicts["model", "mismatched"] == "reversed"
+    assert verdicts["model", "silence"] == "within noise"
+    assert verdicts["real", "model"] == "as expected"
+
+
+def test_report_survives_its_file(tmp_path: Path) -> None:
+    report = _report(_measured(R))
+    save_report(tmp_path / "report.json", report)
+    assert load_report(tmp_path) == load_report(tmp_path / "report.json") == report
+    assert json.loads((tmp_path / "report.json").read_text())["summary"]["model"]["lip_r"]["clips"] == 4
+
+
+def test_what_is_no_report_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"clips": []}')
+    with pytest.raises(InputError, match=r"a.json is not a report; got harness_version: Field required"):
+        load_report(tmp_path / "a.json")
+    with pytest.raises(InputError, match="cannot be read"):
+        load_report(tmp_path / "none.json")
+
+
+def test_folders_that_cannot_be_written_are_found_first(tmp_path: Path) -> None:
+    check_report_folder(tmp_path / "new" / "report")
+    assert list((tmp_path / "new" / "report").iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot be written to"):
+        check_report_folder(tmp_path / "file")
+    with pytest.raises(OutputError, match="cannot be written"):
+        save_text(tmp_path / "none" / "report.md", "text")
+
+
+def test_markdown_has_a_line_per_figure_and_says_what_was_left_out() -> None:
+    text = markdown(_report(_measured(R)))
+    (line,) = [line for line in text.splitlines() if line.startswith("| mouth opening, correlation |")]
+    cells = [cell.strip() for cell in line.split("|")[1:-1]]
+    assert cells[1] == "1 [1, 1]"
+    assert cells[5].startswith("0.55 [0.")
+    assert cells[6] == "higher is better"
+    assert "- bad.mp4: no face found." in text
+    assert "as expected" in text
+    assert "    openemo evaluate --clips clips -o out" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(None, "-"), (0.0, "0"), (0.61234, "0.612"), (1234.5, "1234"), (0.00004, "0.00004"), (-0.5, "-0.5")],
+)
+def test_figures_are_short(value: float | None, shown: str) -> None:
+    assert figure(value) == shown
+
+
+def test_records_count_only_for_the_same_inputs(tmp_path: Path) -> None:
+    path = tmp_path / "rows" / "model" / "a.json"
+    record = Record(inputs={"clip": "1", "seed": 3, "voice": None}, values={"lip_r": None})
+    write_record(path, record)
+    assert read_record(path, record.inputs) == record
+    assert read_record(path, record.inputs | {"seed": 4}) is None
+    assert [found.name for found in path.parent.iterdir()] == ["a.json"]
+    path.write_text(path.read_text()[:20])
+    assert read_record(path, record.inputs) is None
+    assert read_record(tmp_path / "none.json", record.inputs) is None
+
+
+def test_differences_are_paired_and_judged_by_their_direction() -> None:
+    better = R | {"model": tuple(value + 0.1 + 0.01 * i for i, value in enumerate(R["model"]))}
+    first, second = _report(_measured(better), title="new"), _report(_measured(R), title="old")
+    found = {difference.metric: difference for difference in compare(first, second)}
+    assert found["lip_r"].difference.value == pytest.approx(0.115)
+    assert found["lip_r"].verdict == "A better"
+    assert found["lip_spread"].verdict == "within noise"
+    assert "silence_over_speech_spread" not in found  # of the whole set: nothing to pair
+    assert {d.metric: d.verdict for d in compare(second, first)}["lip_r"] == "B better"
+    text = comparison_table(first, second, list(found.values()))
+    assert text.startswith("A: new, seeds 0\nB: old")
+    assert "| A better |" in text
+
+
+def test_figures_that_should_be_near_the_real_ones_are_compared_by_distance() -> None:
+    """Lags of 3 against 0, the real clip's being 0: the second is nearer, though it is the smaller one."""
+    reports = []
+    for lag in (3.0, 0.5):
+        measured = _measured(R)
+        for index, records in enumerate(measured.values()):
+            for (row, seed), record in list(records.items()):
+                value = (lag + 0.1 * index) if row == "model" else 0.0
+                records[row, seed] = record.model_copy(
+                    update={"values": record.values | {"lip_lag_frames": value}}
+                )
+        reports.append(_report(measured))
+    found = {difference.metric: difference for difference in compare(*reports)}
+    assert found["lip_lag_frames"].difference.value == pytest.approx(2.5)
+    assert found["lip_lag_frames"].verdict == "B better"
+
+
+def test_reports_that_do_not_compare_are_refused() -> None:
+    report = _report(_measured(R))
+    with pytest.raises(ConfigError, match="different harness versions; got 1 and 2"):
+        compare(report, report.model_copy(update={"harness_version": 2}))
+    other = report.model_copy(update={"clips": report.clips | {"b.mp4": "another file"}})
+    with pytest.raises(ConfigError, match=r"different clips; got 1 that are not in both, such as b.mp4"):
+        compare(report, other)
+
+
+def test_curves_have_gaps_where_there_is_no_face() -> None:
+    svg = curves_svg({"real": ([0.01, 0.02, None, 0.03, 0.01], 25.0), "model": ([0.02] * 10, 50.0)}, "a & b")
+    root = ET.fromstring(svg)
+    lines = {kind: [e for e in root if e.get("class") == kind] for kind in ("real", "model")}
+    assert [len(line.get("points", "").split()) for line in lines["real"]] == [2, 2]
+    assert [len(line.get("points", "").split()) for line in lines["model"]] == [10]
+    # Both are 0.2 s long, so the frames of the faster one lie between the other's.
+    slow, fast = (lines[kind][0].get("points", "").split() for kind in ("real", "model"))
+    assert slow[1].split(",")[0] == fast[2].split(",")[0]
+    assert root.get("aria-label") == "a & b"
+
+
+def test_bars_reach_from_low_to_high() -> None:
+    root = ET.fromstring(intervals_svg({"real": (1.0, 1.0, 1.0), "model": (0.5, 0.25, 0.75)}, "r"))
+    (bar,) = [e for e in root if e.get("class") == "bar model"]
+    (dot,) = [e for e in root if e.get("class") == "dot model"]
+    low, high = float(bar.get("x1", "")), float(bar.get("x2", ""))
+    assert low < high
+    assert float(dot.get("cx", "")) == pytest.approx((low + high) / 2)

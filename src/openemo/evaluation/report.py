@@ -1,69 +1,189 @@
-"""Which clips are measured, and how the result is shown and kept."""
+"""The report: what was measured of which clips, by row; as JSON for programs and as Markdown for people."""
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
+from typing import Final, Literal
 
-from openemo.errors import ConfigError, OutputError
-from openemo.evaluation.lips import LipScore, summary
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-__all__ = ["check_report_path", "find_clips", "lip_table", "write_report"]
+from openemo.errors import InputError, OutputError
+from openemo.evaluation.records import write_json
+from openemo.evaluation.rows import ROW_TITLES
+from openemo.evaluation.statistics import Estimate
 
-_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".mpg")
-_COLUMNS = {
-    "correlation": "r",
-    "best_lag_frames": "lag",
-    "speech_spread": "speech",
-    "silence_spread": "silence",
-    "real_spread": "real",
+__all__ = [
+    "BETTER",
+    "MetricFacts",
+    "OrderCheck",
+    "Report",
+    "check_report_folder",
+    "figure",
+    "load_report",
+    "markdown",
+    "save_report",
+    "save_text",
+]
+
+Better = Literal["higher", "lower", "near_real", "info"]
+BETTER: Final[dict[Better, str]] = {
+    "higher": "higher is better",
+    "lower": "lower is better",
+    "near_real": "should be near the real clips'",
+    "info": "neither high nor low is good",
 }
 
 
-def find_clips(folder: Path, limit: int | None = None) -> list[Path]:
-    """The video files of a folder by name, the first `limit` of them.
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    Raises:
-        ConfigError: no folder, no clips in it, or a limit below 1.
+
+class MetricFacts(_Part):
+    """What a figure is. Attributes as in `openemo.evaluation.metrics.Metric`."""
+
+    title: str
+    unit: str
+    better: Better
+    source: str
+
+
+class OrderCheck(_Part):
+    """Whether one row is above another, as it has to be where the metric measures what it says.
+
+    Attributes:
+        difference: of `higher` minus `lower`, paired over clips.
+        verdict: "as expected" or "reversed" only where the interval excludes zero.
     """
-    if limit is not None and limit < 1:
-        raise ConfigError("the number of clips is too small", got=limit, expected="1 or more")
-    if not folder.is_dir():
-        raise ConfigError(f"there is no folder {folder}", fix="Give a folder of video clips with sound")
-    clips = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
-    if not clips:
-        raise ConfigError(f"no video clips in {folder}", expected=f"files that end in {', '.join(_SUFFIXES)}")
-    return clips[:limit]
+
+    metric: str
+    higher: str
+    lower: str
+    difference: Estimate
+    verdict: Literal["as expected", "reversed", "within noise"]
 
 
-def lip_table(scores: Sequence[LipScore]) -> str:
-    """A line per clip, then the means; spreads in thousandths of a face width, lags in frames."""
-    width = max(len("clip"), *(len(score.clip) for score in scores))
-    lines = [f"{'clip':<{width}}" + "".join(f"{title:>9}" for title in _COLUMNS.values())]
-    for score in scores:
-        values = asdict(score)
-        cells = (values[name] * (1000 if name.endswith("spread") else 1) for name in _COLUMNS)
-        lines.append(f"{score.clip:<{width}}" + "{:9.2f}{:9d}{:9.1f}{:9.1f}{:9.1f}".format(*cells))
-    lines += ["", *(f"{name}: {value:.3g}" for name, value in summary(list(scores)).items())]
-    return "\n".join(lines)
+class Report(_Part):
+    """One evaluation.
+
+    Attributes:
+        subject: the row that was measured; title: its model or folder of videos, as given.
+        seeds: each clip's figure is the mean over them.
+        clips: sha256 by file name, of the clips that all rows have.
+        failures: reason by file name, of the clips that were left out of all rows.
+        metrics: in the order of the table.
+        rows: figure by row, clip and metric; None where it cannot be measured.
+        summary: mean over clips by row and metric. Figures of a whole set have no figure by clip.
+        seed_spread: standard deviation of the subject's means between seeds; empty with one seed.
+        notes: what a reader has to know to read the figures.
+    """
+
+    harness_version: int
+    subject: str
+    title: str
+    command: str
+    environment: dict[str, str]
+    seeds: tuple[int, ...]
+    clips: dict[str, str]
+    failures: dict[str, str]
+    metrics: dict[str, MetricFacts]
+    rows: dict[str, dict[str, dict[str, float | None]]]
+    summary: dict[str, dict[str, Estimate]]
+    seed_spread: dict[str, float]
+    order: list[OrderCheck]
+    notes: list[str]
+
+    def column(self, row: str, metric: str) -> list[float]:
+        """The figure of each clip, in the order of `clips`; NaN where there is none."""
+        values = (self.rows[row][clip].get(metric) for clip in self.clips)
+        return [float("nan") if value is None else value for value in values]
 
 
-def check_report_path(path: Path) -> None:
-    """Before the work starts. Raises OutputError: no such folder, or the path is one."""
-    if not path.parent.is_dir():
-        raise OutputError(f"there is no folder {path.parent}", fix=f"Make it: mkdir -p {path.parent}")
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder", expected="the name of a file")
-
-
-def write_report(path: Path, scores: Sequence[LipScore]) -> None:
-    """JSON: `clips`, a list, and `summary`; what is not a number is null. Raises OutputError."""
-    means = {name: None if math.isnan(mean) else mean for name, mean in summary(list(scores)).items()}
-    report = {"clips": [asdict(score) for score in scores], "summary": means}
+def check_report_folder(folder: Path) -> None:
+    """Make the folder, before the work starts. Raises OutputError where that or writing fails."""
+    trial = folder / ".trial"
     try:
-        path.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
+        folder.mkdir(parents=True, exist_ok=True)
+        trial.write_bytes(b"")
+        trial.unlink()
     except OSError as error:
-        raise OutputError(f"the report {path} cannot be written", got=error.strerror) from error
+        raise OutputError(
+            f"the folder {folder} cannot be written to", got=error.strerror, fix="Give another folder with -o"
+        ) from error
+
+
+def save_report(path: Path, report: Report) -> None:
+    """JSON; what is not a number is null. Raises OutputError."""
+    write_json(path, report.model_dump(mode="json"))
+
+
+def load_report(path: Path) -> Report:
+    """A report's JSON, or the one in a report's folder. Raises InputError where it is none."""
+    path = path / "report.json" if path.is_dir() else path
+    fix = "Give the report.json that `openemo evaluate` wrote"
+    try:
+        return Report.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"the report {path} cannot be read", got=error.strerror, fix=fix) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise InputError(f"{path} is not a report", got=f"{place}: {first['msg']}", fix=fix) from error
+
+
+def save_text(path: Path, text: str) -> None:
+    """Raises OutputError."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written", got=error.strerror) from error
+
+
+def figure(value: float | None) -> str:
+    """Three significant digits; "-" for what could not be measured."""
+    if value is None:
+        return "-"
+    if value == 0 or abs(value) >= 100:
+        return f"{value:.0f}"
+    text = f"{value:.3g}"
+    return f"{value:.5f}".rstrip("0") if "e" in text else text
+
+
+def interval(estimate: Estimate) -> str:
+    """ "0.61 [0.55, 0.67]"; "-" where there is nothing."""
+    if estimate.low is None or estimate.high is None:
+        return figure(estimate.value)
+    return f"{figure(estimate.value)} [{figure(estimate.low)}, {figure(estimate.high)}]"
+
+
+def markdown(report: Report) -> str:
+    """The table with intervals, the order of the rows, what was left out, and how to make it again."""
+    rows = list(report.summary)
+    lines = [
+        f"# Evaluation of {report.title}",
+        "",
+        f"{len(report.clips)} clips, seeds {', '.join(map(str, report.seeds))}; mean over clips "
+        "[95 % bootstrap interval over clips].",
+        "",
+        "| | " + " | ".join(rows) + " | |",
+        "|---|" + "---|" * (len(rows) + 1),
+    ]
+    for key, facts in report.metrics.items():
+        cells = [interval(report.summary[row][key]) if key in report.summary[row] else "-" for row in rows]
+        unit = f", {facts.unit}" if facts.unit else ""
+        lines.append(f"| {facts.title}{unit} | {' | '.join(cells)} | {BETTER[facts.better]} |")
+    lines += ["", "Rows: " + "; ".join(f"{row}: {ROW_TITLES[row]}" for row in rows) + ".", ""]
+    lines += ["## Are the rows in the order they should be in?", ""]
+    lines += [
+        f"- {report.metrics[check.metric].title}: {check.higher} over {check.lower} by "
+        f"{interval(check.difference)}: {check.verdict}"
+        for check in report.order
+    ]
+    if report.failures:
+        lines += ["", f"## {len(report.failures)} clips left out of all rows", ""]
+        lines += [f"- {name}: {reason}" for name, reason in report.failures.items()]
+    lines += ["", "## How it was measured", "", f"    {report.command}", ""]
+    lines += [f"- {name}: {value}" for name, value in report.environment.items()]
+    lines += [f"- {note}" for note in report.notes]
+    lines += ["", "## What the figures are", ""]
+    lines += [f"- {facts.title} (`{key}`): {facts.source}" for key, facts in report.metrics.items()]
+    return "\n".join(lines) + "\n"

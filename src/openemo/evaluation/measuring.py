@@ -1,0 +1,156 @@
+"""One clip: makes the videos of its rows, observes them, scores them, keeps a record of each."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from openemo.audio.reading import Audio, read_audio
+from openemo.errors import FaceError, InputError
+from openemo.evaluation import rows
+from openemo.evaluation.clips import Clip
+from openemo.evaluation.jobs import Job, Settings, jobs_of, require_video
+from openemo.evaluation.metrics import score
+from openemo.evaluation.observation import Observation
+from openemo.evaluation.offset import picture_delay_ms
+from openemo.evaluation.records import Record, read_record, write_json, write_record
+from openemo.evaluation.sets import write_features
+from openemo.evaluation.tools import Tools, load_tools
+from openemo.face.geometry import mouth_opening
+from openemo.video.reading import probe
+
+__all__ = ["measure_clip", "recorded"]
+
+# A finished video of another clip shows another person: only motion can be held against this clip.
+_OF_ANY_PERSON: Final = ("lip_", "sync_")
+_HEARD_IN_SILENCE: Final = (rows.MODEL, rows.VIDEOS, rows.SILENCE)
+
+
+def measure_clip(settings: Settings, clip: Clip) -> str | None:
+    """Measure what of the clip is not recorded yet; returns why it cannot be measured, or None."""
+    try:
+        todo = [job for job in jobs_of(settings, clip) if read_record(job.record, job.inputs) is None]
+        if todo:
+            _Session(settings, clip, load_tools(settings)).run(todo)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def recorded(settings: Settings, clip: Clip) -> dict[tuple[str, int], Record]:
+    """The records of a measured clip by (row, seed); rows without seeds have seed 0."""
+    found = {}
+    for job in jobs_of(settings, clip):
+        record = read_record(job.record, job.inputs)
+        assert record is not None, f"{job.record} was just written"
+        found[job.row, job.seed] = record
+    return found
+
+
+class _Session:
+    """The work on one clip; what several rows need is observed once."""
+
+    def __init__(self, settings: Settings, clip: Clip, tools: Tools) -> None:
+        self.settings, self.clip, self.tools = settings, clip, tools
+        self.real = tools.observer.file(clip.path)
+        if self.real.audio is None:
+            raise InputError(f"{clip.name} has no sound", expected="a clip of someone who speaks")
+        self.audio: Audio = self.real.audio
+        if not self.real.has_face[0]:
+            raise FaceError(f"no face in the first frame of {clip.name}", expected="the portrait to animate")
+        self.portrait = self.real.first()
+        self._silence: dict[int, Observation] = {}
+
+    def run(self, todo: list[Job]) -> None:
+        jobs = {(job.row, job.seed): job for job in jobs_of(self.settings, self.clip)}
+        for job in todo:
+            made, extra = self._made(job)
+            quiet = jobs.get((rows.SILENCE, job.seed)) if job.row in _HEARD_IN_SILENCE else None
+            silence = None if quiet is None else self._quiet(quiet)
+            values = score(made, self.real, portrait=self.portrait, silence=silence)
+            if job.row == rows.MISMATCHED and self.settings.videos is not None:
+                values = {key: value for key, value in values.items() if key.startswith(_OF_ANY_PERSON)}
+            record = Record(
+                inputs=job.inputs,
+                values={key: _number(value) for key, value in (values | extra).items()},
+                opening=[_number(value) for value in made.curve(mouth_opening)],
+                fps=made.fps,
+            )
+            features = {kind.key: kind.extract(made) for kind in self.tools.features}
+            write_features(job.record, features)
+            write_record(job.record, record)  # last: it says that all is there
+
+    def _quiet(self, job: Job) -> Observation:
+        """What is shown while nothing is heard, with the clip's sound; observed once for both rows."""
+        if job.seed not in self._silence:
+            if job.video is None:
+                made = self._finished(job.row)
+            else:
+                self._make(job)
+                made = replace(self.tools.observer.file(job.video), audio=self.audio)
+            self._silence[job.seed] = made
+        return self._silence[job.seed]
+
+    def _made(self, job: Job) -> tuple[Observation, dict[str, float]]:
+        """What the row shows, with the sound that it is measured with, and what it cost to make."""
+        if job.row == rows.REAL:
+            return self.real, {}
+        if job.row == rows.FROZEN:
+            return rows.frozen(self.real), {}
+        if job.row == rows.SILENCE:
+            return self._quiet(job), {}
+        if job.video is None:
+            return self._finished(job.row), self._delay(job.row)
+        cost = self._make(job)
+        made = self.tools.observer.file(job.video)
+        if job.row == rows.MODEL:
+            return made, cost | {"picture_delay_ms": picture_delay_ms(job.video)}
+        return replace(made, audio=self.audio), {}
+
+    def _finished(self, row: str) -> Observation:
+        """A video from elsewhere. Its own sound counts, for a delay within the file is a fault of it."""
+        made = self.tools.observer.file(require_video(self.settings, self.clip, row))
+        return made if row == rows.VIDEOS and made.audio is not None else replace(made, audio=self.audio)
+
+    def _delay(self, row: str) -> dict[str, float]:
+        if row != rows.VIDEOS:
+            return {}
+        return {"picture_delay_ms": picture_delay_ms(require_video(self.settings, self.clip, row))}
+
+    def _make(self, job: Job) -> dict[str, float]:
+        """The video of the job, unless it is there already; what it cost then."""
+        assert job.video is not None
+        assert job.making is not None
+        assert self.tools.pipeline is not None
+        note = job.video.with_suffix(".made.json")
+        if job.video.is_file() and note.is_file():
+            known = json.loads(note.read_text(encoding="utf-8"))
+            if known["inputs"] == job.making:
+                return dict(known["cost"])
+        job.video.parent.mkdir(parents=True, exist_ok=True)
+        cost = rows.make_video(
+            self.tools.pipeline,
+            self.real.frames[0],
+            self._voice(job.row),
+            job.video,
+            fps=probe(self.clip.path).fps,
+            seed=job.seed,
+        )
+        write_json(note, {"inputs": job.making, "cost": cost})
+        return cost
+
+    def _voice(self, row: str) -> Audio:
+        if row == rows.SILENCE:
+            return rows.silence_like(self.audio)
+        if row == rows.MISMATCHED:
+            assert self.clip.voice is not None
+            return rows.as_long_as(read_audio(self.clip.voice), self.audio)
+        return self.audio
+
+
+def _number(value: float) -> float | None:
+    """Seven significant digits are more than any figure has; None for what is not a number."""
+    return float(f"{value:.7g}") if np.isfinite(value) else None

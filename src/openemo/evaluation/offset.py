@@ -1,0 +1,33 @@
+"""Does a file show the picture when its sound says so?"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+
+from openemo.errors import InputError
+
+__all__ = ["picture_delay_ms"]
+
+
+def picture_delay_ms(path: Path) -> float:
+    """How much later than the file's clock starts the first frame is shown, milliseconds.
+
+    `read_audio` gives samples on that clock, `read_frames` counts frames: this is the offset between the two
+    that a file adds by its timestamps alone, before anybody speaks. AAC can add another one that no timestamp
+    declares, which is why made videos are measured with PCM sound.
+
+    Raises:
+        InputError: the file cannot be read, or has no picture.
+    """
+    try:
+        with av.open(str(path)) as container:
+            first = next(container.decode(video=0), None) if container.streams.video else None
+            if first is None or first.time is None:
+                raise InputError(f"{path} has no picture", expected="a video")
+            origin_s = Fraction(container.start_time or 0, av.time_base)
+            return float(1000 * (first.time - origin_s))
+    except (av.FFmpegError, OSError) as error:
+        raise InputError(f"{path} cannot be read as video", got=error.strerror) from error

@@ -1,0 +1,64 @@
+"""What was measured of one clip in one row: a JSON file, so that an interrupted run can go on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from openemo.errors import OutputError
+from openemo.evaluation.clips import Clip
+
+__all__ = ["Measured", "Record", "read_record", "write_json", "write_record"]
+
+Inputs = dict[str, str | int | None]
+
+
+class Record(BaseModel):
+    """One clip in one row.
+
+    Attributes:
+        inputs: all that the figures depend on; a record with other inputs is measured anew.
+        values: figure by metric; None where it cannot be measured.
+        opening: mouth opening of each frame over the face width; None in frames without a face.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    inputs: dict[str, str | int | None]
+    values: dict[str, float | None] = {}
+    opening: list[float | None] = []
+    fps: float = 0.0
+
+
+Measured = dict[Clip, dict[tuple[str, int], Record]]
+"""The records of each clip by (row, seed); only clips that have all of them."""
+
+
+def read_record(path: Path, inputs: Inputs) -> Record | None:
+    """The record at `path` if it was measured of the same inputs; None otherwise, or when it is damaged."""
+    try:
+        record = Record.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+    return record if record.inputs == inputs else None
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Whole or not at all. Raises OutputError."""
+    write_json(path, record.model_dump(mode="json"))
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Whole or not at all. Raises OutputError."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written", got=error.strerror) from error
+    finally:
+        partial.unlink(missing_ok=True)
