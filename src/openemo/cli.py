@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _DTYPES = ("float32", "bfloat16", "float16")
-_STAGES = ("autoencoder", "image", "video", "speed")
+_STAGES = ("autoencoder", "image", "video", "speed", "sync")
 EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
 
 

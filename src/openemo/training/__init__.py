@@ -9,7 +9,7 @@ __all__ = ["run"]
 
 
 def run(stage: str, recipe: Path, overrides: list[str] | None = None) -> None:
-    """Runs a stage ("autoencoder", "image", "video" or "speed") of a recipe file, from where it stopped last.
+    """Runs a stage ("autoencoder", "image", "video", "speed", "sync") of a recipe, from where it stopped last.
 
     Raises:
         ConfigError: unknown stage or setting. TrainingError: no data. NonFiniteLossError: the run diverged.
@@ -20,7 +20,8 @@ def run(stage: str, recipe: Path, overrides: list[str] | None = None) -> None:
     from openemo.training.autoencoder import AutoencoderStage
     from openemo.training.denoiser import DenoiserStage
     from openemo.training.loop import train
-    from openemo.training.recipe import AutoencoderRecipe, DenoiserRecipe, load_recipe
+    from openemo.training.recipe import AutoencoderRecipe, DenoiserRecipe, SyncRecipe, load_recipe
+    from openemo.training.sync import SyncStage
 
     logging.getLogger(__name__).info("stage %s from %s", stage, recipe)
     if stage == "autoencoder":
@@ -31,5 +32,11 @@ def run(stage: str, recipe: Path, overrides: list[str] | None = None) -> None:
         denoiser = load_recipe(DenoiserRecipe, recipe, overrides or [])
         torch.set_num_threads(denoiser.num_threads)
         train(DenoiserStage(stage, denoiser), denoiser, denoiser.output)  # type: ignore[arg-type]
+    elif stage == "sync":
+        sync = load_recipe(SyncRecipe, recipe, overrides or [])
+        torch.set_num_threads(sync.num_threads)
+        train(SyncStage(sync), sync, sync.output)
     else:
-        raise ConfigError("there is no such stage", got=stage, expected="autoencoder, image, video or speed")
+        raise ConfigError(
+            "there is no such stage", got=stage, expected="autoencoder, image, video, speed or sync"
+        )
