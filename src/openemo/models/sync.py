@@ -73,7 +73,7 @@ class SyncEmbedder(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     Args:
         height, width: of the grey mouth crops, px; multiples of 16.
-        picture_channels: widths at strides 2, 4, 8 and 16.
+        picture_channels: widths at strides 4, 8 and 16.
         audio_channels: widths of the four layers over the log-mel rows.
         frame_dim: features of one frame before time is looked at.
         hidden_dim, embedding_dim: of the last layers.
@@ -84,7 +84,7 @@ class SyncEmbedder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self,
         height: int = 48,
         width: int = 64,
-        picture_channels: tuple[int, int, int, int] = (24, 48, 64, 96),
+        picture_channels: tuple[int, int, int] = (32, 64, 96),
         audio_channels: tuple[int, int, int, int] = (24, 32, 48, 64),
         frame_dim: int = 128,
         hidden_dim: int = 256,
@@ -95,13 +95,12 @@ class SyncEmbedder(ModelMixin, ConfigMixin):  # type: ignore[misc]
             raise ConfigError(
                 "the mouth crops' sides must be multiples of 16", got=f"{height}x{width}", fix="Use 48x64"
             )
-        c1, c2, c3, c4 = picture_channels
-        self.picture_1 = _Conv(1, c1, 5, stride=2, padding=2)
+        c1, c2, c3 = picture_channels
+        self.picture_1 = _Conv(1, c1, 7, stride=4, padding=3)
         self.picture_2 = _Conv(c1, c2, 3, stride=2, padding=1)
+        self.picture_mix = _Conv(c2, c2, 3, padding=1)
         self.picture_3 = _Conv(c2, c3, 3, stride=2, padding=1)
-        self.picture_mix = _Conv(c3, c3, 3, padding=1)
-        self.picture_4 = _Conv(c3, c4, 3, stride=2, padding=1)
-        self.picture_frame = nn.Linear(c4 * (height // _STRIDE) * (width // _STRIDE), frame_dim)
+        self.picture_frame = nn.Linear(c3 * (height // _STRIDE) * (width // _STRIDE), frame_dim)
         self.picture_norm = nn.LayerNorm(frame_dim)
         self.picture_window = nn.Linear(frame_dim * WINDOW_FRAMES, hidden_dim)
         self.picture_hidden = nn.Linear(hidden_dim, hidden_dim)
@@ -124,8 +123,8 @@ class SyncEmbedder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         batch, num_frames = crops_BFHW.shape[:2]
         self._check_frames(num_frames)
         x = crops_BFHW.flatten(0, 1)[:, None].to(self.picture_out.weight.dtype) / 127.5 - 1
-        x = self.picture_3(self.picture_2(self.picture_1(x)))
-        x = self.picture_4(x + self.picture_mix(x))
+        x = self.picture_2(self.picture_1(x))
+        x = self.picture_3(x + self.picture_mix(x))
         frames = F.silu(self.picture_norm(self.picture_frame(x.flatten(1)))).unflatten(0, (batch, num_frames))
         windows = frames.unfold(1, WINDOW_FRAMES, 1).flatten(2)
         hidden = F.silu(self.picture_window(windows))
