@@ -90,8 +90,8 @@ def shift_distances(embeddings: SyncEmbeddings, max_shift: int = MAX_SHIFT_FRAME
 def score_distances(distances: Floats) -> tuple[float, float, float]:
     """(confidence, offset in frames, distance) of what `shift_distances` gave.
 
-    Confidence is the median minus the least of the 31 mean distances, distance is the least; both are means over
-    stretches of 36 windows. The offset is positive when the picture is late. All NaN where there are
+    Confidence is the median minus the least of the 31 mean distances, distance is the least; both are means
+    over stretches of 36 windows. The offset is positive when the picture is late. All NaN where there are
     not 36 windows, or no stretch shows a face in half of its windows.
     """
     num_stretches = len(distances) // STRETCH_WINDOWS

@@ -9,7 +9,7 @@ __all__ = ["run"]
 
 
 def run(stage: str, recipe: Path, overrides: list[str] | None = None) -> None:
-    """Runs a stage ("autoencoder", "image", "video", "speed", "sync") of a recipe, from where it stopped last.
+    """Runs a stage ("autoencoder", "image", "video", "speed" or "sync") of a recipe, or goes on with it.
 
     Raises:
         ConfigError: unknown stage or setting. TrainingError: no data. NonFiniteLossError: the run diverged.

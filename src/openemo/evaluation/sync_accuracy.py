@@ -1,0 +1,74 @@
+"""How well a synchronisation network tells sound that belongs to a mouth from sound that does not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from openemo.evaluation.sync import MAX_SHIFT_FRAMES, SyncEmbeddings, score_distances, shift_distances
+
+__all__ = ["area_under_curve", "sync_accuracy"]
+
+Floats = NDArray[np.floating]
+_WINDOW_MEANS = (1, 3, 5, 9, 15, 25)
+# Nearer shifts share sound with the right one, and are no clear negatives.
+_LEAST_WRONG_SHIFT = 5
+
+
+def area_under_curve(in_sync: Floats, out_of_sync: Floats) -> float:
+    """Chance that a distance in sync is smaller than one out of sync (ROC AUC; ties count half)."""
+    ranks = rankdata(np.concatenate([out_of_sync, in_sync]))
+    count = len(in_sync)
+    least = count * (count + 1) / 2
+    return 1 - float((ranks[len(out_of_sync) :].sum() - least) / (count * len(out_of_sync)))
+
+
+def sync_accuracy(clips: Sequence[SyncEmbeddings]) -> dict[str, float]:
+    """Figures of real clips in sync, each of at least 70 frames; chance is 1/31 (exact) and 3/31 (within 1).
+
+    `clip_*`: the offset of whole clips; `windows_N_*`: of every run of N windows; `auc_shifted`, `auc_other`:
+    single windows in sync against those whose sound is 5 to 15 frames off, and against those of the next
+    clip; `auc_clip_other`: confidence of whole clips against that with the next clip's sound.
+    """
+    curves = [shift_distances(clip) for clip in clips]
+    scores = np.array([score_distances(curve) for curve in curves])
+    result = {
+        "clips": float(len(clips)),
+        "clip_exact": float(np.mean(scores[:, 1] == 0)),
+        "clip_within_1": float(np.mean(np.abs(scores[:, 1]) <= 1)),
+        "clip_confidence": float(np.mean(scores[:, 0])),
+        "clip_distance": float(np.mean(scores[:, 2])),
+    }
+    for count in _WINDOW_MEANS:
+        found = np.concatenate([_found_shifts(curve, count) for curve in curves])
+        result[f"windows_{count}_exact"] = float(np.mean(found == 0))
+        result[f"windows_{count}_within_1"] = float(np.mean(np.abs(found) <= 1))
+    right = np.concatenate([curve[:, MAX_SHIFT_FRAMES] for curve in curves])
+    shifts = np.abs(np.arange(-MAX_SHIFT_FRAMES, MAX_SHIFT_FRAMES + 1))
+    shifted = np.concatenate([curve[:, shifts >= _LEAST_WRONG_SHIFT].ravel() for curve in curves])
+    swapped = [_with_sound_of(clip, clips[i - 1]) for i, clip in enumerate(clips)]
+    others = [shift_distances(clip) for clip in swapped]
+    other = np.concatenate([curve[:, MAX_SHIFT_FRAMES] for curve in others])
+    other_scores = np.array([score_distances(curve) for curve in others])
+    right, shifted, other = (values[np.isfinite(values)] for values in (right, shifted, other))
+    return result | {
+        "auc_shifted": area_under_curve(right, shifted),
+        "auc_other": area_under_curve(right, other),
+        "auc_clip_other": area_under_curve(-scores[:, 0], -other_scores[:, 0]),
+        "clip_confidence_other": float(np.mean(other_scores[:, 0])),
+    }
+
+
+def _found_shifts(distances: Floats, count: int) -> Floats:
+    """The best shift of every run of `count` windows that all show a face."""
+    runs = np.lib.stride_tricks.sliding_window_view(distances, count, axis=0).mean(-1)
+    runs = runs[np.isfinite(runs[:, 0])]
+    return np.asarray(runs.argmin(1) - MAX_SHIFT_FRAMES)
+
+
+def _with_sound_of(clip: SyncEmbeddings, other: SyncEmbeddings) -> SyncEmbeddings:
+    length = min(len(clip.pictures), len(other.sound))
+    return SyncEmbeddings(clip.pictures[:length], other.sound[:length], clip.seen[:length])
