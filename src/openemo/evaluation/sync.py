@@ -3,15 +3,18 @@
 The measure is SyncNet's (Chung and Zisserman 2016): the distance between five frames and the sound, averaged
 over windows, at every shift from -15 to 15 frames. What is done otherwise, because it changes the figure:
 
-- every shift is judged on the same pictures, where SyncNet meets zeros beyond the ends;
-- the mean is always over 36 windows (2.8 s), and longer videos are cut into such stretches, because the least
-  of 31 means falls with the number of windows;
-- the figures are those of another network, and comparable only with figures of this one.
+- The mean is always over 36 windows (2.8 s), and longer videos are cut into such stretches: the least of 31
+  means falls with the number of windows.
+- Every shift is judged on the same pictures, where SyncNet meets zeros beyond the clip's ends.
+- How near a sound is to all pictures of the stretch is taken out. A frozen mouth is nearer to some sounds than
+  to others (to pauses, if it is closed), and would have a confidence for that; now it has none.
+
+The figures are those of another network, and comparable only with figures of this one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
@@ -33,6 +36,7 @@ __all__ = [
     "STRETCH_WINDOWS",
     "SeenVideo",
     "SyncEmbeddings",
+    "SyncScore",
     "SyncScorer",
     "score_distances",
     "shift_distances",
@@ -73,43 +77,69 @@ class SyncEmbeddings:
     seen: NDArray[np.bool_]
 
 
-def shift_distances(embeddings: SyncEmbeddings, max_shift: int = MAX_SHIFT_FRAMES) -> Floats:
-    """(W - 2 max_shift, 2 max_shift + 1) distances, 0 to 2, of pictures to the sound s windows later.
+def shift_distances(embeddings: SyncEmbeddings) -> Floats:
+    """(stretches, 36, 31) distances of pictures to the sound s windows later, s from -15 to 15.
 
-    Rows are the windows for which every shift exists; NaN where a face is missing. Column 0 is
-    s = -max_shift. No rows for a video that is too short.
+    A distance counts relative to the mean distance of the same sound to all pictures of the stretch, and is
+    about 0 to 2. NaN where a face is missing. No stretches for a video of under 70 frames.
     """
-    num_windows = len(embeddings.pictures)
-    windows = np.arange(max_shift, max(max_shift, num_windows - max_shift))
-    sounds = embeddings.sound[windows[:, None] + np.arange(-max_shift, max_shift + 1)]
-    cosine = np.einsum("wd,wsd->ws", embeddings.pictures[windows], sounds)
-    distances = np.sqrt(np.maximum(2 - 2 * cosine, 0))
-    return np.where(embeddings.seen[windows, None], distances, np.nan)
+    shifts = np.arange(-MAX_SHIFT_FRAMES, MAX_SHIFT_FRAMES + 1)
+    windows = np.arange(STRETCH_WINDOWS)
+    found = np.empty((0, STRETCH_WINDOWS, len(shifts)))
+    for start in _stretches(len(embeddings.pictures)):
+        pictures = embeddings.pictures[start + windows]
+        sounds = embeddings.sound[start - MAX_SHIFT_FRAMES : start + STRETCH_WINDOWS + MAX_SHIFT_FRAMES]
+        distances = np.sqrt(np.maximum(2 - 2 * pictures @ sounds.T, 0))
+        seen = embeddings.seen[start + windows]
+        if seen.mean() < _LEAST_SEEN:
+            continue
+        distances = distances - distances[seen].mean(0) + distances[seen].mean()
+        rows = distances[windows[:, None], windows[:, None] + MAX_SHIFT_FRAMES + shifts]
+        found = np.concatenate([found, np.where(seen[:, None], rows, np.nan)[None]])
+    return found
 
 
-def score_distances(distances: Floats) -> tuple[float, float, float]:
-    """(confidence, offset in frames, distance) of what `shift_distances` gave.
+def _stretches(num_windows: int) -> list[int]:
+    """First windows of the stretches, spread evenly over the windows for which every shift exists."""
+    free = num_windows - 2 * MAX_SHIFT_FRAMES
+    count = free // STRETCH_WINDOWS
+    if count < 1:
+        return []
+    gap = (free - count * STRETCH_WINDOWS) / (count + 1)
+    return [MAX_SHIFT_FRAMES + round(gap * (index + 1)) + index * STRETCH_WINDOWS for index in range(count)]
 
-    Confidence is the median minus the least of the 31 mean distances, distance is the least; both are means
-    over stretches of 36 windows. The offset is positive when the picture is late. All NaN where there are
-    not 36 windows, or no stretch shows a face in half of its windows.
+
+@dataclass(frozen=True)
+class SyncScore:
+    """Means over the stretches of a video; NaN where there is none.
+
+    Attributes:
+        confidence: median minus least of the 31 mean distances. High too where the sound fits at a wrong
+            shift, as the sound of another sentence of the same rhythm does.
+        offset_frames: the shift of the least distance; positive when the picture is late.
+        distance: the least mean distance.
+        in_step: median minus the distance without a shift; about 0 for a sound that has nothing to do
+            with the picture, negative where the sound fits only when it is shifted.
     """
-    num_stretches = len(distances) // STRETCH_WINDOWS
-    starts = np.linspace(0, len(distances) - STRETCH_WINDOWS, num_stretches + 2)[1:-1]
-    if num_stretches > 1:
-        starts = np.linspace(0, len(distances) - STRETCH_WINDOWS, num_stretches)
-    stretches = [distances[start : start + STRETCH_WINDOWS] for start in np.round(starts).astype(int)]
-    curves = [
-        np.nanmean(stretch, axis=0)
-        for stretch in stretches
-        if np.isfinite(stretch[:, 0]).mean() >= _LEAST_SEEN
-    ]
-    if not curves:
-        return float("nan"), float("nan"), float("nan")
-    least = np.min(curves, axis=1)
-    confidence = np.mean(np.median(curves, axis=1) - least)
-    offset = (distances.shape[1] // 2) - int(np.argmin(np.mean(curves, axis=0)))
-    return float(confidence), float(offset), float(least.mean())
+
+    confidence: float
+    offset_frames: float
+    distance: float
+    in_step: float
+
+
+def score_distances(distances: Floats) -> SyncScore:
+    """The figures of what `shift_distances` gave."""
+    if not len(distances):
+        return SyncScore(*(float("nan"),) * 4)
+    curves = np.nanmean(distances, axis=1)
+    least, median = curves.min(1), np.median(curves, axis=1)
+    return SyncScore(
+        float((median - least).mean()),
+        float(MAX_SHIFT_FRAMES - int(curves.mean(0).argmin())),
+        float(least.mean()),
+        float((median - curves[:, MAX_SHIFT_FRAMES]).mean()),
+    )
 
 
 class SyncScorer:
@@ -130,13 +160,12 @@ class SyncScorer:
         return cls(move(load_network(SyncEmbedder, folder), "cpu", torch.float32))
 
     def __call__(self, video: SeenVideo) -> dict[str, float]:
-        """`sync_own_confidence`, `sync_own_offset_frames` (of 1/25 s, positive: picture late),
-        `sync_own_distance`; NaN where there is no sound, too few frames (under 70) or too few faces.
+        """`sync_own_confidence`, `sync_own_offset_frames` (of 1/25 s), `sync_own_distance` and
+        `sync_own_in_step`, as `SyncScore` says; NaN where there is no sound, under 70 frames, or too few faces.
         """
         embeddings = self.embed(video)
-        values = (float("nan"),) * 3 if embeddings is None else score_distances(shift_distances(embeddings))
-        names = ("sync_own_confidence", "sync_own_offset_frames", "sync_own_distance")
-        return dict(zip(names, values, strict=True))
+        distances = np.empty(0) if embeddings is None else shift_distances(embeddings)
+        return {f"sync_own_{name}": value for name, value in asdict(score_distances(distances)).items()}
 
     @torch.inference_mode()
     def embed(self, video: SeenVideo) -> SyncEmbeddings | None:

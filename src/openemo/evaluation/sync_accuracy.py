@@ -31,35 +31,42 @@ def sync_accuracy(clips: Sequence[SyncEmbeddings]) -> dict[str, float]:
 
     `clip_*`: the offset of whole clips; `windows_N_*`: of every run of N windows; `auc_shifted`, `auc_other`:
     single windows in sync against those whose sound is 5 to 15 frames off, and against those of the next
-    clip; `auc_clip_other`: confidence of whole clips against that with the next clip's sound.
+    clip; `auc_clip_other`: `in_step` of whole clips against that with the next clip's sound.
     """
-    curves = [shift_distances(clip) for clip in clips]
-    scores = np.array([score_distances(curve) for curve in curves])
+    distances = [shift_distances(clip) for clip in clips]
+    scores = [score_distances(rows) for rows in distances]
+    offsets = np.array([score.offset_frames for score in scores])
     result = {
         "clips": float(len(clips)),
-        "clip_exact": float(np.mean(scores[:, 1] == 0)),
-        "clip_within_1": float(np.mean(np.abs(scores[:, 1]) <= 1)),
-        "clip_confidence": float(np.mean(scores[:, 0])),
-        "clip_distance": float(np.mean(scores[:, 2])),
+        "clip_exact": float(np.mean(offsets == 0)),
+        "clip_within_1": float(np.mean(np.abs(offsets) <= 1)),
+        "clip_confidence": float(np.mean([score.confidence for score in scores])),
+        "clip_distance": float(np.mean([score.distance for score in scores])),
+        "clip_in_step": float(np.mean([score.in_step for score in scores])),
     }
+    stretches = np.concatenate(distances)
     for count in _WINDOW_MEANS:
-        found = np.concatenate([_found_shifts(curve, count) for curve in curves])
+        found = np.concatenate([_found_shifts(stretch, count) for stretch in stretches])
         result[f"windows_{count}_exact"] = float(np.mean(found == 0))
         result[f"windows_{count}_within_1"] = float(np.mean(np.abs(found) <= 1))
-    right = np.concatenate([curve[:, MAX_SHIFT_FRAMES] for curve in curves])
+    swapped = [shift_distances(_with_sound_of(clip, clips[i - 1])) for i, clip in enumerate(clips)]
+    swapped_scores = [score_distances(rows) for rows in swapped]
     shifts = np.abs(np.arange(-MAX_SHIFT_FRAMES, MAX_SHIFT_FRAMES + 1))
-    shifted = np.concatenate([curve[:, shifts >= _LEAST_WRONG_SHIFT].ravel() for curve in curves])
-    swapped = [_with_sound_of(clip, clips[i - 1]) for i, clip in enumerate(clips)]
-    others = [shift_distances(clip) for clip in swapped]
-    other = np.concatenate([curve[:, MAX_SHIFT_FRAMES] for curve in others])
-    other_scores = np.array([score_distances(curve) for curve in others])
-    right, shifted, other = (values[np.isfinite(values)] for values in (right, shifted, other))
+    right = _finite(stretches[..., MAX_SHIFT_FRAMES])
     return result | {
-        "auc_shifted": area_under_curve(right, shifted),
-        "auc_other": area_under_curve(right, other),
-        "auc_clip_other": area_under_curve(-scores[:, 0], -other_scores[:, 0]),
-        "clip_confidence_other": float(np.mean(other_scores[:, 0])),
+        "auc_shifted": area_under_curve(right, _finite(stretches[..., shifts >= _LEAST_WRONG_SHIFT])),
+        "auc_other": area_under_curve(right, _finite(np.concatenate(swapped)[..., MAX_SHIFT_FRAMES])),
+        "auc_clip_other": area_under_curve(
+            -np.array([score.in_step for score in scores]),
+            -np.array([score.in_step for score in swapped_scores]),
+        ),
+        "clip_confidence_other": float(np.mean([score.confidence for score in swapped_scores])),
+        "clip_in_step_other": float(np.mean([score.in_step for score in swapped_scores])),
     }
+
+
+def _finite(values: Floats) -> Floats:
+    return np.asarray(values[np.isfinite(values)])
 
 
 def _found_shifts(distances: Floats, count: int) -> Floats:
