@@ -199,5 +199,5 @@ def test_too_short_sequences_are_a_wrong_setting(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="greater than or equal to 36"):
         _recipe(tmp_path, frames=35)
     (tmp_path / "sync.yaml").write_text("data: data\nfames: 40\n")
-    with pytest.raises(ConfigError, match="sync.yaml"):
+    with pytest.raises(ConfigError, match=r"sync\.yaml"):
         training.run("sync", tmp_path / "sync.yaml")

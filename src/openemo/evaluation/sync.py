@@ -6,8 +6,8 @@ over windows, at every shift from -15 to 15 frames. What is done otherwise, beca
 - The mean is always over 36 windows (2.8 s), and longer videos are cut into such stretches: the least of 31
   means falls with the number of windows.
 - Every shift is judged on the same pictures, where SyncNet meets zeros beyond the clip's ends.
-- How near a sound is to all pictures of the stretch is taken out. A frozen mouth is nearer to some sounds than
-  to others (to pauses, if it is closed), and would have a confidence for that; now it has none.
+- How near a sound is to all pictures of the stretch is taken out. A frozen mouth is nearer to some sounds
+  than to others (to pauses, if it is closed), and would have a confidence for that; now it has none.
 
 The figures are those of another network, and comparable only with figures of this one.
 """
@@ -161,7 +161,7 @@ class SyncScorer:
 
     def __call__(self, video: SeenVideo) -> dict[str, float]:
         """`sync_own_confidence`, `sync_own_offset_frames` (of 1/25 s), `sync_own_distance` and
-        `sync_own_in_step`, as `SyncScore` says; NaN where there is no sound, under 70 frames, or too few faces.
+        `sync_own_in_step`, as `SyncScore` says; NaN without sound, under 70 frames, or with too few faces.
         """
         embeddings = self.embed(video)
         distances = np.empty(0) if embeddings is None else shift_distances(embeddings)

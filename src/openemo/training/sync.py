@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from openemo.checkpoints.folder import write_hashes
 from openemo.data.recipe import DataRecipe
 from openemo.errors import TrainingError
 from openemo.models.sync import ROWS_PER_FRAME, SyncEmbedder, rows_of_frames
@@ -83,8 +85,10 @@ class SyncStage:
         }
 
     def export(self, modules: Mapping[str, nn.Module], folder: Path) -> None:
-        """Writes the network in float32."""
-        self.model.save_pretrained(folder / "sync")
+        """Writes the network as float16, with its hash: a folder that `SyncScorer` reads."""
+        # Past `ModelMixin.half`, which warns of precision.
+        nn.Module.half(copy.deepcopy(self.model)).save_pretrained(folder / "sync")
+        write_hashes(folder / "sync")
 
     def _sequences_of_clips(self) -> dict[int, tuple[list[int], list[int]]]:
         """(real, driven) sequences that are long enough, by the clip whose sound they have."""
