@@ -117,7 +117,7 @@ def test_frames_at_another_rate_are_those_shown_at_the_middle_of_each() -> None:
     for fps in COMMON_FPS:
         for count in range(1, 200):
             indices = frames_at_rate(count, fps, Fraction(25))
-            assert abs(len(indices) / 25 - count / fps) <= Fraction(1, 50)
+            assert abs(Fraction(len(indices), 25) - count / fps) <= Fraction(1, 50)
             for index, source in enumerate(indices[:-1]):
                 assert source / fps <= (index + Fraction(1, 2)) / 25 < (source + 1) / fps
             assert indices == sorted(indices)
