@@ -29,7 +29,8 @@ FRAMES = 9
 def network() -> SyncEmbedder:
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        return SyncEmbedder(**TINY)
+        network: SyncEmbedder = SyncEmbedder(**TINY)
+    return network
 
 
 def _inputs(batch: int = 2, frames: int = FRAMES) -> tuple[torch.Tensor, torch.Tensor]:

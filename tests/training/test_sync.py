@@ -111,7 +111,7 @@ def test_a_step_has_no_two_sequences_of_one_clip_and_too_few_clips_are_an_error(
     crops, rows = stage._batch(torch.Generator().manual_seed(1))
     assert crops.shape == (5, FRAMES, HEIGHT, WIDTH)
     assert rows.shape == (5, rows_of_frames(FRAMES), MEL_BINS)
-    loudness = rows[:, :-1].mean(2).unflatten(1, (FRAMES, 4)).mean(2)
+    loudness = rows[:, :-1].mean(2).reshape(-1, FRAMES, 4).mean(2)
     brightness = crops.mean((2, 3))
     r = np.corrcoef(np.concatenate([brightness, loudness]))[:5, 5:]
     assert (np.diag(r) > 0.5).all()  # each mouth with its own voice, through all variation

@@ -181,7 +181,7 @@ class SyncScorer:
         )
         rows = sound_rows(video.audio, len(indices))
         pictures, sound = self.network(torch.from_numpy(crops)[None], torch.from_numpy(rows)[None])
-        whole = np.lib.stride_tricks.sliding_window_view(seen, WINDOW_FRAMES).all(-1)
+        whole = np.asarray(np.lib.stride_tricks.sliding_window_view(seen, WINDOW_FRAMES).all(-1), np.bool_)
         return SyncEmbeddings(pictures[0].numpy(), sound[0].numpy(), whole)
 
 

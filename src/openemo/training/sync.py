@@ -48,7 +48,7 @@ class SyncStage:
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(recipe.seed)
             self.model = SyncEmbedder(**recipe.model)
-        nn.Module.to(self.model, memory_format=torch.channels_last)
+        self.model.to(memory_format=torch.channels_last)
         self.modules: Mapping[str, nn.Module] = {"sync": self.model}
         self.size_px = (int(self.model.config.height), int(self.model.config.width))
         prepared = load_recipe(DataRecipe, recipe.data_recipe, [f"output={recipe.data}"])
