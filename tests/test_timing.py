@@ -8,6 +8,7 @@ from openemo.errors import ConfigError
 from openemo.timing import (
     frame_time_s,
     frame_to_sample,
+    frames_at_rate,
     num_frames,
     parse_fps,
     plan_clips,
@@ -106,3 +107,18 @@ def test_no_frames_are_no_clips() -> None:
 def test_plan_refuses(frames: int, clip_frames: int) -> None:
     with pytest.raises(ConfigError):
         plan_clips(frames, clip_frames)
+
+
+def test_frames_at_another_rate_are_those_shown_at_the_middle_of_each() -> None:
+    assert frames_at_rate(7, Fraction(25), Fraction(25)) == list(range(7))
+    assert frames_at_rate(3, Fraction(25), Fraction(50)) == [0, 0, 1, 1, 2, 2]
+    assert frames_at_rate(6, Fraction(50), Fraction(25)) == [1, 3, 5]
+    assert frames_at_rate(0, Fraction(25), Fraction(30)) == []
+    for fps in COMMON_FPS:
+        for count in range(1, 200):
+            indices = frames_at_rate(count, fps, Fraction(25))
+            assert abs(Fraction(len(indices), 25) - count / fps) <= Fraction(1, 50)
+            for index, source in enumerate(indices[:-1]):
+                assert source / fps <= (index + Fraction(1, 2)) / 25 < (source + 1) / fps
+            assert indices == sorted(indices)
+            assert not indices or 0 <= indices[-1] < count

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Never
 from openemo import __version__
 from openemo.errors import ConfigError, OpenEmoError, OutputError
 from openemo.evaluation import command
+from openemo.training import STAGES
 from openemo.weights_cli import add_weights
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _DTYPES = ("float32", "bfloat16", "float16")
-_STAGES = ("autoencoder", "audio", "image", "video", "speed")
 EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
 
 
@@ -62,7 +62,7 @@ def _parser() -> _Parser:
     train = commands.add_parser(
         "train", help="train one stage of the networks", description="Train one stage."
     )
-    train.add_argument("stage", choices=_STAGES)
+    train.add_argument("stage", choices=STAGES)
     train.add_argument("recipe", type=Path, metavar="RECIPE.yaml")
     train.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="changes to the recipe")
     train.set_defaults(command=_train)

@@ -15,6 +15,7 @@ __all__ = [
     "ClipSpan",
     "frame_time_s",
     "frame_to_sample",
+    "frames_at_rate",
     "num_frames",
     "parse_fps",
     "plan_clips",
@@ -67,6 +68,15 @@ def frame_time_s(frame: int, fps: Fraction) -> Fraction:
 def frame_to_sample(frame: int, fps: Fraction, sample_rate_hz: int) -> int:
     """The sample that sounds when the frame starts to be shown."""
     return _round_half_up(frame_time_s(frame, fps) * sample_rate_hz)
+
+
+def frames_at_rate(num_frames: int, fps: Fraction, target_fps: Fraction) -> list[int]:
+    """Which frames are shown at the middle of each frame of a video of the same length at `target_fps`."""
+    wanted = _round_half_up(Fraction(num_frames) / fps * target_fps)
+    return [
+        min(math.floor((index + Fraction(1, 2)) / target_fps * fps), num_frames - 1)
+        for index in range(wanted)
+    ]
 
 
 def speech_window_start(frame: int, fps: Fraction, feature_rate_hz: int, window_tokens: int) -> int:

@@ -88,7 +88,7 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
 
 
 def test_unknown_stages_are_refused(recipe: Path) -> None:
-    with pytest.raises(ConfigError, match="autoencoder, audio, image, video or speed"):
+    with pytest.raises(ConfigError, match="autoencoder or audio or image or video or speed or sync"):
         training.run("sound", recipe)
 
 

@@ -20,7 +20,13 @@ from torch import Tensor, nn
 
 from openemo import __version__
 from openemo.checkpoints.components import WEIGHTS_NAME
-from openemo.checkpoints.folder import CheckpointIndex, SpeechOptions, file_sha256, verify_hashes, write_hashes
+from openemo.checkpoints.folder import (
+    CheckpointIndex,
+    SpeechOptions,
+    file_sha256,
+    verify_hashes,
+    write_hashes,
+)
 from openemo.checkpoints.folder import write_index as write_model_index
 from openemo.checkpoints.formats.animatediff import MOTION_MODULES
 from openemo.checkpoints.formats.shapes import on_meta
@@ -234,7 +240,9 @@ def _record(
         commercial=all(record.commercial for record in records.values()),
         hub=None,
         revision=None,
-        files={f"{role}/{SOURCE_NAME}": file_sha256(folder / SOURCE_NAME) for role, folder in sources.items()},
+        files={
+            f"{role}/{SOURCE_NAME}": file_sha256(folder / SOURCE_NAME) for role, folder in sources.items()
+        },
         left_over={},
         version=__version__,
     )

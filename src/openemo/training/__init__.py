@@ -5,41 +5,56 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-__all__ = ["run"]
+__all__ = ["STAGES", "run"]
+
+STAGES = ("autoencoder", "audio", "image", "video", "speed", "sync")
 
 
 def run(stage: str, recipe: Path, overrides: list[str] | None = None) -> None:
     """Runs a stage of a recipe file, from where it stopped last.
 
     Args:
-        stage: "autoencoder", "audio", "image", "video" or "speed".
+        stage: one of `STAGES`.
 
     Raises:
         ConfigError: unknown stage or setting. TrainingError: no data. NonFiniteLossError: the run diverged.
     """
+    from openemo.errors import ConfigError
+
+    if stage not in STAGES:
+        raise ConfigError("there is no such stage", got=stage, expected=" or ".join(STAGES))
+
     import torch
 
-    from openemo.errors import ConfigError
     from openemo.training.audio import AudioStage
     from openemo.training.autoencoder import AutoencoderStage
     from openemo.training.denoiser import DenoiserStage
-    from openemo.training.loop import train
-    from openemo.training.recipe import AudioRecipe, AutoencoderRecipe, DenoiserRecipe, load_recipe
+    from openemo.training.loop import Stage, train
+    from openemo.training.recipe import (
+        AudioRecipe,
+        AutoencoderRecipe,
+        DenoiserRecipe,
+        LoopRecipe,
+        SyncRecipe,
+        load_recipe,
+    )
+    from openemo.training.sync import SyncStage
 
     logging.getLogger(__name__).info("stage %s from %s", stage, recipe)
+    settings: LoopRecipe
+    trained: Stage
+    changes = overrides or []
     if stage == "autoencoder":
-        settings = load_recipe(AutoencoderRecipe, recipe, overrides or [])
-        torch.set_num_threads(settings.num_threads)
-        train(AutoencoderStage(settings), settings, settings.output)
+        settings = load_recipe(AutoencoderRecipe, recipe, changes)
+        trained = AutoencoderStage(settings)
     elif stage == "audio":
-        audio = load_recipe(AudioRecipe, recipe, overrides or [])
-        torch.set_num_threads(audio.num_threads)
-        train(AudioStage(audio), audio, audio.output)
-    elif stage in ("image", "video", "speed"):
-        denoiser = load_recipe(DenoiserRecipe, recipe, overrides or [])
-        torch.set_num_threads(denoiser.num_threads)
-        train(DenoiserStage(stage, denoiser), denoiser, denoiser.output)  # type: ignore[arg-type]
+        settings = load_recipe(AudioRecipe, recipe, changes)
+        trained = AudioStage(settings)
+    elif stage == "sync":
+        settings = load_recipe(SyncRecipe, recipe, changes)
+        trained = SyncStage(settings)
     else:
-        raise ConfigError(
-            "there is no such stage", got=stage, expected="autoencoder, audio, image, video or speed"
-        )
+        settings = load_recipe(DenoiserRecipe, recipe, changes)
+        trained = DenoiserStage(stage, settings)  # type: ignore[arg-type]
+    torch.set_num_threads(settings.num_threads)
+    train(trained, settings, settings.output)

@@ -10,7 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from openemo.errors import ConfigError
 
-__all__ = ["AudioRecipe", "AutoencoderRecipe", "DenoiserRecipe", "LoopRecipe", "load_recipe"]
+__all__ = [
+    "AudioRecipe",
+    "AutoencoderRecipe",
+    "DenoiserRecipe",
+    "LoopRecipe",
+    "SyncRecipe",
+    "load_recipe",
+]
 
 Recipe = TypeVar("Recipe", bound=BaseModel)
 
@@ -111,6 +118,20 @@ class DenoiserRecipe(LoopRecipe):
     )
     real_share: float = Field(0.3, description="part of real clips; the rest are driven portraits")
     quiet_share: float = Field(0.08, description="part of clips in which the person is quiet")
+
+
+class SyncRecipe(LoopRecipe):
+    """The synchronisation network that the evaluation uses; needs no other stage."""
+
+    data_recipe: Path = Field(description="what `data` was prepared with: it says which clips are held out")
+    mouths: Path = Field(description="mouth crops and voices in one file, made where there is none")
+    voice_variants: int = Field(7, ge=1, description="voices of each clip; the first is its own")
+    model: dict[str, Any] = Field(default_factory=dict, description="arguments of SyncEmbedder")
+    sequences: int = Field(12, ge=2, description="sequences per step")
+    frames: int = Field(44, ge=36, description="frames of each; 35 are the least in which +-15 frames fit")
+    driven_share: float = Field(0.6, ge=0, le=1, description="part of driven portraits; the rest are real")
+    between_weight: float = Field(0.25, description="of the loss against the windows of other clips")
+    shift_weight: float = Field(1.0, description="of the loss of whole clips against their shifts")
 
 
 def load_recipe(kind: type[Recipe], path: Path, overrides: list[str]) -> Recipe:
