@@ -11,7 +11,14 @@ from openemo import training
 from openemo.data.recipe import DataRecipe
 from openemo.errors import ConfigError, TrainingError
 from openemo.models import unet_config
-from openemo.training.recipe import AudioRecipe, AutoencoderRecipe, DenoiserRecipe, LoopRecipe, load_recipe
+from openemo.training.recipe import (
+    AudioRecipe,
+    AutoencoderRecipe,
+    DenoiserRecipe,
+    LoopRecipe,
+    SyncRecipe,
+    load_recipe,
+)
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 KINDS: dict[str, type[BaseModel]] = {
@@ -22,6 +29,7 @@ KINDS: dict[str, type[BaseModel]] = {
     "image": DenoiserRecipe,
     "video": DenoiserRecipe,
     "speed": DenoiserRecipe,
+    "sync": SyncRecipe,
 }
 MINIMAL = "data: somewhere\noutput: there\nsteps: 7\nlearning_rate: 1e-3\n"
 

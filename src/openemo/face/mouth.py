@@ -29,7 +29,9 @@ _HEAD_SMOOTHING_FRAMES = 1.5
 _MOUTH_SMOOTHING_FRAMES = 8.0
 
 
-def mouth_crops(frames: Iterable[Image], points_px: Floats, size_px: tuple[int, int]) -> tuple[Image, Floats]:
+def mouth_crops(
+    frames: Iterable[Image], points_px: Floats, size_px: tuple[int, int]
+) -> tuple[Image, NDArray[np.bool_]]:
     """Crops around the mouth, stabilised by eyes and nose so that lips and jaw move in them and nothing else.
 
     Args:
@@ -40,7 +42,7 @@ def mouth_crops(frames: Iterable[Image], points_px: Floats, size_px: tuple[int, 
     Returns:
         (F, height, width) uint8 grey crops, zero where there is no face; (F,) bool, where there is one.
     """
-    seen = np.isfinite(points_px[..., :2]).all((1, 2))
+    seen = np.asarray(np.isfinite(points_px[..., :2]).all((1, 2)), np.bool_)
     height, width = size_px
     crops = np.zeros((len(points_px), height, width), np.uint8)
     if not seen.any():

@@ -125,7 +125,8 @@ class SyncEmbedder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         x = crops_BFHW.flatten(0, 1)[:, None].to(self.picture_out.weight.dtype) / 127.5 - 1
         x = self.picture_2(self.picture_1(x))
         x = self.picture_3(x + self.picture_mix(x))
-        frames = F.silu(self.picture_norm(self.picture_frame(x.flatten(1)))).unflatten(0, (batch, num_frames))
+        frames = F.silu(self.picture_norm(self.picture_frame(x.flatten(1))))
+        frames = torch.unflatten(frames, 0, (batch, num_frames))
         windows = frames.unfold(1, WINDOW_FRAMES, 1).flatten(2)
         hidden = F.silu(self.picture_window(windows))
         hidden = hidden + F.silu(self.picture_hidden(hidden))
