@@ -42,7 +42,7 @@ _OWN: Final = (
 )
 _POOLED: Final = {"silence_over_speech_spread": ("silence_spread", "lip_spread")}
 # Metrics whose rows have a known order: what follows the voice must be above what does not.
-_ORDERED: Final = ("lip_r", "sync_own_in_step", "sync_own_confidence", "sync_c")
+_ORDERED: Final = ("lip_r", "lip_concordance", "sync_own_in_step", "sync_own_confidence", "sync_c")
 
 
 def summarise(
@@ -71,7 +71,11 @@ def summarise(
         if metric.key in present
     }
     summary = {
-        row: {key: _estimate(clips, key) for key in metrics if key not in sets.get(row, {})}
+        row: {
+            key: _estimate(clips, key)
+            for key in metrics
+            if key not in sets.get(row, {}) and (key not in _POOLED or row == settings.subject)
+        }
         | sets.get(row, {})
         for row, clips in figures.items()
     }
