@@ -13,7 +13,7 @@ from openemo.evaluation.jobs import HARNESS_VERSION, Settings
 from openemo.evaluation.metrics import METRICS, Metric
 from openemo.evaluation.records import Measured
 from openemo.evaluation.report import MetricFacts, OrderCheck, Report
-from openemo.evaluation.statistics import Estimate, bootstrap, paired_difference
+from openemo.evaluation.statistics import MIN_CLIPS, Estimate, bootstrap, paired_difference
 
 __all__ = ["order_checks", "summarise"]
 
@@ -209,7 +209,10 @@ def _notes(settings: Settings, num_clips: int) -> list[str]:
             "it a mouth that never rests can lead."
         )
     if num_clips < 10:
-        notes.append(f"{num_clips} clips are few: the intervals are wide and still too narrow.")
+        notes.append(
+            f"{num_clips} clips are few: the intervals are wide and still too narrow. "
+            f"With fewer than {MIN_CLIPS} no difference is called beyond noise."
+        )
     return notes
 
 
