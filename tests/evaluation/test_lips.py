@@ -73,6 +73,7 @@ def test_mouth_beside_itself(clip: Clip, speech: NDArray[np.float64]) -> None:
     assert figures == pytest.approx(
         {
             "lip_r": 1,
+            "lip_concordance": 1,
             "lip_lag_frames": 0,
             "lip_lag_r": 1,
             "lmd_mouth": 0,

@@ -27,15 +27,15 @@ from openemo.evaluation.statistics import jackknife
 from openemo.evaluation.summary import summarise
 
 ROWS = ("real", "frozen", "mismatched", "silence", "model")
-NAMES = ("a.mp4", "b.mp4", "c.mp4", "d.mp4")
+NAMES = ("a.mp4", "b.mp4", "c.mp4", "d.mp4", "e.mp4", "f.mp4")
 R: dict[str, tuple[float, ...]] = {
-    "real": (1.0, 1.0, 1.0, 1.0),
-    "frozen": (0.0, 0.0, 0.0, 0.0),
-    "mismatched": (0.1, 0.3, -0.1, 0.2),
-    "silence": (0.1, -0.1, 0.05, 0.0),
-    "model": (0.6, 0.5, 0.7, 0.4),
+    "real": (1.0,) * 6,
+    "frozen": (0.0,) * 6,
+    "mismatched": (0.1, 0.3, -0.1, 0.2, 0.05, 0.1),
+    "silence": (0.1, -0.1, 0.05, 0.0, 0.1, 0.05),
+    "model": (0.6, 0.5, 0.7, 0.4, 0.6, 0.5),
 }
-LAGS = (0.0, -1.0, 3.0, None)
+LAGS = (0.0, -1.0, 3.0, None, 1.0, 0.0)
 
 
 def _record(values: dict[str, float | None]) -> Record:
@@ -76,10 +76,10 @@ def test_figures_are_means_over_clips() -> None:
     report = _report(_measured(R))
     model = report.summary["model"]
     assert model["lip_r"].value == pytest.approx(0.55)
-    assert model["lip_r"].clips == 4
-    assert model["lip_lag_within_1"].value == pytest.approx(2 / 3)
-    assert model["lip_lag_within_1"].clips == 3
-    assert model["silence_over_speech_spread"].value == pytest.approx(0.006 / 0.14)
+    assert model["lip_r"].clips == 6
+    assert model["lip_lag_within_1"].value == pytest.approx(4 / 5)
+    assert model["lip_lag_within_1"].clips == 5
+    assert model["silence_over_speech_spread"].value == pytest.approx(0.015 / 0.27)
     assert model["fd_mobilenetv2"].value == 12
     assert "silence_spread" not in report.summary["real"]
     assert report.column("model", "lip_r") == list(R["model"])
@@ -90,7 +90,7 @@ def test_figures_are_means_over_clips() -> None:
 def test_seeds_are_averaged_within_a_clip_before_anything_else() -> None:
     report = _report(_measured(R, (0, 1, 2)), (0, 1, 2))
     assert report.rows["model"]["a.mp4"]["lip_r"] == pytest.approx(0.7)
-    assert report.summary["model"]["lip_r"].clips == 4  # seeds are no clips: they make no interval narrower
+    assert report.summary["model"]["lip_r"].clips == 6  # seeds are no clips: they make no interval narrower
     assert report.seed_spread["lip_r"] == pytest.approx(0.1)
     assert report.rows["real"]["a.mp4"]["lip_r"] == 1
 
@@ -110,7 +110,7 @@ def test_report_survives_its_file(tmp_path: Path) -> None:
     report = _report(_measured(R))
     save_report(tmp_path / "report.json", report)
     assert load_report(tmp_path) == load_report(tmp_path / "report.json") == report
-    assert json.loads((tmp_path / "report.json").read_text())["summary"]["model"]["lip_r"]["clips"] == 4
+    assert json.loads((tmp_path / "report.json").read_text())["summary"]["model"]["lip_r"]["clips"] == 6
 
 
 def test_what_is_no_report_is_refused(tmp_path: Path) -> None:
@@ -145,7 +145,15 @@ def test_markdown_has_a_line_per_figure_and_says_what_was_left_out() -> None:
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(None, "-"), (0.0, "0"), (0.61234, "0.612"), (1234.5, "1234"), (0.00004, "0.00004"), (-0.5, "-0.5")],
+    [
+        (None, "-"),
+        (0.0, "0"),
+        (0.61234, "0.612"),
+        (1234.5, "1234"),
+        (0.00004, "0.00004"),
+        (-0.5, "-0.5"),
+        (-1e-17, "0"),
+    ],
 )
 def test_figures_are_short(value: float | None, shown: str) -> None:
     assert figure(value) == shown
@@ -167,7 +175,7 @@ def test_differences_are_paired_and_judged_by_their_direction() -> None:
     better = R | {"model": tuple(value + 0.1 + 0.01 * i for i, value in enumerate(R["model"]))}
     first, second = _report(_measured(better), title="new"), _report(_measured(R), title="old")
     found = {difference.metric: difference for difference in compare(first, second)}
-    assert found["lip_r"].difference.value == pytest.approx(0.115)
+    assert found["lip_r"].difference.value == pytest.approx(0.125)
     assert found["lip_r"].verdict == "A better"
     assert found["lip_spread"].verdict == "within noise"
     assert "silence_over_speech_spread" not in found  # of the whole set: nothing to pair

@@ -55,6 +55,11 @@ def test_pairing_takes_out_how_hard_the_clips_are() -> None:
     assert (only_one.value, only_one.clips, only_one.excludes_zero) == (0.5, 1, False)
 
 
+def test_few_clips_prove_nothing() -> None:
+    assert not paired_difference([0.5] * 5, [0.1, 0.2, 0.1, 0.2, 0.1]).excludes_zero
+    assert paired_difference([0.5] * 6, [0.1, 0.2, 0.1, 0.2, 0.1, 0.2]).excludes_zero
+
+
 def test_ratios_are_of_sums() -> None:
     columns = np.array([[1.0, 4.0], [3.0, 4.0], [np.nan, 100.0]])
 

@@ -15,6 +15,7 @@ from openemo.face.geometry import INNER_LIPS, OUTER_LIPS, face_width_px, mouth_o
 __all__ = [
     "OPEN",
     "best_lag",
+    "concordance",
     "correlation",
     "lagged_correlation",
     "mouth_distance",
@@ -40,6 +41,23 @@ def correlation(made: Curve, real: Curve) -> float:
     return float(np.corrcoef(a, b)[0, 1])
 
 
+def concordance(made: Curve, real: Curve) -> float:
+    """Lin's concordance correlation, -1 to 1: 1 only for the same curve (Lin 1989, Eq. 1).
+
+    Pearson's r knows no amplitude; here a mouth that moves too little, too much or around another opening
+    loses, and one that hardly moves is at 0 whatever its r. NaN where no frame has both.
+    """
+    length = min(len(made), len(real))
+    a, b = made[:length], real[:length]
+    both = np.isfinite(a) & np.isfinite(b)
+    a, b = a[both], b[both]
+    if not len(a):
+        return float("nan")
+    shared = float(((a - a.mean()) * (b - b.mean())).mean())
+    total = float(a.var() + b.var() + (a.mean() - b.mean()) ** 2)
+    return 2 * shared / total if total else float("nan")
+
+
 def lagged_correlation(made: Curve, real: Curve, lag: int) -> float:
     """Pearson's r with `made` taken `lag` frames later than `real`."""
     return correlation(made[max(lag, 0) :], real[max(-lag, 0) :])
@@ -59,6 +77,7 @@ def score_lips(made: Observation, real: Observation) -> dict[str, float]:
     """The mouth beside the real one, frame by frame as far as both go; both at one frame rate.
 
     lip_r: Pearson's r of the mouth openings; 0 where one mouth does not move.
+    lip_concordance: the same, and the amplitude counts, see `concordance`.
     lip_lag_frames: the shift at which r is largest, positive when the made mouth is late; NaN where one mouth
         does not move. lip_lag_r: r at that shift.
     lmd_mouth: mean distance of the mouth's landmarks to the real ones in face widths, after a similarity fit
@@ -73,6 +92,7 @@ def score_lips(made: Observation, real: Observation) -> dict[str, float]:
     seen = moving or (np.isfinite(ours_spread) and np.isfinite(theirs_spread))
     return {
         "lip_r": correlation(ours, theirs) if seen else float("nan"),
+        "lip_concordance": concordance(ours, theirs),
         "lip_lag_frames": float(lag) if moving else float("nan"),
         "lip_lag_r": lagged_correlation(ours, theirs, lag) if moving else float("nan"),
         "lmd_mouth": mouth_distance(made.points_px, real.points_px),

@@ -104,6 +104,7 @@ def _artefacts(scene: Scene) -> dict[str, float]:
 _FACE_WIDTHS = "face widths"
 _ALL: Final = (
     Metric("lip_r", "mouth opening, correlation", "", "higher", "Pearson's r, landmarks 13-14", _lips),
+    Metric("lip_concordance", "mouth opening, concordance", "", "higher", "Lin 1989", _lips),
     Metric("lip_lag_frames", "mouth, best lag", "frames", "near_real", "argmax of lagged r, +-10", _lips),
     Metric("lip_lag_r", "mouth opening, correlation at best lag", "", "higher", "Pearson's r", _lips),
     Metric(

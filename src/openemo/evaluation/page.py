@@ -18,7 +18,7 @@ from openemo.evaluation.report import BETTER, Report, figure, interval
 __all__ = ["html_page"]
 
 _ARROWS = {"higher": "↑", "lower": "↓", "near_real": "≈ real", "info": ""}
-_KEY_FIGURES = ("lip_r", "sync_own_in_step", "sync_own_confidence", "sync_c")
+_KEY_FIGURES = ("lip_r", "lip_concordance", "sync_own_in_step", "sync_own_confidence", "sync_c")
 
 
 def html_page(report: Report, settings: Settings, measured: Measured) -> str:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from openemo.audio.reading import Audio, read_audio
+from openemo.evaluation.report import figure
 from openemo.video.images import contact_sheet
 from openemo.video.reading import probe, read_frames
 from openemo.video.writing import VideoWriter
@@ -88,7 +89,7 @@ def intervals_svg(bars: dict[str, tuple[float, float, float]], title: str) -> st
             f'<line class="bar {escape(row)}" x1="{x(start):.1f}" x2="{x(stop):.1f}" y1="{y}" y2="{y}"/>'
         )
         parts.append(f'<circle class="dot {escape(row)}" cx="{x(value):.1f}" cy="{y}" r="4"/>')
-        parts.append(f'<text x="{right + 12}" y="{y + 4}">{value:.3g}</text>')
+        parts.append(f'<text x="{right + 12}" y="{y + 4}">{figure(value)}</text>')
     return "".join([*parts, "</svg>"])
 
 

@@ -145,7 +145,9 @@ def figure(value: float | None) -> str:
     if value == 0 or abs(value) >= 100:
         return f"{value:.0f}"
     text = f"{value:.3g}"
-    return f"{value:.5f}".rstrip("0") if "e" in text else text
+    if "e" in text:
+        text = f"{value:.5f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
 
 
 def interval(estimate: Estimate) -> str:

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from scipy import stats
 
-__all__ = ["CONFIDENCE", "RESAMPLES", "Estimate", "bootstrap", "jackknife", "paired_difference"]
+__all__ = ["CONFIDENCE", "MIN_CLIPS", "RESAMPLES", "Estimate", "bootstrap", "jackknife", "paired_difference"]
 
 Floats = NDArray[np.float64]
 
 CONFIDENCE: Final = 0.95
 RESAMPLES: Final = 4000
+MIN_CLIPS: Final = 6
 _SEED: Final = 0
 
 
@@ -40,8 +41,14 @@ class Estimate(BaseModel):
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether a difference is beyond noise."""
-        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+        """Whether a difference is beyond noise; never with fewer than six clips.
+
+        That all of five clips lie on one side happens to equal models as well (2 / 2^5 = 6 %), and a
+        bootstrap cannot draw what it has not seen.
+        """
+        if self.low is None or self.high is None or self.clips < MIN_CLIPS:
+            return False
+        return self.low > 0 or self.high < 0
 
 
 def bootstrap(

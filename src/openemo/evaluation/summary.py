@@ -13,7 +13,7 @@ from openemo.evaluation.jobs import HARNESS_VERSION, Settings
 from openemo.evaluation.metrics import METRICS, Metric
 from openemo.evaluation.records import Measured
 from openemo.evaluation.report import MetricFacts, OrderCheck, Report
-from openemo.evaluation.statistics import Estimate, bootstrap, paired_difference
+from openemo.evaluation.statistics import MIN_CLIPS, Estimate, bootstrap, paired_difference
 
 __all__ = ["order_checks", "summarise"]
 
@@ -42,7 +42,7 @@ _OWN: Final = (
 )
 _POOLED: Final = {"silence_over_speech_spread": ("silence_spread", "lip_spread")}
 # Metrics whose rows have a known order: what follows the voice must be above what does not.
-_ORDERED: Final = ("lip_r", "sync_own_in_step", "sync_own_confidence", "sync_c")
+_ORDERED: Final = ("lip_r", "lip_concordance", "sync_own_in_step", "sync_own_confidence", "sync_c")
 
 
 def summarise(
@@ -71,7 +71,11 @@ def summarise(
         if metric.key in present
     }
     summary = {
-        row: {key: _estimate(clips, key) for key in metrics if key not in sets.get(row, {})}
+        row: {
+            key: _estimate(clips, key)
+            for key in metrics
+            if key not in sets.get(row, {}) and (key not in _POOLED or row == settings.subject)
+        }
         | sets.get(row, {})
         for row, clips in figures.items()
     }
@@ -205,7 +209,10 @@ def _notes(settings: Settings, num_clips: int) -> list[str]:
             "it a mouth that never rests can lead."
         )
     if num_clips < 10:
-        notes.append(f"{num_clips} clips are few: the intervals are wide and still too narrow.")
+        notes.append(
+            f"{num_clips} clips are few: the intervals are wide and still too narrow. "
+            f"With fewer than {MIN_CLIPS} no difference is called beyond noise."
+        )
     return notes
 
 
