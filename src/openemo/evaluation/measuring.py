@@ -70,7 +70,7 @@ class _Session:
             made, extra = self._made(job)
             quiet = jobs.get((rows.SILENCE, job.seed)) if job.row in _HEARD_IN_SILENCE else None
             silence = None if quiet is None else self._quiet(quiet)
-            values = score(made, self.real, portrait=self.portrait, silence=silence)
+            values = score(made, self.real, portrait=self.portrait, silence=silence, sync=self.tools.sync)
             if job.row == rows.MISMATCHED and self.settings.videos is not None:
                 values = {key: value for key, value in values.items() if key.startswith(_OF_ANY_PERSON)}
             record = Record(

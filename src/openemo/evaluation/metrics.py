@@ -131,8 +131,17 @@ _ALL: Final = (
     Metric(
         "sync_own_distance", "Sync-own distance", "", "near_real", "SyncNet's objective, own network", None
     ),
+    Metric(
+        "sync_own_in_step",
+        "Sync-own, in step",
+        "",
+        "near_real",
+        "median distance over shifts minus that without one; about 0 for another sound",
+        None,
+    ),
     Metric("sync_c", "Sync-C", "", "near_real", "Chung and Zisserman 2016, published weights", None),
     Metric("sync_d", "Sync-D", "", "near_real", "Chung and Zisserman 2016, published weights", None),
+    Metric("sync_offset_frames", "SyncNet's offset", "1/25 s", "near_real", "published weights", None),
     Metric(
         "identity_cosine", "identity, cosine to portrait", "", "higher", "dlib ResNet (King 2017)", _identity
     ),

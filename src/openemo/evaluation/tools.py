@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -18,12 +19,17 @@ from openemo.evaluation.frechet import (
     reference_video_features,
 )
 from openemo.evaluation.jobs import Settings
-from openemo.evaluation.observation import Observer
+from openemo.evaluation.observation import Observation, Observer
+from openemo.evaluation.published_sync import PublishedSyncNet
+from openemo.evaluation.sync import SyncScorer
 
 if TYPE_CHECKING:
     from openemo.pipeline import EmoPipeline
 
 __all__ = ["Tools", "load_tools", "set_features"]
+
+
+Sync = Callable[[Observation], dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -32,13 +38,14 @@ class Tools:
 
     observer: Observer
     features: tuple[FrechetFeatures, ...]
+    sync: Sync
     pipeline: EmoPipeline | None
 
 
 @lru_cache(maxsize=1)
 def load_tools(settings: Settings) -> Tools:
     """Raises CheckpointError where a network is missing, damaged, or not the one it should be."""
-    return Tools(Observer.from_pretrained(), set_features(settings), _pipeline(settings))
+    return Tools(Observer.from_pretrained(), set_features(settings), _sync(settings), _pipeline(settings))
 
 
 def set_features(settings: Settings) -> tuple[FrechetFeatures, ...]:
@@ -51,6 +58,14 @@ def set_features(settings: Settings) -> tuple[FrechetFeatures, ...]:
     if settings.efid_weights is not None:
         features.append(expression_features(settings.efid_weights))
     return tuple(features)
+
+
+def _sync(settings: Settings) -> Sync:
+    """Sync-own, and the published SyncNet's figures where its weights are given."""
+    scorers: list[Sync] = [SyncScorer.from_pretrained()]
+    if settings.sync_weights is not None:
+        scorers.append(PublishedSyncNet.from_pretrained(settings.sync_weights))
+    return lambda seen: {key: value for scorer in scorers for key, value in scorer(seen).items()}
 
 
 def _pipeline(settings: Settings) -> EmoPipeline | None:
