@@ -17,7 +17,13 @@ from openemo.models.conditioning import Conditions, zero_
 __all__ = ["SpatialTransformer", "SpatialTransformerBlock", "attend"]
 
 
-def attend(attn: Attention, queries: Tensor, context: Tensor, shared: Tensor | None = None) -> Tensor:
+def attend(
+    attn: Attention,
+    queries: Tensor,
+    context: Tensor,
+    shared: Tensor | None = None,
+    rows: Tensor | None = None,
+) -> Tensor:
     """Multi-head attention with the layers of a diffusers `Attention`.
 
     Args:
@@ -26,13 +32,15 @@ def attend(attn: Attention, queries: Tensor, context: Tensor, shared: Tensor | N
         shared: (B, M, D), more tokens to look at, the same for all F frames of a clip. Their keys and
             values are computed once per clip, which equals computing them from the concatenation [context ;
             shared].
+        rows: (BF,), the row of `shared` that each frame looks at, where that is not its clip's.
 
     Returns:
         (BF, N, C).
     """
     query, key, value = attn.to_q(queries), attn.to_k(context), attn.to_v(context)
     if shared is not None:
-        key, value = _append(key, attn.to_k(shared)), _append(value, attn.to_v(shared))
+        key = _append(key, attn.to_k(shared), rows)
+        value = _append(value, attn.to_v(shared), rows)
     mixed = F.scaled_dot_product_attention(_heads(attn, query), _heads(attn, key), _heads(attn, value))
     output: Tensor = attn.to_out[0](mixed.transpose(1, 2).flatten(2))
     return output
@@ -43,8 +51,10 @@ def _heads(attn: Attention, tokens: Tensor) -> Tensor:
     return torch.unflatten(tokens, 2, (attn.heads, -1)).transpose(1, 2)
 
 
-def _append(own: Tensor, shared: Tensor) -> Tensor:
+def _append(own: Tensor, shared: Tensor, rows: Tensor | None) -> Tensor:
     """(BF, N, C), (B, M, C) -> (BF, N+M, C)."""
+    if rows is not None:
+        return torch.cat([own, shared[rows]], dim=1)
     batch = shared.shape[0]
     frames = own.shape[0] // batch
     repeated = shared[:, None].expand(-1, frames, -1, -1)
@@ -96,7 +106,7 @@ class SpatialTransformerBlock(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """tokens (BF, N, C), reference (B, M, C) -> tokens (BF, N, C) and the output of norm1, (BF, N, C)."""
         normed = self.norm1(tokens)
-        tokens = tokens + attend(self.attn1, normed, normed, shared=reference)
+        tokens = tokens + attend(self.attn1, normed, normed, shared=reference, rows=conditions.reference_rows)
         if self.attn2 is not None and self.norm2 is not None and conditions.text is not None:
             said = attend(self.attn2, self.norm2(tokens), conditions.text)
             tokens = torch.add(tokens, said, alpha=self.text_gain)

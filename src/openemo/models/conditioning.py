@@ -61,6 +61,7 @@ class Conditions:
         text: (BF, L, D_text), whatever reads from SD-1.5's text slot: words, identity or sound.
         audio: (BF, T, A), each frame's own window.
         speed: (B, F, D_speed).
+        reference_rows: (BF,), which row of the reference tokens a frame sees; None is that of its clip.
         region_masks: for each level (BF, 3, H, W), in [0, 1], in the order of `REGIONS`.
         region_weights: (3,), how strongly the sound moves each region.
     """
@@ -70,6 +71,7 @@ class Conditions:
     text: Tensor | None = None
     audio: Tensor | None = None
     speed: Tensor | None = None
+    reference_rows: Tensor | None = None
     region_masks: tuple[Tensor, ...] = ()
     region_weights: Tensor | None = None
 

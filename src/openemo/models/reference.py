@@ -6,7 +6,7 @@ Shape letters: B clips, n motion frames, N = 1 + n pictures, M = H*W tokens of a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -33,10 +33,13 @@ class ReferenceFeatures:
             for none.
         motion: for each temporal module, the motion frames' feature maps at its place, (B, C, n, H, W); or
             () for none.
+        rows: for each frame of the backbone's batch, frame fastest, the row of `attention` that it sees;
+            None is the row of its own clip.
     """
 
     attention: tuple[Tensor, ...] = ()
     motion: tuple[Tensor, ...] = ()
+    rows: tuple[int, ...] | None = None
 
     @classmethod
     def empty(cls) -> ReferenceFeatures:
@@ -73,9 +76,25 @@ class ReferenceFeatures:
             ]
         )
 
+    def frame_rows(self, like: Tensor) -> Tensor | None:
+        """`rows` beside `like`, which has one entry per frame. Raises ConfigError if they are not as many."""
+        if self.rows is None:
+            return None
+        if len(self.rows) != len(like):
+            raise ConfigError(
+                "the reference features are for another number of frames",
+                got=len(self.rows),
+                expected=str(len(like)),
+            )
+        return torch.tensor(self.rows, device=like.device)
+
     def repeat(self, times: int) -> ReferenceFeatures:
         """The batch `times` times over, [b0, b1, b0, b1, ...], as `torch.cat([sample] * times)` does it."""
-        return self._map(lambda feature: torch.cat([feature] * times))
+        repeated = self._map(lambda feature: torch.cat([feature] * times))
+        if self.rows is None or not self.attention:
+            return repeated
+        one = len(self.attention[0])
+        return replace(repeated, rows=tuple(row + i * one for i in range(times) for row in self.rows))
 
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
@@ -83,13 +102,15 @@ class ReferenceFeatures:
         return self._map(lambda feature: feature.to(device=device, dtype=dtype))
 
     def without_motion(self) -> ReferenceFeatures:
-        return ReferenceFeatures(self.attention)
+        return replace(self, motion=())
 
     def without_reference(self) -> ReferenceFeatures:
-        return ReferenceFeatures(motion=self.motion)
+        return replace(self, attention=(), rows=None)
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> ReferenceFeatures:
-        return ReferenceFeatures(tuple(map(function, self.attention)), tuple(map(function, self.motion)))
+        return replace(
+            self, attention=tuple(map(function, self.attention)), motion=tuple(map(function, self.motion))
+        )
 
 
 class ReferenceNet(ModelMixin, ConfigMixin):  # type: ignore[misc]

@@ -230,7 +230,7 @@ class EmoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             audio_tokens_BFTA,
             speed_BF,
             encoder_hidden_states,
-            reference.num_motion_frames,
+            reference,
         )
         if region_masks:
             if self.config.audio_attention != "regions":
@@ -290,7 +290,7 @@ class EmoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         audio_BFTA: Tensor | None,
         speed_BF: Tensor | None,
         text_BLD: Tensor | None,
-        first_position: int,
+        reference: ReferenceFeatures,
     ) -> Conditions:
         time_embedding = self.time_embedding(self.time_proj(timestep_B).to(dtype))[:, None].expand(
             -1, frames, -1
@@ -311,8 +311,10 @@ class EmoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             if self.config.audio_attention == "text":
                 text, audio = audio, None
         if speed_BF is not None:
-            speed = _has(self.speed_encoder, "speed layers", "speed_dim")(speed_BF, first_position).to(dtype)
-        return Conditions(frames, F.silu(time_embedding.flatten(0, 1)), text, audio, speed)
+            encoder = _has(self.speed_encoder, "speed layers", "speed_dim")
+            speed = encoder(speed_BF, reference.num_motion_frames).to(dtype)
+        time_embedding = F.silu(time_embedding.flatten(0, 1))
+        return Conditions(frames, time_embedding, text, audio, speed, reference.frame_rows(time_embedding))
 
 
 def _has(module: nn.Module | None, what: str, setting: str) -> nn.Module:

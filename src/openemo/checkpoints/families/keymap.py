@@ -11,7 +11,7 @@ from torch import Tensor
 
 from openemo.errors import CheckpointError
 
-__all__ = ["KeyMap", "split"]
+__all__ = ["KeyMap", "locator_name", "split"]
 
 _NAMED_AT_MOST = 5
 
@@ -129,6 +129,17 @@ def split(own: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         component, _, key = name.partition(".")
         components.setdefault(component, {})[key] = tensor
     return components
+
+
+def locator_name(own: str) -> str | None:
+    """The relatives' name of a tensor of our face locator, without prefix; None for other tensors."""
+    match = re.fullmatch(r"unet\.face_locator\.(?:convs\.(\d+)|(conv_out))\.(\w+)", own)
+    if match is None:
+        return None
+    index, last, kind = match.groups()
+    if last is not None:
+        return f"{last}.{kind}"
+    return f"conv_in.{kind}" if index == "0" else f"blocks.{int(index) - 1}.{kind}"
 
 
 _CHECK = "Check that the file is whole, and of the format that was named"

@@ -1,0 +1,225 @@
+"""Hallo is a set of options of our networks: the same numbers as its own code, part by part."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from openemo.checkpoints.families import hallo
+from openemo.checkpoints.families.keymap import split
+from openemo.models import EmoUNet, ReferenceFeatures, ReferenceNet
+from openemo.models.families import hallo_halves, hallo_reference_config, hallo_unet_config
+from openemo.models.regions import REGIONS
+
+from .parity import (
+    FOLDER,
+    ROUNDED_TOLERANCE,
+    TOLERANCE,
+    assert_close,
+    attention_places,
+    cases,
+    config,
+    load,
+    rounded,
+)
+
+
+class Hallo(NamedTuple):
+    """The networks of one recorded checkpoint, with its weights."""
+
+    unet: EmoUNet
+    reference_net: ReferenceNet
+
+
+def build(unet_folder: Path) -> Hallo:
+    """The three files of a case are one net.pth; every tensor of it is used."""
+    settings = config(unet_folder)
+    weights = [unet_folder / "weights.safetensors"]
+    weights += [unet_folder / settings[f"{part}_weights"] for part in ("reference", "conditioning")]
+    reference_folder, conditioning_folder = (path.parent for path in weights[1:])
+    with torch.device("meta"):
+        network = Hallo(
+            EmoUNet(**hallo_unet_config(settings["constructor"], config(conditioning_folder))),
+            ReferenceNet(**hallo_reference_config(config(reference_folder)["constructor"])),
+        )
+    net_pth = {key: tensor for path in weights for key, tensor in load(path).items()}
+    own, left_over = hallo.key_map(*network).to_own(net_pth)
+    assert not left_over
+    for name, state in split(own).items():
+        getattr(network, name).load_state_dict(state, strict=True, assign=True)
+    return network
+
+
+def unet_folder_of(case: str, kind: str) -> Path:
+    """The folder of the denoising network that shares a checkpoint with a case of another kind."""
+    folder = FOLDER / case.replace(kind, "hallo_unet")
+    if not (folder / "config.json").is_file():
+        pytest.skip(f"{folder} is not there")
+    return folder
+
+
+def read_pictures(reference_net: ReferenceNet, latents_NCHW: Tensor, tokens_BLD: Tensor) -> ReferenceFeatures:
+    """Both halves of guidance see the same pictures."""
+    pictures = latents_NCHW.transpose(0, 1)[None].expand(2, -1, -1, -1, -1)
+    with torch.no_grad():
+        return reference_net(pictures, encoder_hidden_states=tokens_BLD)
+
+
+@pytest.mark.parametrize("case", cases("hallo_conditioning"))
+def test_small_networks_before_the_unet(case: str) -> None:
+    unet = build(unet_folder_of(case, "hallo_conditioning")).unet
+    inputs, outputs = (load(FOLDER / case / f"{part}.safetensors") for part in ("inputs", "outputs"))
+    images = inputs["face_locator"]
+    settings = config(FOLDER / case)["unet_case_face_region"]
+    height, width = settings["size"]
+    rows, columns = (slice(*settings[name]) for name in ("rows", "cols"))
+    region = torch.full((1, settings["channels"], height, width), settings["value_outside"])
+    region[..., rows, columns] = settings["value_inside"]
+    face = inputs["unet_case.face_emb"]
+    with torch.no_grad():
+        places = unet.encode_locator(images.transpose(1, 2).flatten(0, 1))
+        got = {
+            "face_locator": places.unflatten(0, (len(images), -1)).transpose(1, 2),
+            "imageproj": unet.encode_identity(inputs["imageproj"]),
+            "imageproj_zeros": unet.encode_identity(torch.zeros_like(face)),
+            "audioproj": unet.encode_audio(inputs["audioproj"].flatten(3)),
+            "unet_case.audio_embedding_cond": unet.encode_audio(
+                inputs["unet_case.audio_emb_windowed"].flatten(3)
+            ),
+            "unet_case.encoder_hidden_states": unet.encode_identity(
+                torch.cat([torch.zeros_like(face), face])
+            ),
+            "unet_case.mask_cond_fea_cond_frame0": unet.encode_locator(region)[:, :, None],
+        }
+    assert got.keys() == outputs.keys()
+    for name, tensor in got.items():
+        assert_close(tensor, outputs[name], 1e-5)  # few layers: rounding of single sums
+
+
+@pytest.mark.parametrize("case", cases("hallo_reference"))
+def test_reference_network(case: str) -> None:
+    reference_net = build(unet_folder_of(case, "hallo_reference")).reference_net
+    inputs, outputs = (load(FOLDER / case / f"{part}.safetensors") for part in ("inputs", "outputs"))
+    features = read_pictures(reference_net, inputs["ref_image_latents"], inputs["encoder_hidden_states"])
+    places = attention_places(reference_net)
+    assert {f"bank.{place}" for place in places} == outputs.keys()
+    for place, tokens, maps in zip(places, features.attention, features.motion, strict=True):
+        bank = torch.cat([tokens[:, None], maps.flatten(3).permute(0, 2, 3, 1)], dim=1).flatten(0, 1)
+        assert_close(bank, outputs[f"bank.{place}"])
+
+
+class Step(NamedTuple):
+    """One guided step of a recorded case."""
+
+    network: Hallo
+    inputs: dict[str, Tensor]
+    features: ReferenceFeatures
+
+    def halves(self, features: ReferenceFeatures | None = None) -> Tensor:
+        """Predictions without and with the conditions, (2, C, F, H, W)."""
+        inputs, features = self.inputs, features or self.features
+        heard, place = inputs["audio_embedding_cond"], inputs["mask_cond_fea_cond_frame0"][:, :, 0]
+        common = dict(region_masks=self.masks(), region_weights=inputs["motion_scale"])
+        with torch.no_grad():
+            return torch.cat(
+                [
+                    self.network.unet(
+                        inputs["latents"],
+                        inputs["timestep"],
+                        reference=reference,
+                        audio_tokens_BFTA=tokens,
+                        place_BCHW=located,
+                        encoder_hidden_states=faces[None],
+                        **common,
+                    )
+                    for reference, tokens, located, faces in zip(
+                        hallo_halves(features, heard.shape[1]),
+                        (torch.zeros_like(heard), heard),
+                        (torch.zeros_like(place), place),
+                        inputs["encoder_hidden_states"],
+                        strict=True,
+                    )
+                ]
+            )
+
+    def masks(self) -> list[Tensor]:
+        """(1, 3, H, W) for each level; the recorded ones are rows of pixels."""
+        height, width = self.inputs["latents"].shape[-2:]
+        return [
+            torch.stack([self.inputs[f"{region}_mask.{level}"] for region in REGIONS], dim=1).reshape(
+                1, len(REGIONS), -(-height // 2**level), -(-width // 2**level)
+            )
+            for level in range(len(self.network.unet.down_blocks))
+        ]
+
+
+def step_of(case: str) -> Step:
+    network = build(FOLDER / case)
+    inputs = load(FOLDER / case / "inputs.safetensors")
+    features = read_pictures(
+        network.reference_net, inputs["ref_image_latents"], inputs["encoder_hidden_states"]
+    )
+    return Step(network, inputs, features)
+
+
+@pytest.fixture(scope="module", params=cases("hallo_unet"))
+def step(request: pytest.FixtureRequest) -> tuple[Step, dict[str, Tensor]]:
+    folder = FOLDER / request.param
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there")
+    return step_of(request.param), load(folder / "outputs.safetensors")
+
+
+def test_a_guided_step(step: tuple[Step, dict[str, Tensor]]) -> None:
+    run, outputs = step
+    assert_close(run.halves(), outputs["noise_pred.bank_fp32"])
+    assert_close(run.halves(rounded(run.features)), outputs["noise_pred.bank_fp16"], ROUNDED_TOLERANCE)
+
+
+def test_idle_temporal_modules_hold_weights_and_do_nothing(step: tuple[Step, dict[str, Tensor]]) -> None:
+    run, outputs = step
+    idle = [
+        stage.motion_modules
+        for stage in (*run.network.unet.down_blocks, *run.network.unet.up_blocks)
+        if len(stage.attentions) == 0
+    ]
+    assert [len(modules) for modules in idle] == [1, 2]
+    saved = [[parameter.clone() for parameter in modules.parameters()] for modules in idle]
+    for modules in idle:
+        for parameter in modules.parameters():
+            parameter.data.fill_(torch.nan)
+    try:
+        assert_close(run.halves(), outputs["noise_pred.bank_fp32"])
+    finally:
+        for modules, values in zip(idle, saved, strict=True):
+            for parameter, value in zip(modules.parameters(), values, strict=True):
+                parameter.data.copy_(value)
+
+
+def test_training_mode_and_checkpointing_change_nothing(step: tuple[Step, dict[str, Tensor]]) -> None:
+    """The relative's own code drops motion frames and region weights in evaluation mode; ours not."""
+    run, outputs = step
+    run.network.unet.train()
+    run.network.unet.enable_gradient_checkpointing()
+    try:
+        assert_close(run.halves(), outputs["noise_pred.bank_fp32"])
+    finally:
+        run.network.unet.disable_gradient_checkpointing()
+        run.network.unet.eval()
+
+
+def test_the_halves_differ_from_every_shortcut(step: tuple[Step, dict[str, Tensor]]) -> None:
+    """Mistakes that the fixtures' README measures change the result by more than 100 times the tolerance."""
+    run, outputs = step
+    expected = outputs["noise_pred.bank_fp32"]
+    reversed_motion = ReferenceFeatures(
+        run.features.attention, tuple(maps.flip(2) for maps in run.features.motion)
+    )
+    for wrong in (run.features.without_motion(), reversed_motion):
+        assert (run.halves(wrong) - expected).abs().max() > 100 * TOLERANCE
+    unweighted = Step(run.network, run.inputs | {"motion_scale": torch.ones(3)}, run.features)
+    assert (unweighted.halves() - expected).abs().max() > 100 * TOLERANCE
