@@ -17,6 +17,7 @@ from openemo.config import PipelineConfig
 from openemo.errors import ConfigError
 from openemo.face.masks import pyramid
 from openemo.models import EmoUNet, ReferenceNet
+from openemo.models.families import hallo_halves
 from openemo.models.reference import ReferenceFeatures
 from openemo.scene import Scene
 
@@ -95,7 +96,9 @@ def clip_conditions(
     reference attention nor face region, and nobody's identity; it keeps the motion frames.
     """
     guided = settings.guidance_scale != 1
-    reference, other = _references(reference_net, reference_input_BCNHW, sight.identity_2LD, guided)
+    reference, other = _references(
+        reference_net, reference_input_BCNHW, sight.identity_2LD, guided, audio_BFTD.shape[1]
+    )
     conditions: dict[str, Any] = {"audio_BFTD": audio_BFTD, "reference": reference}
     if sight.place_BCHW is not None:
         conditions["place_BCHW"] = sight.place_BCHW
@@ -120,12 +123,16 @@ def clip_conditions(
 
 
 def _references(
-    reference_net: ReferenceNet, pictures_BCNHW: Tensor, identity_2LD: Tensor | None, guided: bool
+    reference_net: ReferenceNet,
+    pictures_BCNHW: Tensor,
+    identity_2LD: Tensor | None,
+    guided: bool,
+    num_frames: int,
 ) -> tuple[ReferenceFeatures, ReferenceFeatures]:
     """Features for the conditional and for the unconditional run.
 
     They are the same, unless the ReferenceNet reads identity tokens: then both halves of guidance go through
-    it together, nobody first (how their tokens meet the pictures is the ReferenceNet's `tile_text`).
+    it together, nobody first; with `tile_text` tokens and features meet pictures and frames in turns.
     """
     if identity_2LD is None:
         features = reference_net(pictures_BCNHW)
@@ -134,12 +141,14 @@ def _references(
         features = reference_net(pictures_BCNHW, encoder_hidden_states=identity_2LD[1:])
         return features, features
     both = reference_net(torch.cat([pictures_BCNHW] * 2), encoder_hidden_states=identity_2LD)
-    nobody, person = (
-        ReferenceFeatures(
-            *(tuple(feature[half : half + 1] for feature in part) for part in (both.attention, both.motion))
+    if reference_net.config.tile_text:
+        nobody, person = hallo_halves(both, num_frames)
+    else:
+        nobody, person = (
+            ReferenceFeatures(*(tuple(feature[half : half + 1] for feature in part) for part in parts))
+            for half in (0, 1)
+            for parts in [(both.attention, both.motion)]
         )
-        for half in (0, 1)
-    )
     return person, nobody
 
 

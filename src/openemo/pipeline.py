@@ -24,7 +24,8 @@ from openemo import checkpoints
 from openemo.animation import Animation, Frame, Progress
 from openemo.audio import Audio, SpeechEncoder, SpeechFeatures, Wav2VecEncoder, read_audio
 from openemo.checkpoints.components import Components, load_components, move, save_components
-from openemo.conditions import Sight, clip_conditions
+from openemo.clips import ClipMaker, Division
+from openemo.conditions import Sight
 from openemo.config import PipelineConfig
 from openemo.errors import AudioError, ConfigError
 from openemo.face import FaceAnalyzer
@@ -32,9 +33,8 @@ from openemo.face.identity import FaceEmbedder
 from openemo.models import EmoUNet, ReferenceNet
 from openemo.models.autoencoder import MotionAutoencoder
 from openemo.models.vae import ImageAutoencoder
-from openemo.sampling import Windows, sample_clip
 from openemo.scene import Framing, Scene, stage
-from openemo.timing import ClipSpan, num_frames, parse_fps, plan_clips
+from openemo.timing import num_frames, parse_fps
 from openemo.video.images import read_image
 
 __all__ = ["EmoPipeline"]
@@ -181,80 +181,26 @@ class EmoPipeline:
 
     def _frames(self, plan: _Plan, progress: Progress | None) -> Iterator[Frame]:
         """Clip after clip: denoise, decode a few frames at a time, put them into the picture."""
-        settings = plan.settings
-        clips, windows = _divide(plan.num_frames, settings)
-        per_clip = settings.num_steps * (1 if windows is None else len(windows.starts(plan.num_frames))) + 1
-        done, total = count(1), len(clips) * per_clip
+        division = Division.of(plan.num_frames, plan.settings)
+        per_clip = plan.settings.num_steps * division.calls_per_step + 1
+        done, total = count(1), len(division.clips) * per_clip
         report: Callable[[], None] = (lambda: progress(next(done), total)) if progress else (lambda: None)
         sight = self._look(plan)
-        motion_BCNHW = self.autoencoder.still(sight.features, settings.motion_frames)
-        if settings.first_motion == "zeros":
-            motion_BCNHW = torch.zeros_like(motion_BCNHW)
-        # On the CPU, so that a seed means the same on every device.
-        generator = torch.Generator("cpu").manual_seed(plan.seed)
-        for clip in clips:
-            latents_BCFHW = self._denoise(plan, clip, windows, sight, motion_BCNHW, generator, report)
-            motion_BCNHW = latents_BCFHW[:, :, latents_BCFHW.shape[2] - settings.motion_frames :]
-            last_B3NSS = sight.image_B3SS.new_empty(0)
-            for part_BCFHW in torch.split(latents_BCFHW[:, :, : len(clip)], _DECODE_FRAMES, dim=2):
-                decoded_B3FHW = self._decode(part_BCFHW, sight)
-                if settings.motion_source == "frames":
-                    last_B3NSS = _last(last_B3NSS, decoded_B3FHW, settings.motion_frames)
-                yield from map(plan.scene.show, _to_images(_fit(decoded_B3FHW, sight.picture_B3PP)))
-            if settings.motion_source == "frames" and clip.stop < plan.num_frames:
-                with torch.no_grad():
-                    motion_BCNHW = self.autoencoder.encode_frames(last_B3NSS)
-            report()
-
-    def _denoise(
-        self,
-        plan: _Plan,
-        clip: ClipSpan,
-        windows: Windows | None,
-        sight: Sight,
-        motion_BCNHW: Tensor,
-        generator: torch.Generator,
-        report: Callable[[], None],
-    ) -> Tensor:
-        """Latents of a clip: hear, remember the last frames, denoise. All clips have full length."""
-        settings = plan.settings
-        heard = range(clip.start, clip.start + (settings.clip_frames if windows is None else len(clip)))
-        audio_BFTD = plan.speech.windows(heard, plan.fps, settings.speech_window_tokens)[None]
-        noise_BCFHW = torch.randn(
-            (*motion_BCNHW.shape[:2], len(heard), *motion_BCNHW.shape[3:]), generator=generator
-        )
-        if settings.noise_limit is not None:
-            noise_BCFHW = noise_BCFHW.clamp(-settings.noise_limit, settings.noise_limit)
-        conditions, unconditional = clip_conditions(
-            self.unet,
-            self.reference_net,
+        maker = ClipMaker(self.unet, self.reference_net, self.autoencoder, self.scheduler)
+        clips = maker.clips(
             sight,
-            self.autoencoder.reference_input(sight.features, motion_BCNHW),
-            audio_BFTD.to(sight.image_B3SS),
-            settings,
-        )
-        return sample_clip(
-            self.unet,
-            self.scheduler,
-            noise_BCFHW,
-            num_steps=settings.num_steps,
-            guidance_scale=settings.guidance_scale,
-            unconditional=unconditional,
-            windows=windows,
-            generator=generator,
+            plan.speech,
+            plan.settings,
+            fps=plan.fps,
+            division=division,
+            seed=plan.seed,
             on_step=report,
-            **conditions,
         )
-
-    @torch.no_grad()
-    def _decode(self, latents_BCFHW: Tensor, sight: Sight) -> Tensor:
-        decoded_B3FHW: Tensor = self.autoencoder.decode(
-            latents_BCFHW.to(sight.image_B3SS),
-            sight.image_B3SS,
-            sight.features,
-            picture_B3HW=sight.picture_B3PP,
-        )
-        return decoded_B3FHW
+        for clip, latents_BCFHW in zip(division.clips, clips, strict=True):
+            for part_BCFHW in torch.split(latents_BCFHW[:, :, : len(clip)], _DECODE_FRAMES, dim=2):
+                decoded_B3FPP = _fit(maker.decode(part_BCFHW, sight), sight.picture_B3PP)
+                yield from map(plan.scene.show, _to_images(decoded_B3FPP))
+            report()
 
     @torch.no_grad()
     def _look(self, plan: _Plan) -> Sight:
@@ -285,20 +231,6 @@ class _Plan:
     fps: Fraction
     num_frames: int
     seed: int
-
-
-def _divide(num_frames: int, settings: PipelineConfig) -> tuple[list[ClipSpan], Windows | None]:
-    """Clips one after the other, or one clip in windows."""
-    if settings.window_overlap is None:
-        return plan_clips(num_frames, settings.clip_frames), None
-    windows = Windows(settings.clip_frames, settings.window_overlap, settings.window_shift)
-    return [ClipSpan(0, num_frames)], windows
-
-
-def _last(before_B3NSS: Tensor, frames_B3FSS: Tensor, number: int) -> Tensor:
-    """The last frames of what came before and what comes now."""
-    together = torch.cat([before_B3NSS, frames_B3FSS], 2) if before_B3NSS.numel() else frames_B3FSS
-    return together[:, :, max(0, together.shape[2] - number) :]
 
 
 def _fit(frames_B3FHW: Tensor, picture_B3PP: Tensor) -> Tensor:

@@ -34,8 +34,8 @@ class Wav2VecEncoder:
 
     Layer 0 is the transformer's input, layer i the output of block i; the last one goes through the final
     layer norm where the network has one there. The convolutions' output is stretched linearly to the number
-    of frames, first on first and last on last, before the transformer sees it. The transformer hears the whole
-    sound at once, as in training; memory grows with the length.
+    of frames, first on first and last on last, before the transformer sees it. The transformer hears the
+    whole sound at once, as in training; memory grows with the length.
 
     Args:
         layers: hidden states to take; None takes all but the input, as EMO and Hallo do.

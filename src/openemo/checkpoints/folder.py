@@ -40,7 +40,7 @@ _REPAIR = "Copy or install the checkpoint again"
 
 
 class SpeechOptions(BaseModel):
-    """Arguments of the `SpeechEncoder`: hidden states that the networks hear, tokens that it sees at once, ..."""
+    """Arguments of the `SpeechEncoder`, which say what they mean."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -18,14 +18,13 @@ from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, I
 from openemo.errors import CheckpointError
 from openemo.face.analyzer import Face
 from openemo.face.geometry import LEFT_IRIS, RIGHT_IRIS
+from openemo.face.similarity import fit_similarity
 
 __all__ = ["FaceEmbedder", "align"]
 
-Floats = NDArray[np.floating]
-
 _SIZE_PX: Final = 112
-# Where ArcFace's networks expect eyes, tip of the nose and corners of the mouth in their 112 x 112 pixels; left
-# and right as in the picture.
+# Where ArcFace's networks expect eyes, tip of the nose and corners of the mouth in their 112 x 112 pixels;
+# left and right as in the picture.
 _TEMPLATE_PX: Final = np.array(
     [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
 )
@@ -80,17 +79,6 @@ def align(image: NDArray[np.uint8], face: Face) -> NDArray[np.uint8]:
             points[_MOUTH_LEFT],
         ]
     )
-    matrix = _similarity(own, _TEMPLATE_PX)
+    fit = fit_similarity(own, _TEMPLATE_PX)
+    matrix = np.concatenate([fit.matrix, fit.shift[:, None]], axis=1)
     return np.asarray(cv2.warpAffine(image, matrix, (_SIZE_PX, _SIZE_PX)), np.uint8)
-
-
-def _similarity(source: Floats, target: Floats) -> Floats:
-    """(2, 3) rotation, scale and shift that bring (N, 2) source points nearest to the target, least squares.
-
-    As complex numbers: target = a source + b, and a is a plain projection.
-    """
-    from_z, to_z = (points[:, 0] + 1j * points[:, 1] for points in (source, target))
-    centred = from_z - from_z.mean()
-    turn = np.vdot(centred, to_z - to_z.mean()) / np.vdot(centred, centred)
-    shift = to_z.mean() - turn * from_z.mean()
-    return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])

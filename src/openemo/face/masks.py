@@ -1,8 +1,8 @@
 """Soft masks of the picture, the face and the lips, for networks whose sound acts by regions (Hallo, 3.3).
 
-Rectangles around landmarks, blurred on a grid of 64 x 64 whatever the picture's size, and from there brought to
-the size of each level of the network. Roundings, truncations included, are those that the published weights
-were trained with.
+Rectangles around landmarks, blurred on a grid of 64 x 64 whatever the picture's size, and from there brought
+to the size of each level of the network. Roundings, truncations included, are those that the published
+weights were trained with.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def region_masks(
 
 
 def landmark_box(points_px: Floats, indices: Sequence[int], size: Size, expansion: float) -> Box:
-    """Box of some landmarks in whole pixels, expanded within the picture; of all frames where there are several."""
+    """Box of some landmarks in whole pixels, expanded within the picture; around those of several frames."""
     frames = np.asarray(points_px, np.float64)[..., list(indices), :2].reshape(-1, len(indices), 2)
     low, high = (np.rint(edge).astype(int) for edge in (frames.min(axis=1), frames.max(axis=1)))
     boxes = np.array(
