@@ -172,8 +172,14 @@ def test_hallos_clips(case: str) -> None:
             ),
             region_masks=tuple(
                 torch.stack(
-                    [inputs[f"{region}_mask.{level}"] for region in ("full", "face", "lip")], 1
-                ).unflatten(2, (features.shape[-2] >> level, features.shape[-1] >> level))
+                    [
+                        inputs[f"{region}_mask.{level}"].reshape(
+                            1, features.shape[-2] >> level, features.shape[-1] >> level
+                        )
+                        for region in ("full", "face", "lip")
+                    ],
+                    1,
+                )
                 for level in range(len(unet.config.block_out_channels))
             ),
             identity_2LD=unet.encode_identity(faces),
@@ -198,7 +204,7 @@ def test_hallos_clips(case: str) -> None:
     for clip, got in enumerate(latents):
         expected = outputs[f"clip{clip}.final_latents.bank_fp32"]
         assert_close(got, expected, TOLERANCE if clip == 0 else SECOND_CLIP_TOLERANCE)
-        frames = torch.cat([autoencoder.decode(part) for part in got.split(2, 2)], 2).detach()
+        frames = torch.cat([autoencoder.decode(part) for part in torch.split(got, 2, 2)], 2).detach()
         debug = outputs[f"debug.clip{clip}.video.bank_fp32"]
         assert_close((frames + 1) / 2, debug, 1e-2)  # stored as float16
 
@@ -242,7 +248,7 @@ def test_echomimics_windows(case: str, family: Family) -> None:
     name = "acc" if accelerated else "pipeline"
     assert_close(got, outputs[f"{name}.final_latents.bank_fp32"], TOLERANCE)
     if not accelerated:
-        frames = torch.cat([autoencoder.decode(part) for part in got.split(3, 2)], 2).detach()
+        frames = torch.cat([autoencoder.decode(part) for part in torch.split(got, 3, 2)], 2).detach()
         assert_close((frames + 1) / 2, outputs["debug.video.bank_fp32"], 1e-2)  # stored as float16
 
 

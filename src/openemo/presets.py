@@ -71,7 +71,7 @@ def pipeline_config(family: Family) -> PipelineConfig:
 
 def speech_options(family: Family) -> dict[str, Any]:
     """Keyword arguments of the family's speech encoder: wav2vec 2.0 for Hallo, Whisper tiny for EchoMimic."""
-    return dict(normalise=True) if _known(family) == "hallo" else dict(_WHISPER)
+    return dict(layers=None, normalise=True) if _known(family) == "hallo" else dict(_WHISPER)
 
 
 def scheduler_config(family: Family) -> dict[str, Any]:

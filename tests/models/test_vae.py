@@ -27,7 +27,7 @@ def load(path: Path) -> dict[str, Tensor]:
 def tiny() -> ImageAutoencoder:
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        return ImageAutoencoder(
+        network = ImageAutoencoder(
             down_block_types=("DownEncoderBlock2D",) * 3,
             up_block_types=("UpDecoderBlock2D",) * 3,
             block_out_channels=(4, 8, 12),
@@ -36,7 +36,9 @@ def tiny() -> ImageAutoencoder:
             norm_num_groups=4,
             sample_size=24,
             scaling_factor=0.7,
-        ).eval()
+        )
+    network.eval()
+    return network
 
 
 @pytest.mark.parametrize("file", ["weights", "weights_old_attention_names"])

@@ -166,7 +166,8 @@ def _resize(image: Image, size_px: int, resampling: Resampling = "area") -> Imag
         return image
     size = (size_px, size_px)
     if resampling == "antialiased":
-        return np.asarray(Pillow.fromarray(image).resize(size, Pillow.Resampling.BILINEAR), np.uint8)
+        # A copy: what Pillow hands out is read-only.
+        return np.array(Pillow.fromarray(image).resize(size, Pillow.Resampling.BILINEAR), np.uint8)
     method = cv2.INTER_AREA if size_px < image.shape[0] else cv2.INTER_CUBIC
     if resampling == "bilinear":
         method = cv2.INTER_LINEAR

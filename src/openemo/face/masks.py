@@ -144,4 +144,4 @@ def _blurred(mask: Mask, kernel: int) -> Mask:
     """On the grid, blurred, and stretched to the full range of grey again."""
     small = cv2.resize(mask, (_GRID, _GRID))  # bilinear without averaging
     soft = cv2.GaussianBlur(small, (kernel, kernel), 0)
-    return np.asarray(cv2.normalize(soft, None, 0, 255, cv2.NORM_MINMAX), np.uint8)  # type: ignore[call-overload]
+    return np.asarray(cv2.normalize(soft, None, 0, 255, cv2.NORM_MINMAX), np.uint8)

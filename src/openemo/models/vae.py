@@ -91,8 +91,8 @@ class ImageAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     def encode(self, pictures_B3SS: Tensor) -> Tensor:
         """Scaled posterior mean (B, C, H, W)."""
-        mean: Tensor = self.posterior(pictures_B3SS).mode()
-        return mean * self.config.scaling_factor
+        latents: Tensor = self.posterior(pictures_B3SS).mode() * self.config.scaling_factor
+        return latents
 
     def encode_reference(self, image_B3SS: Tensor) -> Tensor:
         """Latents (B, C, H, W) of a reference picture in [-1, 1]."""
