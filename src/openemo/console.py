@@ -30,8 +30,7 @@ class Stopwatch:
         now_s = time.perf_counter()
         return (
             f"{now_s - self._start_s:.1f} s in all, {self._loaded_s - self._start_s:.1f} s of it loading; "
-            f"{(now_s - self._loaded_s) / animation.duration_s:.2f} s per second of video; "
-            f"{_peak_memory()}"
+            f"{_peak_memory()}; {(now_s - self._loaded_s) / animation.duration_s:.2f} s per second of video"
         )
 
 

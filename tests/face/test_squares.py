@@ -58,7 +58,7 @@ def test_square_inside(box: tuple[float, ...], expected: tuple[int, int, int, in
 def test_resampling_is_what_was_asked() -> None:
     image = np.random.default_rng(4).integers(0, 255, (90, 90, 3), dtype=np.uint8)
     region = CropRegion(np.array([45.0, 45.0]), 90.0)
-    made = {name: region.extract(image, 30, name) for name in ("area", "antialiased", "bilinear")}  # type: ignore[arg-type]
+    made = {name: region.extract(image, 30, name) for name in ("area", "antialiased", "bilinear")}
     assert all(picture.shape == (30, 30, 3) and picture.flags.writeable for picture in made.values())
     # Without averaging, each pixel is one of the picture's own: the sample points meet pixel centres here.
     assert np.array_equal(made["bilinear"], image[1::3, 1::3])

@@ -27,7 +27,7 @@ def load(path: Path) -> dict[str, Tensor]:
 def tiny() -> ImageAutoencoder:
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        network = ImageAutoencoder(
+        network: ImageAutoencoder = ImageAutoencoder(
             down_block_types=("DownEncoderBlock2D",) * 3,
             up_block_types=("UpDecoderBlock2D",) * 3,
             block_out_channels=(4, 8, 12),
@@ -37,7 +37,7 @@ def tiny() -> ImageAutoencoder:
             sample_size=24,
             scaling_factor=0.7,
         )
-    network.eval()
+        network.eval()
     return network
 
 
