@@ -9,7 +9,7 @@ import torch
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
-from openemo.sampling import sample_clip
+from openemo.sampling import Windows, sample_clip
 
 SHAPE_BCFHW = (2, 3, 4, 5, 6)
 AUDIO_BFTD = torch.ones(2, 4, 7, 8)
@@ -92,3 +92,63 @@ def test_network_runs_in_the_dtype_of_the_sound_and_sums_in_float32() -> None:
     )
     assert seen == {torch.bfloat16}
     assert torch.equal(result, draw(5))
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "frames", "overlap"), [(7, 4, 1), (13, 12, 3), (30, 12, 3), (5, 12, 3)]
+)
+def test_windows_cover_every_frame(num_frames: int, frames: int, overlap: int) -> None:
+    windows = Windows(frames, overlap, shift=2)
+    for step in range(9):
+        plan = windows.at(step, num_frames)
+        assert len(plan) == len(windows.starts(num_frames))
+        assert set(range(num_frames)) == {frame for window in plan for frame in window}
+        assert all(len(set(window)) == len(window) == min(frames, num_frames) for window in plan)
+        assert plan[0][0] == 2 * step % num_frames  # also where one window holds the whole clip
+
+
+def test_predictions_of_windows_are_averaged() -> None:
+    """A velocity that is the place in the window: each frame gets the mean of its places."""
+    windows, num_frames = Windows(frames=3, overlap=1, shift=1), 4
+    calls = []
+
+    def velocity(
+        sample: Tensor, timestep_B: Tensor, *, audio_BFTD: Tensor, speed_BF: Tensor, **_: Any
+    ) -> Tensor:
+        assert torch.equal(audio_BFTD[:, :, 0, 0], speed_BF)  # the window's own parts of all that has frames
+        calls.append([int(frame) for frame in speed_BF[0]])
+        places = torch.arange(sample.shape[2], dtype=sample.dtype)[:, None, None]
+        return places.expand_as(sample)
+
+    frames = torch.arange(num_frames, dtype=torch.float32)
+    result = sample_clip(
+        velocity,
+        FlowMatchEulerDiscreteScheduler(),
+        draw(6),
+        audio_BFTD=frames[None, :, None, None].expand(2, -1, 7, 8),
+        speed_BF=frames[None].expand(2, -1),
+        num_steps=2,
+        windows=windows,
+    )
+    assert calls == [[0, 1, 2], [2, 3, 0], [1, 2, 3], [3, 0, 1]]
+    # Places of frames 0 to 3: first (0, 2), (1), (2, 0), (1); then (1), (0, 2), (1), (2, 0).
+    torch.testing.assert_close(result, draw(6) - 1, atol=1e-5, rtol=0)
+
+
+def test_unconditional_run_has_its_own_conditions() -> None:
+    def velocity(sample: Tensor, timestep_B: Tensor, *, audio_BFTD: Tensor | None, place: float) -> Tensor:
+        heard = 0.0 if audio_BFTD is None else float(audio_BFTD.mean())
+        return torch.full_like(sample, heard + place)
+
+    result = sample_clip(
+        velocity,
+        FlowMatchEulerDiscreteScheduler(),
+        draw(7),
+        audio_BFTD=AUDIO_BFTD,
+        num_steps=3,
+        guidance_scale=3.0,
+        unconditional={"audio_BFTD": None, "place": -0.5},
+        place=0.25,
+    )
+    # Unconditional -0.5, conditional 1.25: -0.5 + 3 * 1.75.
+    torch.testing.assert_close(result, draw(7) - 4.75, atol=1e-5, rtol=0)

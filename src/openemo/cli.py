@@ -151,6 +151,12 @@ def _add_animate(commands: Any) -> None:
         help="whole picture (default), or the square around the face",
     )
     add("--face", type=int, metavar="N", help="which face, 0 the leftmost (default: the largest)")
+    add(
+        "--face-embedder",
+        type=Path,
+        metavar="MODEL.onnx",
+        help="face recognition network that you bring, for models with identity layers (hallo)",
+    )
     add("--device", default="cpu", help="cpu (default), cuda, cuda:1, mps")
     add("--dtype", choices=_DTYPES, default="float32", help="number type of the networks (default: float32)")
     animate.set_defaults(command=_animate)
@@ -175,6 +181,10 @@ def _animate(arguments: argparse.Namespace) -> None:
     pipeline = EmoPipeline.from_pretrained(
         arguments.model, device=_device(arguments.device), dtype=_dtype(arguments.dtype)
     )
+    if arguments.face_embedder is not None:
+        from openemo.face.identity import FaceEmbedder
+
+        pipeline.face_embedder = FaceEmbedder.from_onnx(arguments.face_embedder)
     watch.loaded()
     animation = pipeline(
         portrait,

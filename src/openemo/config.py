@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from openemo.errors import ConfigError
 
 __all__ = ["PipelineConfig"]
+
+Weight = Annotated[float, Field(ge=0, le=10)]
 
 
 class PipelineConfig(BaseModel):
@@ -22,8 +24,28 @@ class PipelineConfig(BaseModel):
         speech_window_tokens: speech tokens that one frame hears (EMO 3.2: A(f) with m = 2 is 10 of 20 ms).
         num_steps: denoising steps.
         guidance_scale: classifier-free guidance over the sound; 1 is none, and costs half as much.
+        guidance_over: what the unconditional run of guidance lacks: the "sound"; or "all" that is specific to
+            this video: sound, reference attention, face region, identity. Motion frames stay (Hallo).
+        first_motion: motion frames of the first clip: "zeros" (EMO 3.3), or the "reference" again (Hallo).
+        motion_source: motion frames of the other clips: the "latents" as they were denoised, or the
+            "frames" that were decoded from them, coded anew (Hallo).
+        window_overlap: None makes clips, one after the other, tied by motion frames. A number denoises the
+            whole video at once, in windows of `clip_frames` that share so many frames (EchoMimic); then
+            there are no motion frames.
+        window_shift: frames that the windows move on at each step.
+        noise_limit: the starting noise is clamped to it on both sides; None leaves it.
+        region_weights: how strongly the sound moves the whole picture, the face and the lips, for networks
+            that hear by regions.
         speed: head-rotation speed in rad/s asked of every clip; None leaves it to the network.
+        crop: the square that is animated. "around": `crop_scale` faces wide around the face, beyond the
+            picture's edge if need be; "inside": the same, but cut to a square inside the picture
+            (EchoMimic); "largest": the picture's largest square, as near to the face as can be (Hallo).
+        crop_px: side of that square for the networks; None is what the autoencoder was trained at.
         crop_scale: side of the animated square over the longer side of the face.
+        resampling: how the square is brought to `crop_px`: "area" (averaging, bicubic when it grows),
+            "antialiased" (averaging bilinear, Pillow's), "bilinear" (without averaging, OpenCV's).
+        locator: mask of the face locator. "soft": the landmarks' box with its covered parts of pixels;
+            "box": that box in whole pixels; "landmarks": the face contour's box, shifted into the picture.
         locator_margin: how far the face locator's mask reaches beyond the face, in face sizes.
     """
 
@@ -35,8 +57,19 @@ class PipelineConfig(BaseModel):
     speech_window_tokens: int = Field(10, ge=1)
     num_steps: int = Field(10, ge=1, le=1000)
     guidance_scale: float = Field(1.0, ge=0, le=30)
+    guidance_over: Literal["sound", "all"] = "sound"
+    first_motion: Literal["zeros", "reference"] = "zeros"
+    motion_source: Literal["latents", "frames"] = "latents"
+    window_overlap: int | None = Field(None, ge=0)
+    window_shift: int = Field(2, ge=0)
+    noise_limit: float | None = Field(None, gt=0)
+    region_weights: tuple[Weight, Weight, Weight] = (1.0, 1.0, 1.0)
     speed: float | None = Field(None, ge=0, le=10)
+    crop: Literal["around", "inside", "largest"] = "around"
+    crop_px: int | None = Field(None, ge=16, le=4096)
     crop_scale: float = Field(1.6, gt=1, le=4)
+    resampling: Literal["area", "antialiased", "bilinear"] = "area"
+    locator: Literal["soft", "box", "landmarks"] = "soft"
     locator_margin: float = Field(0.25, ge=0, le=2)
 
     @model_validator(mode="after")
@@ -45,6 +78,13 @@ class PipelineConfig(BaseModel):
             raise ValueError(
                 f"motion_frames ({self.motion_frames}) must not exceed clip_frames ({self.clip_frames})"
             )
+        if self.window_overlap is not None:
+            if self.window_overlap >= self.clip_frames:
+                raise ValueError(
+                    f"window_overlap ({self.window_overlap}) must be under clip_frames ({self.clip_frames})"
+                )
+            if self.motion_frames:
+                raise ValueError("there are no motion_frames between windows; set them to 0")
         return self
 
     @classmethod

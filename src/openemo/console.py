@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -28,8 +30,19 @@ class Stopwatch:
         now_s = time.perf_counter()
         return (
             f"{now_s - self._start_s:.1f} s in all, {self._loaded_s - self._start_s:.1f} s of it loading; "
-            f"{(now_s - self._loaded_s) / animation.duration_s:.2f} s per second of video"
+            f"{_peak_memory()}; {(now_s - self._loaded_s) / animation.duration_s:.2f} s per second of video"
         )
+
+
+def _peak_memory() -> str:
+    """The most memory that the process has had, and the most that torch has had on a CUDA device."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak_bytes = peak if sys.platform == "darwin" else peak * 1024
+    text = f"at most {peak_bytes / 2**30:.1f} GiB of memory"
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        text += f", {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB on the GPU"
+    return text
 
 
 def print_notes(animation: Animation) -> None:

@@ -16,20 +16,25 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from openemo import checkpoints
 from openemo.animation import Animation, Frame, Progress
-from openemo.audio import Audio, SpeechEncoder, SpeechFeatures, read_audio
+from openemo.audio import Audio, SpeechEncoder, SpeechFeatures, Wav2VecEncoder, read_audio
 from openemo.checkpoints.components import Components, load_components, move, save_components
+from openemo.clips import ClipMaker, Division
+from openemo.conditions import Sight
 from openemo.config import PipelineConfig
 from openemo.errors import AudioError, ConfigError
 from openemo.face import FaceAnalyzer
+from openemo.face.identity import FaceEmbedder
 from openemo.models import EmoUNet, ReferenceNet
-from openemo.models.autoencoder import MotionAutoencoder, ReferencePyramid
-from openemo.sampling import sample_clip
+from openemo.models.autoencoder import MotionAutoencoder
+from openemo.models.vae import ImageAutoencoder
 from openemo.scene import Framing, Scene, stage
-from openemo.timing import ClipSpan, num_frames, parse_fps, plan_clips
+from openemo.timing import num_frames, parse_fps
 from openemo.video.images import read_image
 
 __all__ = ["EmoPipeline"]
@@ -45,17 +50,20 @@ class EmoPipeline:
     Args:
         scheduler: any scheduler of diffusers; each clip gets a copy.
         config: what a call gets that does not say otherwise.
+        face_embedder: for networks with identity layers; without it they see nobody in particular. No
+            checkpoint has one: the user brings it.
     """
 
     def __init__(
         self,
         unet: EmoUNet,
         reference_net: ReferenceNet,
-        autoencoder: MotionAutoencoder,
+        autoencoder: MotionAutoencoder | ImageAutoencoder,
         scheduler: Any,
-        speech_encoder: SpeechEncoder,
+        speech_encoder: SpeechEncoder | Wav2VecEncoder,
         face_analyzer: FaceAnalyzer,
         config: PipelineConfig,
+        face_embedder: FaceEmbedder | None = None,
     ) -> None:
         self.unet = unet.eval()
         self.reference_net = reference_net.eval()
@@ -64,6 +72,7 @@ class EmoPipeline:
         self.speech_encoder = speech_encoder
         self.face_analyzer = face_analyzer
         self.config = config
+        self.face_embedder = face_embedder
 
     @classmethod
     def from_pretrained(
@@ -151,14 +160,15 @@ class EmoPipeline:
         scene = stage(
             image,
             self.face_analyzer,
-            crop_px=int(self.autoencoder.config.sample_size),
-            crop_scale=settings.crop_scale,
-            locator_margin=settings.locator_margin,
+            crop_px=settings.crop_px or int(self.autoencoder.config.sample_size),
+            settings=settings,
             framing=frame,
             size_px=size_px,
             face_index=face_index,
         )
-        plan = _Plan(scene, self.speech_encoder(sound), settings, rate, length, seed)
+        identity = None if self.face_embedder is None else self.face_embedder(image, scene.face)
+        speech = self.speech_encoder.hear(sound, fps=rate, clip_frames=settings.clip_frames)
+        plan = _Plan(scene, identity, speech, settings, rate, length, seed)
         return Animation(
             num_frames=length,
             fps=rate,
@@ -171,62 +181,43 @@ class EmoPipeline:
 
     def _frames(self, plan: _Plan, progress: Progress | None) -> Iterator[Frame]:
         """Clip after clip: denoise, decode a few frames at a time, put them into the picture."""
-        clips = plan_clips(plan.num_frames, plan.settings.clip_frames)
-        done, total = count(1), len(clips) * (plan.settings.num_steps + 1)
+        division = Division.of(plan.num_frames, plan.settings)
+        per_clip = plan.settings.num_steps * division.calls_per_step + 1
+        done, total = count(1), len(division.clips) * per_clip
         report: Callable[[], None] = (lambda: progress(next(done), total)) if progress else (lambda: None)
-        sight = self._look(plan.scene)
-        for clip, latents_BCFHW in zip(clips, self._clips(plan, clips, sight, report), strict=True):
+        sight = self._look(plan)
+        maker = ClipMaker(self.unet, self.reference_net, self.autoencoder, self.scheduler)
+        clips = maker.clips(
+            sight,
+            plan.speech,
+            plan.settings,
+            fps=plan.fps,
+            division=division,
+            seed=plan.seed,
+            on_step=report,
+        )
+        for clip, latents_BCFHW in zip(division.clips, clips, strict=True):
             for part_BCFHW in torch.split(latents_BCFHW[:, :, : len(clip)], _DECODE_FRAMES, dim=2):
-                with torch.no_grad():
-                    decoded_B3FPP = self.autoencoder.decode(
-                        part_BCFHW.to(sight.image_B3SS),
-                        sight.image_B3SS,
-                        sight.features,
-                        picture_B3HW=sight.picture_B3PP,
-                    )
+                decoded_B3FPP = _fit(maker.decode(part_BCFHW, sight), sight.picture_B3PP)
                 yield from map(plan.scene.show, _to_images(decoded_B3FPP))
             report()
 
-    def _clips(
-        self, plan: _Plan, clips: list[ClipSpan], sight: _Sight, report: Callable[[], None]
-    ) -> Iterator[Tensor]:
-        """Latents of each clip: hear, remember the last frames, denoise. All clips have full length."""
-        settings = plan.settings
-        grid = self.autoencoder.latent_size
-        shape = (1, self.autoencoder.latent_channels, settings.clip_frames, grid, grid)
-        # The first clip has no past: zeros (EMO 3.3), which to this autoencoder means "as in the portrait".
-        motion_BCNHW = sight.image_B3SS.new_zeros(shape)[:, :, : settings.motion_frames]
-        # On the CPU, so that a seed means the same on every device.
-        generator = torch.Generator("cpu").manual_seed(plan.seed)
-        for clip in clips:
-            heard = range(clip.start, clip.start + settings.clip_frames)
-            audio_BFTD = plan.speech.windows(heard, plan.fps, settings.speech_window_tokens)[None]
-            speed_BF = torch.full(audio_BFTD.shape[:2], settings.speed or 0.0).to(sight.image_B3SS)
-            with torch.no_grad():
-                reference = self.reference_net(self.autoencoder.reference_input(sight.features, motion_BCNHW))
-            latents_BCFHW = sample_clip(
-                self.unet,
-                self.scheduler,
-                torch.randn(shape, generator=generator),
-                audio_BFTD=audio_BFTD.to(sight.image_B3SS),
-                num_steps=settings.num_steps,
-                guidance_scale=settings.guidance_scale,
-                generator=generator,
-                on_step=report,
-                reference=reference,
-                locator_B1HW=sight.locator_B1SS,
-                speed_BF=None if settings.speed is None else speed_BF,
-            )
-            motion_BCNHW = latents_BCFHW[:, :, settings.clip_frames - settings.motion_frames :]
-            yield latents_BCFHW
-
     @torch.no_grad()
-    def _look(self, scene: Scene) -> _Sight:
-        image, picture, locator = (
-            part.to(self.unet.device, self.unet.dtype)
-            for part in (_to_tensor(scene.crop), _to_tensor(scene.picture), torch.from_numpy(scene.locator))
+    def _look(self, plan: _Plan) -> Sight:
+        """The scene as the networks see it."""
+        scene = plan.scene
+        image, picture = (
+            _to_tensor(part).to(self.unet.device, self.unet.dtype) for part in (scene.crop, scene.picture)
         )
-        return _Sight(image, picture, locator[None, None], self.autoencoder.encode_reference(image))
+        return Sight.of(
+            self.unet,
+            image_B3SS=image,
+            picture_B3PP=picture,
+            features=self.autoencoder.encode_reference(image),
+            scene=scene,
+            identity=plan.identity,
+            stride=self.autoencoder.stride,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +225,7 @@ class _Plan:
     """All that decides what the frames will be, beside the networks."""
 
     scene: Scene
+    identity: NDArray[np.float32] | None
     speech: SpeechFeatures
     settings: PipelineConfig
     fps: Fraction
@@ -241,14 +233,14 @@ class _Plan:
     seed: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Sight:
-    """The scene as the networks see it."""
-
-    image_B3SS: Tensor
-    picture_B3PP: Tensor
-    locator_B1SS: Tensor
-    features: ReferencePyramid
+def _fit(frames_B3FHW: Tensor, picture_B3PP: Tensor) -> Tensor:
+    """The frames at the size that is shown, where the autoencoder knows only that of the networks."""
+    size = picture_B3PP.shape[-2:]
+    if frames_B3FHW.shape[-2:] == size:
+        return frames_B3FHW
+    flat = frames_B3FHW.transpose(1, 2).flatten(0, 1).float()
+    resized = F.interpolate(flat, size=size, mode="bicubic", align_corners=False, antialias=True)
+    return torch.unflatten(resized, 0, (len(frames_B3FHW), -1)).transpose(1, 2)
 
 
 def _to_tensor(image: Frame) -> Tensor:

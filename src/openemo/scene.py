@@ -10,8 +10,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from openemo.config import PipelineConfig
 from openemo.errors import ConfigError
 from openemo.face import CropRegion, Face, FaceAnalyzer, select_face
+from openemo.face.crop import whole_box
+from openemo.face.masks import RegionMasks, box_mask, region_masks, resize_soft
 
 __all__ = ["Framing", "Scene", "stage"]
 
@@ -33,6 +36,8 @@ class Scene:
         crop: (S, S, 3) uint8, the square around the face as the networks see it.
         picture: (P, P, 3) uint8, the same square at the resolution that is shown.
         locator: (S, S) float32, the face locator's mask (EMO 3.2).
+        regions: masks of the square's regions, for networks that hear by regions.
+        face: the face that moves, px of the picture as it was given.
         width, height: of the video, px.
         show: from an animated square (P, P, 3) to a frame of the video.
         warnings: what the user should know.
@@ -41,6 +46,8 @@ class Scene:
     crop: Image
     picture: Image
     locator: NDArray[np.float32]
+    regions: RegionMasks
+    face: Face
     width: int
     height: int
     show: Callable[[Image], Image]
@@ -52,8 +59,7 @@ def stage(
     analyzer: FaceAnalyzer,
     *,
     crop_px: int,
-    crop_scale: float,
-    locator_margin: float,
+    settings: PipelineConfig,
     framing: Framing,
     size_px: int | None,
     face_index: int | None,
@@ -63,7 +69,7 @@ def stage(
     Args:
         image: (height, width, 3) uint8 RGB.
         crop_px: S, side of the crop that the networks see.
-        crop_scale: side of the square over the longer side of the face.
+        settings: which square is cut out, how, and what of it the networks are shown as the face.
         framing, size_px, face_index: as in `EmoPipeline.__call__`.
 
     Raises:
@@ -72,14 +78,19 @@ def stage(
     _check(framing, size_px)
     faces = analyzer.find_all(image)
     face = select_face(faces, face_index, (image.shape[1], image.shape[0]))
-    region = CropRegion.around(face, crop_scale)
-    crop = region.extract(image, crop_px)
-    locator = region.locator_mask(face, crop_px, locator_margin)
+    region = _region(face, image, settings)
+    crop = region.extract(image, crop_px, settings.resampling)
+    x0, y0, x1, _ = region.box_px
+    # Landmarks of the square at the picture's own resolution: the masks' roundings belong there.
+    regions = region_masks(
+        face.points_px[:, :2] - (x0, y0), (x1 - x0, x1 - x0), face_expansion=1 + 2 * settings.locator_margin
+    )
+    locator = _locator(face, image, region, regions, crop_px, settings)
     warnings = _several(faces, face) if face_index is None else ()
     if framing == "crop":
         side_px = size_px or _CROP_SIZE_PX
         picture = region.extract(image, side_px)
-        return Scene(crop, picture, locator, side_px, side_px, lambda frame: frame, warnings)
+        return Scene(crop, picture, locator, regions, face, side_px, side_px, lambda frame: frame, warnings)
 
     shown, scale = _limit_size(image, size_px or _FULL_SIZE_PX)
     if scale < 1 and size_px is None:
@@ -90,7 +101,36 @@ def stage(
     region = replace(region, centre_px=region.centre_px * scale, side_px=region.side_px * scale)
     picture = region.extract(shown, min(round(region.side_px), _MAX_PICTURE_PX))
     height, width = shown.shape[:2]
-    return Scene(crop, picture, locator, width, height, region.paster(shown), warnings)
+    return Scene(crop, picture, locator, regions, face, width, height, region.paster(shown), warnings)
+
+
+def _region(face: Face, image: Image, settings: PipelineConfig) -> CropRegion:
+    height_px, width_px = image.shape[:2]
+    if settings.crop == "largest":
+        return CropRegion.largest(face, width_px, height_px)
+    if settings.crop == "inside":
+        return CropRegion.inside(face, settings.crop_scale, width_px, height_px)
+    return CropRegion.around(face, settings.crop_scale)
+
+
+def _locator(
+    face: Face,
+    image: Image,
+    region: CropRegion,
+    regions: RegionMasks,
+    crop_px: int,
+    settings: PipelineConfig,
+) -> NDArray[np.float32]:
+    if settings.locator == "landmarks":
+        side = region.box_px[2] - region.box_px[0]
+        return resize_soft(box_mask(regions.face_box, (side, side)), (crop_px, crop_px))
+    if settings.locator == "box":
+        x0, y0, x1, y1 = whole_box(face)
+        grow_x, grow_y = (int(length * settings.locator_margin) for length in (x1 - x0, y1 - y0))
+        box = (max(0, x0 - grow_x), max(0, y0 - grow_y), x1 + grow_x, y1 + grow_y)
+        mask = region.extract(box_mask(box, (image.shape[1], image.shape[0])), crop_px, settings.resampling)
+        return np.asarray(mask, np.float32) / np.float32(255)
+    return region.locator_mask(face, crop_px, settings.locator_margin)
 
 
 def _check(framing: Any, size_px: int | None) -> None:

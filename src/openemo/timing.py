@@ -8,11 +8,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Literal
 
 from openemo.errors import ConfigError
 
 __all__ = [
+    "Anchor",
     "ClipSpan",
+    "covering_frames",
     "frame_time_s",
     "frame_to_sample",
     "frames_at_rate",
@@ -21,6 +24,9 @@ __all__ = [
     "plan_clips",
     "speech_window_start",
 ]
+
+Anchor = Literal["middle", "start"]
+"""The moment of a frame that its speech window is centred on."""
 
 MIN_FPS = 1
 MAX_FPS = 120
@@ -60,6 +66,15 @@ def num_frames(num_samples: int, sample_rate_hz: int, fps: Fraction) -> int:
     return _round_half_up(Fraction(num_samples, sample_rate_hz) * fps)
 
 
+def covering_frames(num_samples: int, sample_rate_hz: int, fps: Fraction) -> int:
+    """Frames that cover the sound to its end: duration * fps rounded up, as Hallo counts them.
+
+    In floating point and in this order, for that is what the published weights were trained with: 0.28 s at
+    25 fps are 8 frames, because 0.28 * 25 is a little over 7 there.
+    """
+    return math.ceil(num_samples / sample_rate_hz * float(fps))
+
+
 def frame_time_s(frame: int, fps: Fraction) -> Fraction:
     """When the frame starts to be shown."""
     return Fraction(frame) / fps
@@ -79,12 +94,25 @@ def frames_at_rate(num_frames: int, fps: Fraction, target_fps: Fraction) -> list
     ]
 
 
-def speech_window_start(frame: int, fps: Fraction, feature_rate_hz: int, window_tokens: int) -> int:
-    """First speech token of the window centred on the middle of the frame; negative near the start.
+def speech_window_start(
+    frame: int,
+    fps: Fraction,
+    feature_rate_hz: int | Fraction,
+    window_tokens: int,
+    anchor: Anchor = "middle",
+) -> int:
+    """First speech token of the window around the frame; negative near the start.
 
     Token i covers [i, i + 1) / feature_rate_hz. At 25 fps, 50 Hz and 10 tokens the window of frame k
     starts at 2k - 4: the two tokens of each of the frames k - 2 .. k + 2, A(f) with m = 2 of EMO 3.2.
+
+    Args:
+        anchor: "middle" centres the window on the middle of the frame; "start" puts as many tokens before
+            the token that sounds when the frame starts as after it, one fewer where they cannot be equal
+            (EchoMimic). At 25 fps, 50 Hz and 10 tokens both are the same.
     """
+    if anchor == "start":
+        return math.floor(Fraction(frame) / fps * feature_rate_hz) - (window_tokens - 1) // 2
     middle_tokens = (frame + Fraction(1, 2)) / fps * feature_rate_hz
     return _round_half_up(middle_tokens - Fraction(window_tokens, 2))
 

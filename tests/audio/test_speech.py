@@ -12,10 +12,11 @@ import torch
 from transformers import WhisperConfig, WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from openemo.audio.features import SpeechFeatures
 from openemo.audio.loudness import normalise_loudness
 from openemo.audio.mel import log_mel
 from openemo.audio.reading import Audio, read_audio
-from openemo.audio.speech import SpeechEncoder, SpeechFeatures
+from openemo.audio.speech import SpeechEncoder
 from openemo.errors import AudioError, CheckpointError, ConfigError
 from openemo.timing import speech_window_start
 

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openemo.data.driven import warp_picture
-from openemo.data.motion import FLOW_POINTS, Similarity, backward_flow, fit_similarity, retarget
+from openemo.data.motion import FLOW_POINTS, backward_flow, retarget
 from openemo.face.geometry import STABLE, mouth_opening
+from openemo.face.similarity import Similarity, fit_similarity
 
 Floats = NDArray[np.float64]
 EXACT = 1e-9  # sums of a few hundred doubles of size 300

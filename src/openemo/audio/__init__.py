@@ -6,16 +6,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from openemo.audio.features import SpeechFeatures
     from openemo.audio.loudness import normalise_loudness
     from openemo.audio.reading import Audio, read_audio
-    from openemo.audio.speech import SpeechEncoder, SpeechFeatures
+    from openemo.audio.speech import SpeechEncoder
+    from openemo.audio.wav2vec import Wav2VecEncoder
 
-__all__ = ["Audio", "SpeechEncoder", "SpeechFeatures", "normalise_loudness", "read_audio"]
+__all__ = [
+    "Audio",
+    "SpeechEncoder",
+    "SpeechFeatures",
+    "Wav2VecEncoder",
+    "normalise_loudness",
+    "read_audio",
+]
 
 _MODULES = {
     "Audio": "reading",
     "SpeechEncoder": "speech",
-    "SpeechFeatures": "speech",
+    "SpeechFeatures": "features",
+    "Wav2VecEncoder": "wav2vec",
     "normalise_loudness": "loudness",
     "read_audio": "reading",
 }

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -17,13 +18,14 @@ from torch.nn import functional
 from transformers import WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from openemo.audio.features import Edges, SpeechFeatures
 from openemo.audio.loudness import normalise_loudness
 from openemo.audio.mel import HOP_SAMPLES, SAMPLE_RATE_HZ, log_mel
 from openemo.audio.reading import Audio
 from openemo.errors import AudioError, CheckpointError, ConfigError
-from openemo.timing import speech_window_start
+from openemo.timing import Anchor
 
-__all__ = ["SpeechEncoder", "SpeechFeatures"]
+__all__ = ["SpeechEncoder"]
 
 _MELS_PER_TOKEN = 2
 _TOKEN_SAMPLES = HOP_SAMPLES * _MELS_PER_TOKEN
@@ -31,34 +33,6 @@ TOKEN_RATE_HZ = SAMPLE_RATE_HZ // _TOKEN_SAMPLES
 WINDOW_TOKENS = 300  # 6 s
 _MIN_TOKENS = 150
 _OVERLAP = 3  # a third of the window
-
-
-@dataclass(frozen=True, eq=False)
-class SpeechFeatures:
-    """Speech tokens of a whole sound.
-
-    Attributes:
-        values: (num_tokens, feature_dim); token i is centred on i / rate_hz seconds.
-        rate_hz: tokens per second.
-    """
-
-    values: Tensor
-    rate_hz: int = TOKEN_RATE_HZ
-
-    def windows(self, frames: range | Sequence[int], fps: Fraction, window_tokens: int = 10) -> Tensor:
-        """(len(frames), window_tokens, feature_dim): what each frame hears, A(f) of EMO 3.2.
-
-        Zeros stand for positions before the start and after the end of the sound.
-        """
-        starts = [speech_window_start(frame, fps, self.rate_hz, window_tokens) for frame in frames]
-        device = self.values.device
-        positions_FT = torch.tensor(starts, dtype=torch.long, device=device)[:, None] + torch.arange(
-            window_tokens, device=device
-        )
-        num_tokens = self.values.shape[0]
-        inside_FT = (positions_FT >= 0) & (positions_FT < num_tokens)
-        windows_FTD = self.values[positions_FT.clamp(0, num_tokens - 1)]
-        return torch.where(inside_FT[..., None], windows_FTD, windows_FTD.new_zeros(()))
 
 
 class SpeechEncoder:
@@ -69,15 +43,32 @@ class SpeechEncoder:
 
     The states carry the absolute position in the window strongly: a linear read-out fitted on 3 s clips has
     seven times the error at the end of a 30 s window. So the windows are short, and a token of a long sound
-    looks like a token of a short one.
+    looks like a token of a short one. The options after `window_tokens` are how networks that were trained
+    on Whisper's features elsewhere (EchoMimic) take them.
 
     Args:
         layers: hidden states to take.
         window_tokens: what the encoder sees at once, up to its own 1500 (30 s).
+        separate_windows: as Whisper transcribes: one window after the other, the last one filled up with
+            zeros in the spectrogram. Otherwise windows overlap and the sound is followed by silence.
+        final_norm: whether the last hidden state goes through the encoder's final layer norm.
+        normalise: whether the sound's loudness is normalised first.
+        split_layers: each layer's state is a token of its own, (position, layer) row-major.
+        anchor, edges: see `SpeechFeatures`.
     """
 
     def __init__(
-        self, encoder: WhisperEncoder, *, layers: Sequence[int] = (3, 6), window_tokens: int = WINDOW_TOKENS
+        self,
+        encoder: WhisperEncoder,
+        *,
+        layers: Sequence[int] = (3, 6),
+        window_tokens: int = WINDOW_TOKENS,
+        separate_windows: bool = False,
+        final_norm: bool = True,
+        normalise: bool = True,
+        split_layers: bool = False,
+        anchor: Anchor = "middle",
+        edges: Edges = "zeros",
     ) -> None:
         config = encoder.config
         if not layers or min(layers) < 0 or max(layers) > config.encoder_layers:
@@ -89,7 +80,26 @@ class SpeechEncoder:
         self.encoder = encoder.train(False).requires_grad_(False)
         self.layers = tuple(layers)
         self.window_tokens = window_tokens
+        self.separate_windows = separate_windows
+        self.final_norm = final_norm
+        self.normalise = normalise
+        self.split_layers = split_layers
+        self.anchor: Anchor = anchor
+        self.edges: Edges = edges
         self.rate_hz = TOKEN_RATE_HZ
+
+    def options(self) -> dict[str, Any]:
+        """The keyword arguments that make this encoder from its network."""
+        return {
+            "layers": self.layers,
+            "window_tokens": self.window_tokens,
+            "separate_windows": self.separate_windows,
+            "final_norm": self.final_norm,
+            "normalise": self.normalise,
+            "split_layers": self.split_layers,
+            "anchor": self.anchor,
+            "edges": self.edges,
+        }
 
     @property
     def feature_dim(self) -> int:
@@ -118,12 +128,11 @@ class SpeechEncoder:
         cls,
         folder: str | Path,
         *,
-        layers: Sequence[int] = (3, 6),
-        window_tokens: int = WINDOW_TOKENS,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        **options: Any,
     ) -> SpeechEncoder:
-        """Loads config.json and model.safetensors strictly.
+        """Loads config.json and model.safetensors strictly; `options` as in the constructor.
 
         Raises:
             CheckpointError: a file is missing or damaged, or the weights don't fit the config.
@@ -140,7 +149,7 @@ class SpeechEncoder:
             encoder.load_state_dict(weights, strict=True, assign=True)
         except RuntimeError as error:
             raise CheckpointError(f"the weights in {folder} don't fit config.json", got=error) from error
-        return cls(encoder, layers=layers, window_tokens=window_tokens).to(device, dtype)
+        return cls(encoder, **options).to(device, dtype)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes config.json and model.safetensors (in the present dtype) for `from_pretrained`."""
@@ -157,7 +166,8 @@ class SpeechEncoder:
 
         Sound longer than a window is heard through windows that overlap by a third or more and are blended
         there, least at their edges: each token has context on both sides and no joint shows. Sound under
-        3 s is padded with silence. Only the result grows with the length.
+        3 s is padded with silence. Only the result grows with the length. With `separate_windows` there are
+        floor(duration * 50) tokens.
 
         Raises:
             AudioError: no samples.
@@ -165,7 +175,23 @@ class SpeechEncoder:
         if audio.num_samples == 0:
             raise AudioError("there is no sound", got="0 samples")
         samples = audio.mono().resample(SAMPLE_RATE_HZ).samples[0]
-        samples = normalise_loudness(samples, SAMPLE_RATE_HZ)
+        if self.normalise:
+            samples = normalise_loudness(samples, SAMPLE_RATE_HZ)
+        values_ND = self._separate(samples) if self.separate_windows else self._blended(samples)
+        return SpeechFeatures(
+            values_ND.to(self.dtype),
+            self.rate_hz,
+            anchor=self.anchor,
+            edges=self.edges,
+            tokens_per_row=len(self.layers) if self.split_layers else 1,
+        )
+
+    def hear(self, audio: Audio, *, fps: Fraction, clip_frames: int) -> SpeechFeatures:
+        """Features of a video's sound; Whisper's do not depend on how the video is cut into frames."""
+        return self(audio)
+
+    def _blended(self, samples: npt.NDArray[np.float32]) -> Tensor:
+        """(ceil(duration * 50), feature_dim) float32 from overlapping windows."""
         num_tokens = max(1, -(-samples.size // _TOKEN_SAMPLES))
         padded_tokens = max(num_tokens, min(_MIN_TOKENS, self.window_tokens))
         padding = padded_tokens * _TOKEN_SAMPLES - samples.size
@@ -181,7 +207,19 @@ class SpeechEncoder:
             values_ND[start:stop] += fade_T1 * self._encode_window(window)
             weights_N1[start:stop] += fade_T1
         values_ND /= weights_N1
-        return SpeechFeatures(values_ND[:num_tokens].to(self.dtype), self.rate_hz)
+        return values_ND[:num_tokens]
+
+    def _separate(self, samples: npt.NDArray[np.float32]) -> Tensor:
+        """(floor(duration * 50), feature_dim) float32 from windows one after the other."""
+        # Silence makes up what is missing of one token, so that no sound is too short.
+        padding = max(0, _TOKEN_SAMPLES - samples.size)
+        mel_MT = log_mel(np.pad(samples, (0, padding)), self.encoder.config.num_mel_bins)
+        window_mels = self.window_tokens * _MELS_PER_TOKEN
+        parts = []
+        for window in torch.split(mel_MT, window_mels, dim=1):
+            filled = functional.pad(window, (0, window_mels - window.shape[1]))
+            parts.append(self._encode_window(filled)[: window.shape[1] // _MELS_PER_TOKEN])
+        return torch.cat(parts)
 
     def _encode_window(self, mel_MT: Tensor) -> Tensor:
         """(num_mel_bins, 2 T) to (T, feature_dim) float32.
@@ -195,7 +233,7 @@ class SpeechEncoder:
         states = [hidden_BTC]
         for block in encoder.layers[: max(self.layers)]:
             states.append(block(states[-1], None))
-        if len(states) == len(encoder.layers) + 1:
+        if self.final_norm and len(states) == len(encoder.layers) + 1:
             states[-1] = encoder.layer_norm(states[-1])
         return torch.cat([states[layer][0] for layer in self.layers], dim=-1).float()
 

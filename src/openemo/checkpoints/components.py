@@ -16,24 +16,26 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from openemo import __version__
-from openemo.audio import SpeechEncoder
-from openemo.checkpoints.folder import CheckpointIndex, SpeechOptions, write_hashes, write_index
+from openemo.audio import SpeechEncoder, Wav2VecEncoder
+from openemo.checkpoints.folder import CheckpointIndex, parse_speech_options, write_hashes, write_index
 from openemo.config import PipelineConfig
 from openemo.errors import CheckpointError, OutputError
 from openemo.face import FaceAnalyzer
 from openemo.models import EmoUNet, ReferenceNet
 from openemo.models.autoencoder import MotionAutoencoder
+from openemo.models.vae import ImageAutoencoder
 
 __all__ = ["Components", "load_components", "load_network", "load_scheduler", "move", "save_components"]
 
 WEIGHTS_NAME = "diffusion_pytorch_model.safetensors"
 _REPAIR = "Copy or install the checkpoint again"
-_CLASSES: dict[str, type] = {
-    "unet": EmoUNet,
-    "reference_net": ReferenceNet,
-    "autoencoder": MotionAutoencoder,
-    "speech_encoder": SpeechEncoder,
-    "face_analyzer": FaceAnalyzer,
+# Classes that may fill a place in the pipeline, by the folder's name.
+_CLASSES: dict[str, tuple[type[Any], ...]] = {
+    "unet": (EmoUNet,),
+    "reference_net": (ReferenceNet,),
+    "autoencoder": (MotionAutoencoder, ImageAutoencoder),
+    "speech_encoder": (SpeechEncoder, Wav2VecEncoder),
+    "face_analyzer": (FaceAnalyzer,),
 }
 
 
@@ -42,9 +44,9 @@ class Components(NamedTuple):
 
     unet: EmoUNet
     reference_net: ReferenceNet
-    autoencoder: MotionAutoencoder
+    autoencoder: MotionAutoencoder | ImageAutoencoder
     scheduler: Any
-    speech_encoder: SpeechEncoder
+    speech_encoder: SpeechEncoder | Wav2VecEncoder
     face_analyzer: FaceAnalyzer
 
 
@@ -56,17 +58,10 @@ def load_components(
     Raises:
         CheckpointError: unknown class, missing or damaged file, settings or keys that do not fit.
     """
-    for name, cls in _CLASSES.items():
-        if index.components.get(name) != cls.__name__:
-            raise CheckpointError(
-                f"the component {name!r} is of an unknown class",
-                got=index.components.get(name, "none"),
-                expected=cls.__name__,
-                fix="Install the version of openemo that the checkpoint was made with: " + index.version,
-            )
+    classes = {name: _class_of(name, index) for name in _CLASSES}
 
-    def network(cls: type[Any], name: str) -> Any:
-        return move(load_network(cls, folder / name), device, dtype)
+    def network(name: str) -> Any:
+        return move(load_network(classes[name], folder / name), device, dtype)
 
     scheduler = load_scheduler(folder / "scheduler")
     if index.components.get("scheduler") != type(scheduler).__name__:
@@ -76,14 +71,26 @@ def load_components(
             expected=type(scheduler).__name__,
         )
     return Components(
-        unet=network(EmoUNet, "unet"),
-        reference_net=network(ReferenceNet, "reference_net"),
-        autoencoder=network(MotionAutoencoder, "autoencoder"),
+        unet=network("unet"),
+        reference_net=network("reference_net"),
+        autoencoder=network("autoencoder"),
         scheduler=scheduler,
-        speech_encoder=SpeechEncoder.from_pretrained(
+        speech_encoder=classes["speech_encoder"].from_pretrained(
             folder / "speech_encoder", **index.speech.model_dump(), device=device, dtype=dtype
         ),
         face_analyzer=FaceAnalyzer.from_pretrained(folder / "face"),
+    )
+
+
+def _class_of(name: str, index: CheckpointIndex) -> type[Any]:
+    for cls in _CLASSES[name]:
+        if index.components.get(name) == cls.__name__:
+            return cls
+    raise CheckpointError(
+        f"the component {name!r} is of an unknown class",
+        got=index.components.get(name, "none"),
+        expected=" or ".join(cls.__name__ for cls in _CLASSES[name]),
+        fix="Install the version of openemo that the checkpoint was made with: " + index.version,
     )
 
 
@@ -119,9 +126,7 @@ def save_components(
     """
     index = CheckpointIndex(
         components={name: type(part).__name__ for name, part in parts._asdict().items()},
-        speech=SpeechOptions(
-            layers=parts.speech_encoder.layers, window_tokens=parts.speech_encoder.window_tokens
-        ),
+        speech=parse_speech_options(parts.speech_encoder.options()),
         pipeline=config.model_dump(),
         licence=licence,
         version=__version__,

@@ -14,17 +14,20 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from openemo.config import PipelineConfig
 from openemo.errors import CheckpointError, ConfigError
+from openemo.timing import Anchor
 
 __all__ = [
     "CheckpointIndex",
     "SpeechOptions",
+    "Wav2VecOptions",
     "file_sha256",
+    "parse_speech_options",
     "read_index",
     "verify_hashes",
     "write_hashes",
@@ -38,12 +41,32 @@ _REPAIR = "Copy or install the checkpoint again"
 
 
 class SpeechOptions(BaseModel):
-    """Arguments of the `SpeechEncoder`: hidden states that the networks hear, tokens that it sees at once."""
+    """Arguments of the `SpeechEncoder`, which say what they mean."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     layers: tuple[int, ...]
     window_tokens: int
+    separate_windows: bool = False
+    final_norm: bool = True
+    normalise: bool = True
+    split_layers: bool = False
+    anchor: Anchor = "middle"
+    edges: Literal["zeros", "repeat"] = "zeros"
+
+
+class Wav2VecOptions(BaseModel):
+    """Arguments of the `Wav2VecEncoder`; it has no window."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    layers: tuple[int, ...] | None = None
+    normalise: bool = True
+
+
+def parse_speech_options(values: dict[str, Any]) -> SpeechOptions | Wav2VecOptions:
+    """Of the encoder whose arguments they are. Raises ValidationError."""
+    return TypeAdapter[SpeechOptions | Wav2VecOptions](SpeechOptions | Wav2VecOptions).validate_python(values)
 
 
 class CheckpointIndex(BaseModel):
@@ -59,7 +82,7 @@ class CheckpointIndex(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     components: dict[str, str]
-    speech: SpeechOptions
+    speech: SpeechOptions | Wav2VecOptions
     pipeline: dict[str, Any]
     licence: str
     version: str

@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from openemo.data.motion import FLOW_POINTS, backward_flow, fit_similarity
+from openemo.data.motion import FLOW_POINTS, backward_flow
 from openemo.face.geometry import FACE_OVAL, INNER_LIPS
+from openemo.face.similarity import fit_similarity
 
 __all__ = ["drive_frame", "warp_picture"]
 

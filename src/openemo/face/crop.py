@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as Pillow
 
 from openemo.errors import ImageError
 from openemo.face.analyzer import Face
 
-__all__ = ["CropRegion", "Paster"]
+__all__ = ["CropRegion", "Paster", "Resampling"]
+
+Resampling = Literal["area", "antialiased", "bilinear"]
 
 Floats = NDArray[np.floating]
 Image = NDArray[np.uint8]
@@ -36,6 +39,30 @@ class CropRegion:
         box = np.asarray(face.box_px, np.float64)
         return cls((box[:2] + box[2:]) / 2, float((box[2:] - box[:2]).max()) * scale)
 
+    @classmethod
+    def largest(cls, face: Face, width_px: int, height_px: int) -> CropRegion:
+        """The picture's largest square, as near to the face as the picture allows."""
+        side = min(width_px, height_px)
+        box = np.asarray(face.box_px, np.float64)
+        wanted = np.floor((box[:2] + box[2:]) / 2 - side / 2)
+        corner = np.clip(wanted, 0, (width_px - side, height_px - side))
+        return cls(corner + side / 2, float(side))
+
+    @classmethod
+    def inside(cls, face: Face, scale: float, width_px: int, height_px: int) -> CropRegion:
+        """The face's box `scale` times as large, cut at the picture's edge and then to a square (EchoMimic).
+
+        In whole pixels and with the roundings of the original; its border below is the one of the sides.
+        """
+        x0, y0, x1, y1 = whole_box(face)
+        grow_x, grow_y = (int(length * (scale - 1) / 2) for length in (x1 - x0, y1 - y0))
+        left, top = max(0, x0 - grow_x), max(0, y0 - grow_y)
+        right, bottom = min(width_px, x1 + grow_x), min(height_px, y1 + grow_x)
+        side = max(1, min(right - left, bottom - top))
+        corner = np.array([(left + right) // 2 - side // 2, (top + bottom) // 2 - side // 2], np.float64)
+        corner = np.clip(corner, 0, (max(0, width_px - side), max(0, height_px - side)))
+        return cls(corner + side / 2, float(side))
+
     @property
     def box_px(self) -> tuple[int, int, int, int]:
         """x0, y0, x1, y1 in whole pixels, always square. Cutting and pasting share it, so they agree."""
@@ -43,12 +70,19 @@ class CropRegion:
         x0, y0 = (int(np.floor(float(centre) - side / 2 + 0.5)) for centre in self.centre_px)
         return x0, y0, x0 + side, y0 + side
 
-    def extract(self, image: Image, size_px: int | None = None) -> Image:
-        """The region as (size_px, size_px, 3), at its own resolution when None. Shrinking averages."""
+    def extract(self, image: Image, size_px: int | None = None, resampling: Resampling = "area") -> Image:
+        """The region as (size_px, size_px, 3), at its own resolution when None.
+
+        Args:
+            image: (height, width, 3), or (height, width) for a mask.
+            resampling: "area" averages when it shrinks and is bicubic when it grows, "antialiased" is
+                Pillow's bilinear filter, "bilinear" OpenCV's, which skips pixels when it shrinks.
+        """
         x0, y0, x1, y1 = self.box_px
         rows = np.clip(np.arange(y0, y1), 0, image.shape[0] - 1)
         columns = np.clip(np.arange(x0, x1), 0, image.shape[1] - 1)
-        return _resize(image[rows[:, None], columns], x1 - x0 if size_px is None else size_px)
+        side_px = x1 - x0 if size_px is None else size_px
+        return _resize(image[rows[:, None], columns], side_px, resampling)
 
     def paste(self, frame: Image, image: Image) -> Image:
         """A copy of `image` with `frame` (square, any size) in this region."""
@@ -120,9 +154,21 @@ def feather_mask(side_px: int, feather: float = _FEATHER) -> NDArray[np.float32]
     return np.outer(smooth, smooth).astype(np.float32)
 
 
-def _resize(image: Image, size_px: int) -> Image:
-    """Square image to (size_px, size_px): averaged when it shrinks, bicubic when it grows, else untouched."""
+def whole_box(face: Face) -> tuple[int, int, int, int]:
+    """The face's box in whole pixels, x0, y0, x1, y1."""
+    x0, y0, x1, y1 = (int(edge) for edge in np.rint(np.asarray(face.box_px, np.float64)))
+    return x0, y0, x1, y1
+
+
+def _resize(image: Image, size_px: int, resampling: Resampling = "area") -> Image:
+    """Square image to (size_px, size_px); untouched where it has this size."""
     if image.shape[0] == size_px:
         return image
+    size = (size_px, size_px)
+    if resampling == "antialiased":
+        # A copy: what Pillow hands out is read-only.
+        return np.array(Pillow.fromarray(image).resize(size, Pillow.Resampling.BILINEAR), np.uint8)
     method = cv2.INTER_AREA if size_px < image.shape[0] else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(image, (size_px, size_px), interpolation=method), np.uint8)
+    if resampling == "bilinear":
+        method = cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, size, interpolation=method), np.uint8)

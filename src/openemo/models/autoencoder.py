@@ -161,6 +161,11 @@ class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return 2 * (_STRIDE // _FLOW_STRIDE) ** 2 + int(self.config.code_channels)
 
     @property
+    def stride(self) -> int:
+        """Pixels per latent cell."""
+        return _STRIDE
+
+    @property
     def latent_size(self) -> int:
         return int(self.config.sample_size) // _STRIDE
 
@@ -170,6 +175,11 @@ class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         middle = self.reference_middle(self.reference_down1(x))
         coarse = self.reference_coarse(self.reference_down2(middle))
         return ReferencePyramid(fine=x, middle=middle, coarse=coarse)
+
+    def still(self, reference: ReferencePyramid, num_frames: int) -> Tensor:
+        """Latents (B, C, F, H, W) of frames that all look like the reference: zeros."""
+        batch, _, height, width = reference.coarse.shape
+        return reference.coarse.new_zeros(batch, self.latent_channels, num_frames, height, width)
 
     def reference_input(self, reference: ReferencePyramid, motion_BCNHW: Tensor | None) -> Tensor:
         """What the ReferenceNet reads: reference features beside motion latents, (B, C_ref + C, 1 + n, H, W).

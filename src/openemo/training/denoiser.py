@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from openemo.audio.speech import SpeechFeatures
+from openemo.audio.features import SpeechFeatures
 from openemo.errors import ConfigError, TrainingError
 from openemo.models import EmoUNet, ReferenceNet, reference_config, unet_config
 from openemo.models.autoencoder import MotionAutoencoder, ReferencePyramid

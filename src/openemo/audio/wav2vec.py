@@ -1,0 +1,184 @@
+"""wav2vec 2.0's hidden states, one row per frame of the video (EMO 3.2; Hallo's way of stretching them)."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import functional
+from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+from openemo.audio.features import SpeechFeatures
+from openemo.audio.mel import SAMPLE_RATE_HZ
+from openemo.audio.reading import Audio
+from openemo.errors import AudioError, CheckpointError, ConfigError
+from openemo.timing import covering_frames
+
+__all__ = ["Wav2VecEncoder"]
+
+_VARIANCE_FLOOR = 1e-7  # of transformers' feature extractor
+
+
+class Wav2VecEncoder:
+    """wav2vec 2.0, frozen; gives the concatenated hidden states of some of its layers.
+
+    Layer 0 is the transformer's input, layer i the output of block i; the last one goes through the final
+    layer norm where the network has one there. The convolutions' output is stretched linearly to the number
+    of frames, first on first and last on last, before the transformer sees it. The transformer hears the
+    whole sound at once, as in training; memory grows with the length.
+
+    Args:
+        layers: hidden states to take; None takes all but the input, as EMO and Hallo do.
+        normalise: whether the whole waveform is brought to mean 0 and variance 1 first.
+    """
+
+    def __init__(
+        self, encoder: Wav2Vec2Model, *, layers: Sequence[int] | None = None, normalise: bool = True
+    ) -> None:
+        num_layers = int(encoder.config.num_hidden_layers)
+        chosen = tuple(range(1, num_layers + 1)) if layers is None else tuple(layers)
+        if not chosen or min(chosen) < 0 or max(chosen) > num_layers:
+            raise ConfigError(
+                "the speech encoder lacks these layers",
+                got=chosen,
+                expected=f"one or more of 0 to {num_layers}",
+            )
+        self.encoder = encoder.train(False).requires_grad_(False)
+        self.layers = chosen
+        self.normalise = normalise
+
+    @property
+    def feature_dim(self) -> int:
+        return int(self.encoder.config.hidden_size) * len(self.layers)
+
+    @property
+    def device(self) -> torch.device:
+        return self._weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._weight.dtype
+
+    @property
+    def _weight(self) -> Tensor:
+        weight: Tensor = self.encoder.feature_projection.projection.weight
+        return weight
+
+    def options(self) -> dict[str, Any]:
+        """The keyword arguments that make this encoder from its network."""
+        return {"layers": self.layers, "normalise": self.normalise}
+
+    def to(
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> Wav2VecEncoder:
+        """Moves the weights in place and returns the encoder itself."""
+        self.encoder.to(device=device, dtype=dtype)
+        return self
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        **options: Any,
+    ) -> Wav2VecEncoder:
+        """Loads config.json and model.safetensors strictly; `options` as in the constructor.
+
+        Raises:
+            CheckpointError: a file is missing or damaged, or the weights don't fit the config.
+        """
+        folder = Path(folder)
+        try:
+            config = Wav2Vec2Config(**json.loads((folder / "config.json").read_text()))
+            weights = load_file(folder / "model.safetensors")
+        except (OSError, ValueError, SafetensorError) as error:
+            raise CheckpointError(f"the speech encoder in {folder} cannot be read", got=error) from error
+        with torch.device("meta"):
+            encoder = Wav2Vec2Model(config)
+        try:
+            encoder.load_state_dict(weights, strict=True, assign=True)
+        except RuntimeError as error:
+            raise CheckpointError(f"the weights in {folder} don't fit config.json", got=error) from error
+        return cls(encoder, **options).to(device, dtype)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Writes config.json and model.safetensors (in the present dtype) for `from_pretrained`."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        config = self.encoder.config.to_diff_dict()
+        (folder / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
+        weights = {name: tensor.contiguous() for name, tensor in self.encoder.state_dict().items()}
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+    def hear(self, audio: Audio, *, fps: Fraction, clip_frames: int) -> SpeechFeatures:
+        """Features for a video: (frames, feature_dim) at one row per frame, ends repeated in windows.
+
+        The sound is followed by silence up to a whole number of clips; frames are counted as in
+        `covering_frames`.
+
+        Raises:
+            AudioError: no samples, or fewer than the convolutions need for one value (25 ms).
+        """
+        samples = audio.mono().resample(SAMPLE_RATE_HZ).samples[0]
+        frames = covering_frames(samples.size, SAMPLE_RATE_HZ, fps)
+        missing = -frames % clip_frames
+        padding = missing * math.floor(SAMPLE_RATE_HZ / fps)
+        waveform = np.pad(self.normalised(samples), (0, padding))
+        values_FLD = self.states(waveform, frames + missing)
+        return SpeechFeatures(values_FLD.flatten(1), fps, edges="repeat")
+
+    def normalised(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """The waveform (num_samples,) with mean 0 and variance 1, or as it is without `normalise`.
+
+        In float32 and in this order, as transformers' feature extractor does it.
+        """
+        if not self.normalise or not samples.size:
+            return samples
+        return np.asarray((samples - samples.mean()) / np.sqrt(samples.var() + _VARIANCE_FLOOR), np.float32)
+
+    @torch.no_grad()
+    def states(self, waveform: npt.NDArray[np.float32], num_frames: int) -> Tensor:
+        """(num_frames, layers, width) hidden states of a prepared waveform at 16 kHz. Raises AudioError."""
+        needed = self._receptive_samples()
+        if waveform.size < needed:
+            raise AudioError(
+                "the sound is too short for the speech encoder",
+                got=f"{1000 * waveform.size / SAMPLE_RATE_HZ:.1f} ms",
+                expected=f"{1000 * needed / SAMPLE_RATE_HZ:.1f} ms or more",
+            )
+        samples_BN = torch.from_numpy(waveform)[None].to(self.device, self.dtype)
+        local_BCT = self.encoder.feature_extractor(samples_BN)
+        local_BCF = functional.interpolate(local_BCT, size=num_frames, mode="linear", align_corners=True)
+        hidden_BFD, _ = self.encoder.feature_projection(local_BCF.transpose(1, 2))
+        return torch.stack([state[0] for state in self._transform(hidden_BFD)], dim=1)
+
+    def _transform(self, hidden_BFD: Tensor) -> list[Tensor]:
+        """The chosen hidden states; transformers hands out the last one only below its own input layer."""
+        encoder = self.encoder.encoder
+        norm_last = bool(self.encoder.config.do_stable_layer_norm)
+        hidden_BFD = hidden_BFD + encoder.pos_conv_embed(hidden_BFD)
+        states = [hidden_BFD if norm_last else encoder.layer_norm(hidden_BFD)]
+        for layer in encoder.layers[: max(self.layers)]:
+            states.append(layer(states[-1], attention_mask=None))
+        if norm_last and len(states) == len(encoder.layers) + 1:
+            states[-1] = encoder.layer_norm(states[-1])
+        return [states[layer] for layer in self.layers]
+
+    def _receptive_samples(self) -> int:
+        """Samples that one value of the convolutions covers: 400 (25 ms) for the published networks."""
+        config, needed = self.encoder.config, 1
+        for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
+            needed = (needed - 1) * stride + kernel
+        return int(needed)

@@ -1,0 +1,55 @@
+"""From the imported networks of an open relative to a checkpoint: schedule, face networks, settings."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from diffusers import DDIMScheduler
+
+from openemo import __version__
+from openemo.checkpoints.folder import CheckpointIndex, parse_speech_options, write_hashes, write_index
+from openemo.errors import CheckpointError
+from openemo.presets import Family, pipeline_config, scheduler_config, speech_options
+
+__all__ = ["complete"]
+
+_SPEECH = {"hallo": "Wav2VecEncoder", "echomimic": "SpeechEncoder", "echomimic_acc": "SpeechEncoder"}
+
+
+def complete(folder: Path, family: Family, *, face: Path, licence: str) -> None:
+    """Add what the pipeline needs beside the networks, and the hashes of all of it.
+
+    Args:
+        folder: holds unet/, reference_net/, autoencoder/ and speech_encoder/ already.
+        face: folder of the face networks, as in any checkpoint of openemo.
+        licence: SPDX identifier of the weights' licence.
+
+    Raises:
+        CheckpointError: a network is missing.
+    """
+    index = CheckpointIndex(
+        components={
+            "unet": "EmoUNet",
+            "reference_net": "ReferenceNet",
+            "autoencoder": "ImageAutoencoder",
+            "scheduler": "DDIMScheduler",
+            "speech_encoder": _SPEECH[family],
+            "face_analyzer": "FaceAnalyzer",
+        },
+        speech=parse_speech_options(speech_options(family)),
+        pipeline=pipeline_config(family).model_dump(mode="json"),
+        licence=licence,
+        version=__version__,
+    )
+    for name in ("unet", "reference_net", "autoencoder", "speech_encoder"):
+        if not (folder / name / "config.json").is_file():
+            raise CheckpointError(
+                f"the weights of {family} are not complete",
+                got=f"no {folder / name}",
+                fix="Import them with their helpers, as they are published",
+            )
+    shutil.copytree(face, folder / "face", dirs_exist_ok=True)
+    DDIMScheduler(**scheduler_config(family)).save_pretrained(folder / "scheduler")
+    write_index(folder, index)
+    write_hashes(folder)

@@ -1,0 +1,90 @@
+"""Stable Diffusion's autoencoder: diffusers' numbers, and the role that the pipeline asks of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from openemo.models.vae import ImageAutoencoder
+
+TOLERANCE = 1e-4  # about 16 times the recorded float32-float64 difference
+
+
+# Older files of the same network; diffusers renames them as it loads.
+OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+
+
+def load(path: Path) -> dict[str, Tensor]:
+    return {key: value.float() for key, value in load_file(path).items()}
+
+
+@pytest.fixture(scope="module")
+def tiny() -> ImageAutoencoder:
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        network: ImageAutoencoder = ImageAutoencoder(
+            down_block_types=("DownEncoderBlock2D",) * 3,
+            up_block_types=("UpDecoderBlock2D",) * 3,
+            block_out_channels=(4, 8, 12),
+            layers_per_block=1,
+            latent_channels=5,
+            norm_num_groups=4,
+            sample_size=24,
+            scaling_factor=0.7,
+        )
+        network.eval()
+    return network
+
+
+@pytest.mark.parametrize("file", ["weights", "weights_old_attention_names"])
+def test_numbers_are_diffusers(shared_dir: Path, file: str) -> None:
+    folder = shared_dir / "parity" / "sd15_vae"
+    settings = json.loads((folder / "config.json").read_text())["constructor"]
+    autoencoder = ImageAutoencoder(**settings).eval()
+    weights = load(folder / f"{file}.safetensors")
+    autoencoder.load_state_dict(
+        {".".join(OLD_NAMES.get(part, part) for part in name.split(".")): weights[name] for name in weights}
+    )
+    inputs, expected = (load(folder / f"{part}.safetensors") for part in ("inputs", "outputs"))
+    factor = settings["scaling_factor"]
+    with torch.no_grad():
+        posterior = autoencoder.posterior(inputs["image"])
+        decoded = autoencoder.decoder(autoencoder.post_quant_conv(inputs["latents"]))
+        latents = autoencoder.encode(inputs["image"])
+        clamped = autoencoder.decode(inputs["latents"][:, :, None] * factor)
+    for name in ("mean", "logvar", "std"):
+        torch.testing.assert_close(getattr(posterior, name), expected[name], atol=TOLERANCE, rtol=0)
+    torch.testing.assert_close(decoded, expected["decoded"], atol=TOLERANCE, rtol=0)
+    torch.testing.assert_close(latents / factor, expected["mean"], atol=TOLERANCE, rtol=0)
+    torch.testing.assert_close(clamped[:, :, 0], expected["decoded"].clamp(-1, 1), atol=TOLERANCE, rtol=0)
+
+
+def test_frames_do_not_see_each_other(tiny: ImageAutoencoder) -> None:
+    latents = torch.randn(2, 5, 3, 6, 7, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        together = tiny.decode(latents)
+        alone = tiny.decode(latents[1:, :, 2:])
+    assert together.shape == (2, 3, 3, 24, 28)
+    # Float32 rounding: convolutions over another batch are summed in another order.
+    torch.testing.assert_close(together[1:, :, 2:], alone, atol=1e-5, rtol=0)
+
+
+def test_what_the_reference_net_reads(tiny: ImageAutoencoder) -> None:
+    image = torch.rand(1, 3, 24, 24, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    with torch.no_grad():
+        reference = tiny.encode_reference(image)
+        frames = torch.stack([image, image.flip(-1)], dim=2)
+        motion = tiny.encode_frames(frames)
+    assert tiny.stride == 4
+    assert reference.shape == (1, 5, 6, 6)
+    pictures = tiny.reference_input(reference, motion)
+    assert pictures.shape == (1, 5, 3, 6, 6)
+    assert torch.equal(pictures[:, :, 0], reference)
+    assert torch.equal(pictures[:, :, 1], tiny.still(reference, 4)[:, :, 3])  # the same picture again
+    assert not torch.equal(pictures[:, :, 2], reference)
+    assert tiny.reference_input(reference, None).shape == (1, 5, 1, 6, 6)
