@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from openemo.data.motion import Similarity, fit_similarity
 from openemo.face.geometry import FACE_OVAL, STABLE, face_width_px
 from openemo.face.sampling import sample_square
+from openemo.face.similarity import Similarity, fit_similarity
 
 __all__ = ["CHIP_PX", "FACE_PX", "face_chip", "face_pair", "onto"]
 

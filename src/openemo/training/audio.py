@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from openemo.audio.speech import SpeechFeatures
-from openemo.data.motion import FLOW_POINTS, fit_similarity
+from openemo.audio.features import SpeechFeatures
+from openemo.data.motion import FLOW_POINTS
 from openemo.errors import CheckpointError, TrainingError
 from openemo.face.geometry import STABLE, face_width_px, mouth_opening
+from openemo.face.similarity import fit_similarity
 from openemo.models import EmoUNet, unet_config
 from openemo.models.conditioning import AudioProjection, AudioTimeEmbedding, zero_
 from openemo.timing import parse_fps
