@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openemo.data.driven import warp_picture
-from openemo.data.motion import FLOW_POINTS, backward_flow, retarget
+from openemo.data.motion import FLOW_POINTS, backward_flow, median_poses, retarget
 from openemo.face.geometry import STABLE, mouth_opening
 from openemo.face.similarity import Similarity, fit_similarity
 
@@ -68,12 +68,30 @@ def test_head_strength_0_takes_pure_head_motion_away_and_1_keeps_it(toy_face: Fl
     np.testing.assert_allclose(still, np.repeat(portrait[None], 3, 0), atol=EXACT)
 
     moved, zero = retarget(track, portrait, head_strength=1)
-    rest, stable = track[zero], list(STABLE)
+    stable = list(STABLE)
+    rest = fit_similarity(track[zero, stable], np.median(track[:, stable], 0))(track[zero])
     to_portrait = fit_similarity(rest[stable], portrait[stable])
     for index in range(3):  # in the clip's frame the portrait moves as the clip's own head does
         head = fit_similarity(rest, track[index])
         expected = to_portrait(head(fit_similarity(to_portrait(rest), rest)(portrait)))
         np.testing.assert_allclose(moved[index], expected, atol=1e-7)
+
+
+def test_the_head_moves_about_the_portraits_own_pose(toy_face: Floats) -> None:
+    """However far from its median pose the clip's zero frame is, and for most of the clip."""
+    portrait, clip = _portrait(toy_face), 300 * toy_face[:, :2]
+    track = np.stack([clip + np.array([x, 0]) for x in (0, 40, 40, 40, 42)])
+    track[0, 14, 1] -= 0.1  # frame 0 alone is the zero: its mouth is the portrait's
+    portrait[14] = _portrait(track[0] / 300)[14]
+    moved, zero = retarget(track, portrait, head_strength=1)
+    assert zero == 0
+    stable = list(STABLE)
+    np.testing.assert_allclose(np.median(moved[:, stable], 0), portrait[stable], atol=EXACT)
+
+
+def test_median_poses_are_found_nearest_first(toy_face: Floats) -> None:
+    track = np.stack([200 * toy_face[:, :2] + np.array([x, -x]) for x in (50, 1, 0, -2, -40)])
+    assert median_poses(track, 3).tolist() == [2, 1, 3]
 
 
 def test_displacement_has_the_portraits_scale_and_tilt(toy_face: Floats) -> None:

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import start_processes
 
 from openemo.errors import CheckpointError, NonFiniteLossError
 from openemo.training.loop import learning_rate, train
@@ -175,3 +177,39 @@ def test_the_run_folder_holds_settings_and_metrics(tmp_path: Path) -> None:
         "recipe.json",
         "state.safetensors",
     ]
+
+
+class _Both(_Fit):
+    """In one process what two processes draw."""
+
+    def loss(self, generator: torch.Generator) -> dict[str, Tensor]:
+        own = generator.initial_seed()  # with seed 0 the step itself
+        losses = [_Fit.loss(self, torch.Generator().manual_seed(2 * own + rank))["loss"] for rank in range(2)]
+        return {"loss": (losses[0] + losses[1]) / 2}
+
+
+def _train_as_peer(rank: int, folder: Path) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=2)
+    train(_Fit(), _recipe(folder), folder / "pair")
+    dist.destroy_process_group()
+
+
+def test_two_processes_train_as_one_with_both_batches(tmp_path: Path) -> None:
+    start_processes(_train_as_peer, (tmp_path,), nprocs=2)
+    train(_Both(), _recipe(tmp_path), tmp_path / "one")
+    pair, one = (load_file(tmp_path / name / "export" / "network.safetensors") for name in ("pair", "one"))
+    for name in one:  # the sum of two gradients in another order
+        torch.testing.assert_close(pair[name], one[name], atol=1e-5, rtol=0)
+    rows = (tmp_path / "pair" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(row)["step"] for row in rows] == [3, 6, 7]
+
+
+def _break_one_peer(rank: int, folder: Path) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=2)
+    with pytest.raises(NonFiniteLossError, match="at step 3"):
+        train(_Fit(broken_at=3 if rank else -1, how="loss"), _recipe(folder), folder / "pair")
+    dist.destroy_process_group()
+
+
+def test_one_broken_process_stops_both(tmp_path: Path) -> None:
+    start_processes(_break_one_peer, (tmp_path,), nprocs=2)

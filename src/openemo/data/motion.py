@@ -22,7 +22,7 @@ from openemo.face.geometry import (
 )
 from openemo.face.similarity import Similarity, fit_similarity
 
-__all__ = ["FLOW_POINTS", "backward_flow", "retarget"]
+__all__ = ["FLOW_POINTS", "backward_flow", "median_poses", "retarget"]
 
 Floats = NDArray[np.floating]
 
@@ -41,12 +41,20 @@ FLOW_POINTS = np.array(
 """Landmarks that carry the flow."""
 
 
+def median_poses(track: Floats, count: int) -> NDArray[np.int64]:
+    """The `count` frames of a track (F, 478, >=2) with heads nearest to the median pose, nearest first."""
+    points = track[:, list(STABLE), :2]
+    distances = np.linalg.norm(points - np.median(points, 0), axis=-1).mean(1)
+    return np.asarray(np.argsort(distances, kind="stable")[:count], np.int64)
+
+
 def retarget(track: Floats, portrait: Floats, head_strength: float = 0.7) -> tuple[Floats, int]:
     """Lets a portrait's landmarks make the motion of a clip.
 
     The clip's frame whose mouth is open as far as the portrait's is the zero. From there the displacement of
     each landmark is carried over in the portrait's own scale and tilt; the head's motion, taken out by a
-    similarity fit on points that speech leaves alone, is added again, damped.
+    similarity fit on points that speech leaves alone, is added again, damped. It is the motion about the
+    clip's median pose: a portrait that lies aside for a whole clip would teach what no sound can tell.
 
     Args:
         track: (F, 478, >=2) landmarks of the clip, px. portrait: (478, >=2), px of the portrait.
@@ -59,7 +67,7 @@ def retarget(track: Floats, portrait: Floats, head_strength: float = 0.7) -> tup
     stable = list(STABLE)
     openings = np.array([mouth_opening(points) for points in track])
     zero = int(np.argmin(np.abs(openings - mouth_opening(portrait))))
-    rest = clip[zero]
+    rest = fit_similarity(clip[zero, stable], np.median(clip[:, stable], 0))(clip[zero])
     to_portrait = fit_similarity(rest[stable], face[stable])
     moved = np.empty((len(clip), *face.shape))
     for index, points in enumerate(clip):

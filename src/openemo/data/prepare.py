@@ -15,6 +15,7 @@ from scipy.signal import lfilter
 
 from openemo.audio.reading import Audio, read_audio
 from openemo.audio.speech import SpeechEncoder
+from openemo.data.motion import median_poses
 from openemo.data.recipe import DataRecipe
 from openemo.data.sequences import driven_sequence, quiet_span, real_sequence
 from openemo.data.tracks import decode_frames, track_clips
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _MAX_TURN_DEG = 22.0
+_REFERENCES = 10  # of the frames in the clip's median pose, one is the reference of a real clip
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class _Sequences:
         track = np.load(recipe.tracks / f"{job.clip}.npy")
         frames = decode_frames(recipe.clips / f"{job.clip}.mp4")
         if job.portrait is None:
-            reference = 0 if rng.random() < 0.5 else int(rng.integers(len(frames)))
+            reference = int(rng.choice(median_poses(track, _REFERENCES)))
             sequence = real_sequence(
                 job.clip, frames, track, reference, size_px=recipe.size_px, crop_scale=recipe.crop_scale
             )

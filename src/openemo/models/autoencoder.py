@@ -108,7 +108,7 @@ class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         fine_channels: int = 24,
         middle_channels: int = 64,
         reference_channels: int = 64,
-        flow_scale: float = 0.01,
+        flow_scale: float = 0.005,
         code_scale: float = 1.0,
     ) -> None:
         super().__init__()

@@ -1,8 +1,9 @@
 """The training loop: the same for every stage.
 
 A stage says what is trained and gives the loss of a step; the loop does the rest: learning rate, clipping,
-the mean of the weights, metrics, checkpoints. Randomness comes from (seed, step) alone, so a resumed run
-continues exactly where the interrupted one stopped.
+the mean of the weights, metrics, checkpoints. Randomness comes from (seed, step, process) alone, so a resumed
+run continues exactly where the interrupted one stopped. Under `torchrun` each process draws its own batch and
+the gradients are averaged.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from openemo.errors import CheckpointError, NonFiniteLossError
+from openemo.training.peers import Peers
 from openemo.training.recipe import LoopRecipe
 
 __all__ = ["Stage", "learning_rate", "train"]
@@ -60,6 +62,8 @@ def _trained(stage: Stage) -> Iterator[tuple[str, nn.Parameter]]:
 def train(stage: Stage, recipe: LoopRecipe, folder: Path) -> None:
     """Runs to `recipe.steps`, from `folder`'s last checkpoint where there is one.
 
+    Where a process group exists, each of its processes calls this; the first one writes.
+
     Raises:
         NonFiniteLossError: before the update, so the last checkpoint is good.
     """
@@ -74,15 +78,18 @@ def train(stage: Stage, recipe: LoopRecipe, folder: Path) -> None:
     log.info(
         "%d trained parameters, step %d of %d", sum(p.numel() for p in mean.values()), step, recipe.steps
     )
+    peers = Peers.present()
     started, sums, since = time.monotonic(), dict[str, float](), 0
     while step < recipe.steps:
-        generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
+        generator = torch.Generator().manual_seed((recipe.seed * 1_000_003 + step) * peers.count + peers.rank)
         losses = stage.loss(generator)
-        _check_finite("loss", losses["loss"].detach(), step, folder)
+        # Where one process stops all must, or the others wait for it forever.
+        _check_finite("loss", peers.mean(losses["loss"].detach()), step, folder)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, recipe)
         optimizer.zero_grad(set_to_none=True)
         losses["loss"].backward()  # type: ignore[no-untyped-call]
+        peers.average_gradients(parameters.values())
         norm = torch.nn.utils.clip_grad_norm_(parameters.values(), recipe.clip_norm)
         _check_finite("gradient", norm, step, folder)
         optimizer.step()
@@ -92,7 +99,7 @@ def train(stage: Stage, recipe: LoopRecipe, folder: Path) -> None:
         for name, value in losses.items():
             sums[name] = sums.get(name, 0.0) + float(value.detach())
         since += 1
-        if step % recipe.log_every == 0 or step == recipe.steps:
+        if peers.rank == 0 and (step % recipe.log_every == 0 or step == recipe.steps):
             elapsed = time.monotonic() - started
             row = {"step": step, "seconds_per_step": elapsed / since} | {
                 k: v / since for k, v in sums.items()
@@ -101,12 +108,13 @@ def train(stage: Stage, recipe: LoopRecipe, folder: Path) -> None:
                 file.write(json.dumps(row) + "\n")
             log.info("  ".join(f"{key} {value:.5g}" for key, value in row.items()))
             started, sums, since = time.monotonic(), {}, 0
-        if step % recipe.save_every == 0 or step == recipe.steps:
+        if peers.rank == 0 and (step % recipe.save_every == 0 or step == recipe.steps):
             _save(folder, step, parameters, mean, optimizer)
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(mean[name])
-    stage.export(stage.modules, folder / "export")
+    if peers.rank == 0:
+        stage.export(stage.modules, folder / "export")
 
 
 def _check_finite(what: str, value: Tensor, step: int, folder: Path) -> None:
