@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from openemo.data.sequences import Sequence
+from openemo.face.geometry import LEFT_EYE, OUTER_LIPS, RIGHT_EYE
 from openemo.models.discriminator import PatchDiscriminator
-from openemo.training.autoencoder import AutoencoderStage, crop_mouths
+from openemo.training.autoencoder import WINDOWS, AutoencoderStage, crop_mouths, cut_window, draw_frames
 from openemo.training.loop import train
 from openemo.training.recipe import AutoencoderRecipe
 
@@ -102,6 +106,34 @@ def test_mouths_are_cut_around_the_lips_and_inside_the_picture() -> None:
     assert cut.shape == (2, 3, 64, 64)
     assert cut[:, 0, 0, 0].tolist() == [16, 32]
     assert cut[:, 1, 0, 0].tolist() == [28, 0]
+
+
+def test_open_mouths_are_drawn_as_often_as_asked(data_dir: Path) -> None:
+    sequence = Sequence.load(data_dir / "sequences" / "driven-a.npz")
+    points = sequence.points_px.copy()
+    points[:, 13], points[:, 14] = (30, 30), (30, 31)
+    points[[3, 6], 14] = (30, 40)  # two of seven frames, the widest third
+    talking = replace(sequence, points_px=points)
+    rng = np.random.default_rng(0)
+    drawn = draw_frames(talking, 4000, 0.6, rng)
+    assert (drawn.min(), drawn.max()) == (1, sequence.num_frames)
+    # 0.6 chosen, and 2/7 of the other 0.4; three standard deviations of 4000 draws.
+    assert abs(np.isin(drawn, [3, 6]).mean() - (0.6 + 0.4 * 2 / 7)) < 0.022
+    assert set(draw_frames(talking, 50, 1.0, rng)) == {3, 6}
+
+
+def test_windows_lie_on_what_is_asked_for(data_dir: Path, tmp_path: Path) -> None:
+    """Mouth low in the picture, eyes high: the window on the mouth holds the mouth near its middle."""
+    points = torch.full((2, 478, 2), 0.5)
+    points[:, list(OUTER_LIPS)] = torch.tensor([0.5, 0.7])
+    points[:, [*LEFT_EYE, *RIGHT_EYE]] = torch.tensor([0.5, 0.3])
+    pictures, flow = torch.zeros(3, 3, 256, 256), torch.zeros(2, 2, 32, 32)
+    for on, expected in (("mouth", 0.5), ("eyes and mouth", 1.0)):
+        window = cut_window(pictures, flow, points, 96, WINDOWS[on], np.random.default_rng(0))
+        assert window[0].shape[-2:] == (96, 96)
+        assert window[1].shape[-2:] == (12, 12)
+        mouth = float(window[2][0, OUTER_LIPS[0], 1])
+        assert abs(mouth - expected) < 0.27  # jitter of 16 px and the grid of 16 px, of 96
 
 
 def test_a_judge_halves_at_each_layer() -> None:

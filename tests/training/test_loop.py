@@ -195,7 +195,7 @@ def _train_as_peer(rank: int, folder: Path) -> None:
 
 
 def test_two_processes_train_as_one_with_both_batches(tmp_path: Path) -> None:
-    start_processes(_train_as_peer, (tmp_path,), nprocs=2)
+    start_processes(_train_as_peer, (tmp_path,), nprocs=2)  # type: ignore[no-untyped-call]
     train(_Both(), _recipe(tmp_path), tmp_path / "one")
     pair, one = (load_file(tmp_path / name / "export" / "network.safetensors") for name in ("pair", "one"))
     for name in one:  # the sum of two gradients in another order
@@ -212,4 +212,4 @@ def _break_one_peer(rank: int, folder: Path) -> None:
 
 
 def test_one_broken_process_stops_both(tmp_path: Path) -> None:
-    start_processes(_break_one_peer, (tmp_path,), nprocs=2)
+    start_processes(_break_one_peer, (tmp_path,), nprocs=2)  # type: ignore[no-untyped-call]

@@ -14,15 +14,25 @@ from torch import Tensor, nn
 from openemo.data.motion import FLOW_POINTS, backward_flow
 from openemo.data.sequences import Sequence
 from openemo.errors import TrainingError
-from openemo.face.geometry import LEFT_EYE, OUTER_LIPS, RIGHT_EYE
+from openemo.face.geometry import LEFT_EYE, OUTER_LIPS, RIGHT_EYE, mouth_opening
 from openemo.models.autoencoder import MotionAutoencoder, warp
 from openemo.models.discriminator import PatchDiscriminator
 from openemo.training.exports import load_export
 from openemo.training.recipe import AutoencoderRecipe
 
-__all__ = ["AutoencoderStage", "crop_mouths", "flow_between", "region_weight", "to_tensor"]
+__all__ = [
+    "WINDOWS",
+    "AutoencoderStage",
+    "crop_mouths",
+    "cut_window",
+    "draw_frames",
+    "flow_between",
+    "region_weight",
+    "to_tensor",
+]
 
 _CODE_BATCHES = 16
+WINDOWS = {"mouth": OUTER_LIPS, "eyes and mouth": (*OUTER_LIPS, *LEFT_EYE, *RIGHT_EYE)}
 _MOUTH_PX = 64  # holds a wide open mouth in a crop of 256
 
 
@@ -159,7 +169,7 @@ class AutoencoderStage:
         for index in rng.integers(len(self.paths), size=recipe.references):
             sequence = Sequence.load(self.paths[index])
             reference = 0 if rng.random() < 0.7 else int(rng.integers(1, sequence.num_frames + 1))
-            chosen = rng.integers(1, sequence.num_frames + 1, size=recipe.frames)
+            chosen = draw_frames(sequence, recipe.frames, recipe.open_share, rng)
             pictures = to_tensor([sequence.picture(int(i)) for i in (reference, *chosen)])
             places = sequence.points_px[[reference, *chosen]].copy()
             if rng.random() < 0.5:
@@ -169,7 +179,9 @@ class AutoencoderStage:
             flow = torch.stack([flow_between(places[0], place, sequence.size_px) for place in places[1:]])
             marks = torch.from_numpy(places[1:] / sequence.size_px).float()
             if recipe.window_px is not None:
-                pictures, flow, marks = _window(pictures, flow, marks, recipe.window_px, rng)
+                pictures, flow, marks = cut_window(
+                    pictures, flow, marks, recipe.window_px, WINDOWS[recipe.window_on], rng
+                )
             references.append(pictures[0])
             frames.append(pictures[1:])
             flows.append(flow)
@@ -181,6 +193,16 @@ class AutoencoderStage:
             torch.cat(flows),
             torch.cat(points),
         )
+
+
+def draw_frames(
+    sequence: Sequence, count: int, open_share: float, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Indices 1..F; about `open_share` of them from the third in which the mouth is open widest."""
+    openings = [mouth_opening(points) for points in sequence.points_px[1:]]
+    widest = 1 + np.argsort(openings)[-max(1, len(openings) // 3) :]
+    anywhere = rng.integers(1, sequence.num_frames + 1, size=count)
+    return np.where(rng.random(count) < open_share, rng.choice(widest, count), anywhere)
 
 
 def crop_mouths(pictures: Tensor, points: Tensor) -> Tensor:
@@ -201,15 +223,20 @@ def crop_mouths(pictures: Tensor, points: Tensor) -> Tensor:
     )
 
 
-def _window(
-    pictures: Tensor, flow: Tensor, points: Tensor, side_px: int, rng: np.random.Generator
+def cut_window(
+    pictures: Tensor,
+    flow: Tensor,
+    points: Tensor,
+    side_px: int,
+    part: tuple[int, ...],
+    rng: np.random.Generator,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """A square of `side_px` around eyes and mouth, on the latent grid; flow and points in units of its side.
+    """A square of `side_px` around landmarks, on the latent grid; flow and points in units of its side.
 
-    Nearly all that a warp cannot show is there, at a quarter of the work where the side is half.
+    Nearly all that a warp cannot show is at eyes and mouth, at a quarter of the work where the side is half.
     """
     size_px = pictures.shape[-1]
-    centre = points[:, [*OUTER_LIPS, *LEFT_EYE, *RIGHT_EYE]].mean((0, 1)).numpy() * size_px
+    centre = points[:, list(part)].mean((0, 1)).numpy() * size_px
     corner = centre - side_px / 2 + rng.uniform(-16, 16, 2)
     x, y = (int(np.clip(round(c / 16) * 16, 0, size_px - side_px)) for c in corner)
     scale = size_px / side_px

@@ -51,8 +51,10 @@ class AutoencoderRecipe(LoopRecipe):
 
     references: int = Field(4, description="sequences per step")
     frames: int = Field(4, description="frames of each")
-    window_px: int | None = Field(
-        None, description="train on windows of this side around eyes and mouth; None for the whole crop"
+    window_px: int | None = Field(None, description="train on windows of this side; None for the whole crop")
+    window_on: Literal["eyes and mouth", "mouth"] = "eyes and mouth"
+    open_share: float = Field(
+        0.0, ge=0, le=1, description="part of the frames drawn from the third with the widest open mouths"
     )
     model: dict[str, Any] = Field(default_factory=dict, description="arguments of MotionAutoencoder")
     start: Path | None = Field(None, description="exported autoencoder to go on from")
