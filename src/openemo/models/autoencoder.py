@@ -253,8 +253,9 @@ class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         flow, code = self.unpack(latents_BCFHW.transpose(1, 2).flatten(0, 1))
         residual = self.residual(code, reference.expand_frames(num_frames), flow)
         if residual.shape[-2:] != picture.shape[-2:]:
+            # Bilinear: bicubic takes as long as all convolutions of the decoder, and nobody sees it.
             residual = F.interpolate(
-                residual.float(), size=picture.shape[-2:], mode="bicubic", align_corners=False
+                residual.float(), size=picture.shape[-2:], mode="bilinear", align_corners=False
             )
         frames = warp(picture.repeat_interleave(num_frames, 0), flow) + residual.to(picture.dtype)
         return frames.clamp(-1, 1).reshape(batch, num_frames, *frames.shape[1:]).transpose(1, 2)
