@@ -128,6 +128,10 @@ def test_shipped_stages_build_on_each_other() -> None:
         autoencoder.output / "export" / "autoencoder"
     }
     assert image.start is None
+    audio = load_recipe(AudioRecipe, RECIPES / "audio.yaml", [])
+    assert (audio.data, video.audio) == (data.output, audio.output / "export")
+    decoder = load_recipe(AutoencoderRecipe, RECIPES / "decoder.yaml", [])
+    assert (decoder.data, decoder.start) == (data.output, image.autoencoder)
     assert (video.start, speed.start) == (image.output / "export", video.output / "export")
     for stage in (image, video, speed):
         positions = unet_config(stage.preset)["max_frames"]

@@ -109,7 +109,7 @@ class DenoiserRecipe(LoopRecipe):
     )
     mouth_weight: float = Field(12.0, description="of the loss at the mouth, added to 1 elsewhere")
     flow_weight: float = Field(
-        4.0,
+        6.0,
         description="of the loss in the flow channels over that in the code, whose texture no sound tells",
     )
     target: Literal["velocity", "sample"] = Field(
