@@ -64,12 +64,13 @@ def encode_sequence(
         range(start, min(start + batch, sequence.num_frames + 1))
         for start in range(1, sequence.num_frames + 1, batch)
     ]
-    if isinstance(autoencoder, ImageAutoencoder):
-        features = autoencoder.encode_reference(reference)[0]
-        latents = [_images(sequence, indices, autoencoder) for indices in batches]
-    else:
+    if isinstance(autoencoder, MotionAutoencoder):
         features = autoencoder.encode_reference(reference).coarse[0]
         latents = [_motion(sequence, indices, reference, autoencoder) for indices in batches]
+    else:
+        image_autoencoder: ImageAutoencoder = autoencoder
+        features = image_autoencoder.encode_reference(reference)[0]
+        latents = [_images(sequence, indices, image_autoencoder) for indices in batches]
     points = sequence.points_px / sequence.size_px
     return CodedSequence(
         torch.cat(latents).numpy(),
