@@ -1,4 +1,4 @@
-"""How fast, and in how much memory, models of SD-1.5's size run. With random weights: speed does not depend on them.
+"""How fast, and in how much memory, models of SD-1.5's size run; with random weights, which change no speed.
 
     python benchmarks/full_scale.py --model hallo --device cuda --dtype float16
     python benchmarks/full_scale.py --model sd15 --dtype bfloat16 --size 256 --frames 4
