@@ -14,6 +14,7 @@ import json
 import platform
 import resource
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -54,8 +55,11 @@ def main() -> None:
     add("--attention-slice", type=int, help="frames per attention call")
     add("--train", action="store_true", help="memory of a training step of each stage, and the step")
     add("--memory-gib", type=float, help="what training may use (default: what is free)")
-    add("--peer", type=Path, metavar="CHECKOUT", help="of Hallo or EchoMimic: time its own backbone too")
+    add("--peer", type=Path, metavar="CHECKOUT", help="of Hallo: time its own backbone beside ours (hallo)")
+    add("--peer-python", default=sys.executable, help="interpreter with the libraries that the peer needs")
     arguments = parser.parse_args()
+    if arguments.peer is not None and arguments.model != "hallo":
+        parser.error("--peer needs --model hallo")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     device, dtype = torch.device(arguments.device), DTYPES[arguments.dtype]
@@ -95,6 +99,8 @@ def inference(
     slice_attention(unet, arguments.attention_slice)
     timed: dict[str, Any] = {}
     for name, call in calls(unet, reference_net, autoencoder, *shape, dtype).items():
+        if name == "backbone_alone":  # beside a peer's only
+            continue
         say(f"timing {name}")
         reset_peak(device)
         seconds = median_s(call, arguments.repeats, device)
@@ -119,12 +125,24 @@ def inference(
         "at": f"{steps} steps, {'with' if branches == 2 else 'without'} guidance",
     }
     if arguments.peer is not None:
-        from peers import time_peer
-
-        report["peer"] = time_peer(
-            arguments.peer, shape, device, dtype, lambda call: median_s(call, arguments.repeats, device)
-        )
+        alone = calls(unet, reference_net, autoencoder, *shape, dtype)["backbone_alone"]
+        report["backbone_alone_seconds"] = round(median_s(alone, arguments.repeats, device), 4)
+        report["peer"] = time_peer(arguments, frames)
     return report
+
+
+def time_peer(arguments: argparse.Namespace, frames: int) -> dict[str, Any]:
+    """What `peer_hallo.py` says, run by the peer's own interpreter; its last error line where it fails."""
+    script = Path(__file__).with_name("peer_hallo.py")
+    options = (arguments.size, frames, arguments.device, arguments.dtype, arguments.repeats)
+    command = [arguments.peer_python, script, arguments.peer.resolve(), *options]
+    # The user names the interpreter and the checkout, and both run as the user.
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)  # noqa: S603
+    lines = (done.stderr if done.returncode else done.stdout).strip().splitlines()
+    if done.returncode:
+        return {"failed": lines[-1] if lines else f"exit code {done.returncode}"}
+    result: dict[str, Any] = json.loads(lines[-1])
+    return result
 
 
 def networks(model: Preset) -> tuple[EmoUNet, ReferenceNet]:
@@ -176,6 +194,7 @@ def calls(
     return {
         "reference_net": look,
         "backbone": lambda: unet(sample, timestep, reference=reference, **conditions),
+        "backbone_alone": lambda: unet(sample, timestep, **conditions),
         "decode_one_frame": lambda: autoencoder.decode(sample[:, :, :1]),
     }
 
@@ -213,6 +232,7 @@ def training(size: int, device: torch.device, dtype: torch.dtype, free_gib: floa
         if step_gib * 1.25 + 2 > free_gib:
             row["step"] = f"not run: it needs {step_gib:.1f} GiB and its activations"
             continue
+        say(f"a step of the {stage} stage")
         if not made:
             made = [with_random_weights(net, device, dtype).train() for net in (unet, reference_net)]
             for network in made:
