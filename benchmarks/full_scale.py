@@ -38,7 +38,7 @@ from openemo.training.recipe import DenoiserRecipe
 STRIDE = 8
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # EMO's own numbers for sd15; the relatives' are in their settings.
-EMO = dict(clip_frames=12, motion_frames=4, num_steps=40, guidance_scale=3.5)
+EMO: dict[str, Any] = dict(clip_frames=12, motion_frames=4, num_steps=40, guidance_scale=3.5)
 GIB = 2**30
 
 
@@ -82,8 +82,9 @@ def inference(
 ) -> dict[str, Any]:
     """Seconds, work and memory of each network; of a frame at the model's number of steps."""
     model: Preset = arguments.model
-    settings = EMO if model == "sd15" else pipeline_config(model).model_dump()
-    frames, motion = arguments.frames or settings["clip_frames"], settings["motion_frames"]
+    settings = EMO if model == "sd15" else pipeline_config(arguments.model).model_dump()
+    frames: int = arguments.frames or settings["clip_frames"]
+    motion: int = settings["motion_frames"]
     shape = (arguments.size, frames, motion)
 
     meta_unet, meta_reference = networks(model)
@@ -282,7 +283,7 @@ def train_step(
     with torch.no_grad():
         for parameter in (p for network in made for p in network.parameters()):
             if parameter.grad is not None:
-                parameter -= 1e-6 * parameter.grad
+                parameter.sub_(parameter.grad, alpha=1e-6)
                 parameter.grad = None
     synchronize(device)
     return {
@@ -317,7 +318,7 @@ def tflop(call: Callable[[], Any]) -> float:
     """Of products, convolutions and attention, two for each multiplication with addition."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         call()
-    return counter.get_total_flops() / 1e12
+    return float(counter.get_total_flops()) / 1e12
 
 
 def median_s(call: Callable[[], Any], repeats: int, device: torch.device) -> float:
