@@ -114,6 +114,7 @@ def inference(
         }
     branches = 1 if settings["guidance_scale"] == 1 else 2
     steps = settings["num_steps"]
+    new_frames = frames - min(settings.get("window_overlap") or 0, frames - 1)
     clip_s = steps * branches * timed["backbone"]["seconds"] + timed["reference_net"]["seconds"]
     report = {
         "model": model,
@@ -122,7 +123,7 @@ def inference(
         "weights": {"unet": size_of(unet), "reference_net": size_of(reference_net)},
         "calls": timed,
         "seconds_per_step": round(branches * timed["backbone"]["seconds"], 4),
-        "seconds_per_frame": round(clip_s / frames + timed["decode_one_frame"]["seconds"], 4),
+        "seconds_per_frame": round(clip_s / new_frames + timed["decode_one_frame"]["seconds"], 4),
         "at": f"{steps} steps, {'with' if branches == 2 else 'without'} guidance",
     }
     if arguments.peer is not None:
