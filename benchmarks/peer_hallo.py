@@ -17,6 +17,7 @@ import torch
 # Hallo's settings at full size, as its configuration files have them.
 SETTINGS: dict[str, Any] = dict(
     sample_size=64,
+    center_input_sample=False,
     in_channels=4,
     out_channels=4,
     cross_attention_dim=768,
@@ -49,7 +50,8 @@ def main(checkout: str, size: int, frames: int, device: str, dtype_name: str, re
     kind = importlib.import_module("hallo.models.unet_3d").UNet3DConditionModel
     dtype = getattr(torch, dtype_name)
     with torch.device("meta"):
-        network = kind(**SETTINGS)
+        # As the checkout does it: its forward reads a setting that its constructor does not take.
+        network = kind.from_config(SETTINGS)
     network = network.to(dtype).to_empty(device=device).eval()
     block = (0.02 * torch.randn(1 << 20)).to(device, dtype)
     with torch.no_grad():
