@@ -183,6 +183,17 @@ def test_everything_reaches_the_frames(build: Build, portrait: Frame, family: Fa
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("family", ["hallo", "echomimic"])
+@pytest.mark.parametrize("kind", ["model", "sequential"])
+def test_offloaded_networks_make_the_same_video(
+    build: Build, portrait: Frame, family: Family, kind: Any
+) -> None:
+    plain, pipeline = frames_of(build(family), portrait), build(family)
+    pipeline.offload(kind, "cpu")
+    assert np.array_equal(frames_of(pipeline, portrait), plain)
+
+
+@pytest.mark.slow
 def test_full_frame_of_a_picture_that_is_not_square(build: Build, portrait: Frame) -> None:
     photo = portrait[:, 150:]
     for family in ("hallo", "echomimic"):

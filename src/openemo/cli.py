@@ -128,7 +128,11 @@ def _add_animate(commands: Any) -> None:
     )
     add("audio", type=Path, metavar="AUDIO", help="sound or video file")
     add("-o", "--output", type=Path, required=True, metavar="OUT.mp4", help="where the video goes")
-    add("--model", default="embedded", help='"embedded" (default), a folder, or hub:owner/name')
+    add(
+        "--model",
+        default="embedded",
+        help='"embedded" (default), sd15, hallo, echomimic, echomimic-acc, a folder, or hub:owner/name',
+    )
     add("--seed", type=int, default=0, help="same seed, same video (default: 0)")
     add("--steps", type=int, help="denoising steps (default: the model's)")
     add("--guidance", type=float, help="how strongly the voice drives; 1 is plain (default: the model's)")
@@ -159,6 +163,14 @@ def _add_animate(commands: Any) -> None:
     )
     add("--device", default="cpu", help="cpu (default), cuda, cuda:1, mps")
     add("--dtype", choices=_DTYPES, default="float32", help="number type of the networks (default: float32)")
+    add(
+        "--offload",
+        choices=("none", "model", "sequential"),
+        default="none",
+        help="keep networks in main memory: one on the device at a time, or one layer (default: none)",
+    )
+    add("--attention-slice", type=int, metavar="N", help="frames per attention call: less memory, slower")
+    add("--decode-frames", type=int, default=4, metavar="N", help="frames decoded together (default: 4)")
     animate.set_defaults(command=_animate)
 
 
@@ -179,8 +191,13 @@ def _animate(arguments: argparse.Namespace) -> None:
     from openemo.pipeline import EmoPipeline
 
     pipeline = EmoPipeline.from_pretrained(
-        arguments.model, device=_device(arguments.device), dtype=_dtype(arguments.dtype)
+        arguments.model,
+        device=_device(arguments.device),
+        dtype=_dtype(arguments.dtype),
+        offload=arguments.offload,
+        decode_frames=arguments.decode_frames,
     )
+    pipeline.slice_attention(arguments.attention_slice)
     if arguments.face_embedder is not None:
         from openemo.face.identity import FaceEmbedder
 

@@ -31,27 +31,29 @@ from openemo.errors import AudioError, ConfigError
 from openemo.face import FaceAnalyzer
 from openemo.face.identity import FaceEmbedder
 from openemo.models import EmoUNet, ReferenceNet
+from openemo.models.attention import slice_attention
 from openemo.models.autoencoder import MotionAutoencoder
 from openemo.models.vae import ImageAutoencoder
+from openemo.offload import Offload, OffloadKind
 from openemo.scene import Framing, Scene, stage
 from openemo.timing import num_frames, parse_fps
 from openemo.video.images import read_image
 
 __all__ = ["EmoPipeline"]
 
-_DECODE_FRAMES = 4  # decoded together: enough to keep the cores busy, few enough to bound the memory
-
 
 class EmoPipeline:
     """EMO at inference (EMO 3.3): clip after clip, each denoised with the last frames of the one before.
 
-    A call changes no component and keeps nothing, so one pipeline can serve several animations at a time.
+    A call changes no component and keeps nothing, so one pipeline can serve several animations at a time
+    (unless its networks are offloaded, which are moved by each call).
 
     Args:
         scheduler: any scheduler of diffusers; each clip gets a copy.
         config: what a call gets that does not say otherwise.
         face_embedder: for networks with identity layers; without it they see nobody in particular. No
             checkpoint has one: the user brings it.
+        decode_frames: decoded together: enough to keep the cores busy, few enough to bound the memory.
     """
 
     def __init__(
@@ -64,7 +66,11 @@ class EmoPipeline:
         face_analyzer: FaceAnalyzer,
         config: PipelineConfig,
         face_embedder: FaceEmbedder | None = None,
+        *,
+        decode_frames: int = 4,
     ) -> None:
+        if decode_frames < 1:
+            raise ConfigError("too few frames are decoded together", got=decode_frames, expected="1 or more")
         # Convolutions are up to a fifth faster on a CPU in this layout.
         layout = torch.channels_last
         self.unet = unet.eval().to(memory_format=layout)
@@ -75,6 +81,8 @@ class EmoPipeline:
         self.face_analyzer = face_analyzer
         self.config = config
         self.face_embedder = face_embedder
+        self.decode_frames = decode_frames
+        self._offload: Offload | None = None
 
     @classmethod
     def from_pretrained(
@@ -84,22 +92,35 @@ class EmoPipeline:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         verify: bool = True,
+        offload: OffloadKind = "none",
+        decode_frames: int = 4,
     ) -> Self:
-        """Load "embedded", a folder, or "hub:owner/name[@revision]"; `verify` checks the files' hashes.
+        """Load "embedded", a name, a folder, or "hub:owner/name[@revision]".
+
+        Args:
+            verify: check the files' hashes.
+            offload: see `offload`; unless it is "none", networks go to `device` only when they are called.
 
         Raises:
             CheckpointError: no such model, or a part of it is missing, damaged or does not fit.
+            ConfigError: accelerate is not installed, which sequential offload needs.
         """
         folder = checkpoints.resolve(name_or_folder)
         index = checkpoints.read_index(folder)
         if verify:
             checkpoints.verify_hashes(folder)
-        return cls(*load_components(folder, index, device=device, dtype=dtype), index.config())
+        first = device if offload == "none" else "cpu"
+        parts = load_components(folder, index, device=first, dtype=dtype)
+        pipeline = cls(*parts, index.config(), decode_frames=decode_frames)
+        if offload != "none":
+            pipeline.offload(offload, device)
+        return pipeline
 
     def save_pretrained(
         self, folder: str | Path, *, dtype: torch.dtype = torch.float16, licence: str = "Apache-2.0"
     ) -> None:
         """Write a folder that `from_pretrained` reads, with hashes; the weights as `dtype`."""
+        self._check_not_offloaded("saved")
         parts = Components(
             self.unet,
             self.reference_net,
@@ -111,10 +132,54 @@ class EmoPipeline:
         save_components(Path(folder), parts, self.config, dtype=dtype, licence=licence)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
-        """Move all networks in place and return the pipeline; the face networks stay on the CPU."""
+        """Move all networks in place and return the pipeline; the face networks stay on the CPU.
+
+        Raises:
+            ConfigError: they are offloaded, and move by themselves.
+        """
+        self._check_not_offloaded("moved")
         for part in (self.unet, self.reference_net, self.autoencoder, self.speech_encoder):
             move(part, device, dtype)
         return self
+
+    def offload(self, kind: OffloadKind, device: torch.device | str) -> None:
+        """From now on networks come to `device` only to compute; there is no way back.
+
+        Args:
+            kind: "model", one network at a time; "sequential", of the two large ones one layer at a time;
+                "none" does nothing.
+
+        Raises:
+            ConfigError: they are offloaded already, or accelerate is not installed.
+        """
+        if kind == "none":
+            return
+        self._check_not_offloaded("offloaded again")
+        self._offload = Offload(
+            kind,
+            device,
+            large=(self.unet, self.reference_net),
+            small=(self.autoencoder, self.speech_encoder.encoder),
+        )
+
+    def slice_attention(self, rows: int | None) -> None:
+        """Compute attention for at most so many frames at once: less memory, more time; None for all."""
+        for network in (self.unet, self.reference_net):
+            slice_attention(network, rows)
+
+    def _check_not_offloaded(self, what: str) -> None:
+        if self._offload is not None:
+            raise ConfigError(
+                f"an offloaded pipeline cannot be {what}",
+                got=f"offload {self._offload.kind}",
+                fix="Load it again without offload",
+            )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks compute."""
+        device: torch.device = self.unet.device if self._offload is None else self._offload.device
+        return device
 
     def __call__(
         self,
@@ -169,6 +234,8 @@ class EmoPipeline:
             face_index=face_index,
         )
         identity = None if self.face_embedder is None else self.face_embedder(image, scene.face)
+        if self._offload is not None:  # the encoder asks its weights where the sound shall go
+            self._offload.bring(self.speech_encoder.encoder)
         speech = self.speech_encoder.hear(sound, fps=rate, clip_frames=settings.clip_frames)
         plan = _Plan(scene, identity, speech, settings, rate, length, seed)
         return Animation(
@@ -199,7 +266,7 @@ class EmoPipeline:
             on_step=report,
         )
         for clip, latents_BCFHW in zip(division.clips, clips, strict=True):
-            for part_BCFHW in torch.split(latents_BCFHW[:, :, : len(clip)], _DECODE_FRAMES, dim=2):
+            for part_BCFHW in torch.split(latents_BCFHW[:, :, : len(clip)], self.decode_frames, dim=2):
                 decoded_B3FPP = _fit(maker.decode(part_BCFHW, sight), sight.picture_B3PP)
                 yield from map(plan.scene.show, _to_images(decoded_B3FPP))
             report()
@@ -209,7 +276,7 @@ class EmoPipeline:
         """The scene as the networks see it."""
         scene = plan.scene
         image, picture = (
-            _to_tensor(part).to(self.unet.device, self.unet.dtype) for part in (scene.crop, scene.picture)
+            _to_tensor(part).to(self.device, self.unet.dtype) for part in (scene.crop, scene.picture)
         )
         return Sight.of(
             self.unet,

@@ -195,32 +195,40 @@ def wav2vec2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def openai_whisper(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.pt"
+    write_openai_whisper(path, width=12, layers=2, positions=30)
+    return path
+
+
+def write_openai_whisper(path: Path, *, width: int, layers: int, positions: int) -> None:
     """A .pt as OpenAI publishes it: sizes, encoder, and a piece of the decoder."""
-    width, layers = 12, 2
-    dims = dict(n_mels=80, n_audio_ctx=30, n_audio_state=width, n_audio_head=3, n_audio_layer=layers)
+    generator = torch.Generator().manual_seed(5)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator) * 0.2
+
+    dims = dict(n_mels=80, n_audio_ctx=positions, n_audio_state=width, n_audio_head=3, n_audio_layer=layers)
     state = {
-        "encoder.positional_embedding": torch.zeros(30, width),
-        "encoder.conv1.weight": torch.randn(width, 80, 3),
-        "encoder.conv1.bias": torch.randn(width),
-        "encoder.conv2.weight": torch.randn(width, width, 3),
-        "encoder.conv2.bias": torch.randn(width),
-        "encoder.ln_post.weight": torch.randn(width),
-        "encoder.ln_post.bias": torch.randn(width),
-        "decoder.positional_embedding": torch.randn(4, width),
+        "encoder.positional_embedding": torch.zeros(positions, width),
+        "encoder.conv1.weight": draw(width, 80, 3),
+        "encoder.conv1.bias": draw(width),
+        "encoder.conv2.weight": draw(width, width, 3),
+        "encoder.conv2.bias": draw(width),
+        "encoder.ln_post.weight": draw(width),
+        "encoder.ln_post.bias": draw(width),
+        "decoder.positional_embedding": draw(4, width),
     }
     for i in range(layers):
         block = f"encoder.blocks.{i}"
         for name in ("attn.query", "attn.key", "attn.value", "attn.out"):
-            state[f"{block}.{name}.weight"] = torch.randn(width, width)
+            state[f"{block}.{name}.weight"] = draw(width, width)
             if name != "attn.key":
-                state[f"{block}.{name}.bias"] = torch.randn(width)
+                state[f"{block}.{name}.bias"] = draw(width)
         for name in ("attn_ln", "mlp_ln"):
-            state[f"{block}.{name}.weight"] = torch.randn(width)
-            state[f"{block}.{name}.bias"] = torch.randn(width)
-        state[f"{block}.mlp.0.weight"] = torch.randn(4 * width, width)
-        state[f"{block}.mlp.0.bias"] = torch.randn(4 * width)
-        state[f"{block}.mlp.2.weight"] = torch.randn(width, 4 * width)
-        state[f"{block}.mlp.2.bias"] = torch.randn(width)
-    path = tmp_path / "tiny.pt"
+            state[f"{block}.{name}.weight"] = draw(width)
+            state[f"{block}.{name}.bias"] = draw(width)
+        state[f"{block}.mlp.0.weight"] = draw(4 * width, width)
+        state[f"{block}.mlp.0.bias"] = draw(4 * width)
+        state[f"{block}.mlp.2.weight"] = draw(width, 4 * width)
+        state[f"{block}.mlp.2.bias"] = draw(width)
     torch.save({"dims": dims, "model_state_dict": state}, path)
-    return path

@@ -282,7 +282,7 @@ def test_nothing_half_written_stays(
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("openemo.checkpoints.parts.write_hashes", full)
+    monkeypatch.setattr("openemo.checkpoints.importing.write_hashes", full)
     with pytest.raises(OutputError, match="No space left"):
         import_weights("sd15", sd15_folder, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

@@ -60,7 +60,7 @@ def echomimic_folder(shared_dir: Path, openai_whisper: Path, sd15_vae: Autoencod
 
 
 @pytest.mark.slow
-def test_hallo_with_its_helpers(hallo_folder: Path, tmp_path: Path) -> None:
+def test_hallo_with_its_helpers(hallo_folder: Path, embedded_dir: Path, tmp_path: Path) -> None:
     record = import_weights("hallo", hallo_folder, tmp_path / "out")
     assert record.components == {
         "unet": "EmoUNet",
@@ -76,7 +76,7 @@ def test_hallo_with_its_helpers(hallo_folder: Path, tmp_path: Path) -> None:
     name = "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight"
     assert torch.equal(reference_net.state_dict()[name], published[f"reference_unet.{name}"])
     assert set(record.files) >= {"hallo/net.pth", "sd-vae-ft-mse/diffusion_pytorch_model.safetensors"}
-    assert verify(tmp_path / "out").keys() == record.components.keys()
+    assert verify(tmp_path / "out").keys() == record.components.keys() | {"scheduler", "face_analyzer"}
 
 
 @pytest.mark.slow
@@ -96,7 +96,9 @@ def test_hallos_network_alone_and_incomplete(hallo_folder: Path, tmp_path: Path)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["echomimic", "echomimic-acc"])
-def test_echomimic_with_its_helpers(echomimic_folder: Path, tmp_path: Path, form: str) -> None:
+def test_echomimic_with_its_helpers(
+    echomimic_folder: Path, embedded_dir: Path, tmp_path: Path, form: str
+) -> None:
     other = echomimic_folder / ("denoising_unet_acc.pth" if form == "echomimic" else "denoising_unet.pth")
     other.write_bytes(b"not read")
     record = import_weights(form, echomimic_folder, tmp_path / "out")
@@ -110,7 +112,7 @@ def test_echomimic_with_its_helpers(echomimic_folder: Path, tmp_path: Path, form
     assert all("decoder" in reason for reason in record.left_over.values())
     load_network(EmoUNet, tmp_path / "out" / "unet")
     load_network(ReferenceNet, tmp_path / "out" / "reference_net")
-    assert verify(tmp_path / "out").keys() == record.components.keys()
+    assert verify(tmp_path / "out").keys() == record.components.keys() | {"scheduler", "face_analyzer"}
 
 
 def test_echomimic_incomplete(echomimic_folder: Path, tmp_path: Path) -> None:

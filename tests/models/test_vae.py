@@ -10,13 +10,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from openemo.checkpoints.formats.sd15 import autoencoder_part
 from openemo.models.vae import ImageAutoencoder
 
 TOLERANCE = 1e-4  # about 16 times the recorded float32-float64 difference
-
-
-# Older files of the same network; diffusers renames them as it loads.
-OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
 
 def load(path: Path) -> dict[str, Tensor]:
@@ -46,10 +43,9 @@ def test_numbers_are_diffusers(shared_dir: Path, file: str) -> None:
     folder = shared_dir / "parity" / "sd15_vae"
     settings = json.loads((folder / "config.json").read_text())["constructor"]
     autoencoder = ImageAutoencoder(**settings).eval()
-    weights = load(folder / f"{file}.safetensors")
-    autoencoder.load_state_dict(
-        {".".join(OLD_NAMES.get(part, part) for part in name.split(".")): weights[name] for name in weights}
-    )
+    part, left_over = autoencoder_part(load(folder / f"{file}.safetensors"), settings)
+    assert not left_over
+    autoencoder.load_state_dict(part.state)
     inputs, expected = (load(folder / f"{part}.safetensors") for part in ("inputs", "outputs"))
     factor = settings["scaling_factor"]
     with torch.no_grad():

@@ -22,7 +22,7 @@ from openemo import __version__
 from openemo.checkpoints.components import WEIGHTS_NAME
 from openemo.checkpoints.folder import (
     CheckpointIndex,
-    SpeechOptions,
+    Wav2VecOptions,
     file_sha256,
     verify_hashes,
     write_hashes,
@@ -78,8 +78,7 @@ _SCHEDULE = dict(
     steps_offset=1,
     prediction_type="epsilon",
 )
-_PIPELINE = dict(num_steps=40, clip_frames=12, motion_frames=4, speech_window_tokens=5)
-_SPEECH_TOKENS_AT_ONCE = 1500  # 30 s
+_PIPELINE = dict(num_steps=40, clip_frames=12, motion_frames=4, speech_window_tokens=5, crop_px=512)
 
 
 class StartNetworks(NamedTuple):
@@ -181,7 +180,7 @@ def combine(
         DDIMScheduler(**_SCHEDULE).save_pretrained(folder / "scheduler")
         index = CheckpointIndex(
             components=kinds,
-            speech=SpeechOptions(layers=tuple(range(1, layers + 1)), window_tokens=_SPEECH_TOKENS_AT_ONCE),
+            speech=Wav2VecOptions(layers=tuple(range(1, layers + 1))),
             pipeline=PipelineConfig.parse(_PIPELINE).model_dump(),
             licence=licence,
             version=__version__,

@@ -12,7 +12,9 @@ from openemo.checkpoints.folder import CheckpointIndex, parse_speech_options, wr
 from openemo.errors import CheckpointError
 from openemo.presets import Family, pipeline_config, scheduler_config, speech_options
 
-__all__ = ["complete"]
+__all__ = ["NETWORKS", "complete"]
+
+NETWORKS = ("unet", "reference_net", "autoencoder", "speech_encoder")
 
 _SPEECH = {"hallo": "Wav2VecEncoder", "echomimic": "SpeechEncoder", "echomimic_acc": "SpeechEncoder"}
 
@@ -42,7 +44,7 @@ def complete(folder: Path, family: Family, *, face: Path, licence: str) -> None:
         licence=licence,
         version=__version__,
     )
-    for name in ("unet", "reference_net", "autoencoder", "speech_encoder"):
+    for name in NETWORKS:
         if not (folder / name / "config.json").is_file():
             raise CheckpointError(
                 f"the weights of {family} are not complete",

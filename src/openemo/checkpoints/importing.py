@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from openemo import __version__
+from openemo.checkpoints import EMBEDDED, resolve
 from openemo.checkpoints.catalogue import LICENCES, Format, Licence
-from openemo.checkpoints.folder import file_sha256
+from openemo.checkpoints.completing import NETWORKS, complete
+from openemo.checkpoints.folder import file_sha256, write_hashes
 from openemo.checkpoints.formats.animatediff import read_animatediff
 from openemo.checkpoints.formats.relatives import read_echomimic, read_echomimic_acc, read_hallo
 from openemo.checkpoints.formats.sd15 import read_sd15
 from openemo.checkpoints.formats.speech import read_wav2vec2, read_whisper
 from openemo.checkpoints.parts import Imported, SourceRecord, write_parts
 from openemo.errors import CheckpointError, ConfigError
+from openemo.presets import Family
 
 __all__ = ["Origin", "import_weights"]
 
@@ -28,6 +32,12 @@ _READERS: dict[Format, Callable[[Path], Imported]] = {
     "hallo": read_hallo,
     "echomimic": read_echomimic,
     "echomimic-acc": read_echomimic_acc,
+}
+# Formats whose published folder holds all networks of a model.
+_FAMILIES: dict[str, Family] = {
+    "hallo": "hallo",
+    "echomimic": "echomimic",
+    "echomimic-acc": "echomimic_acc",
 }
 
 
@@ -49,6 +59,9 @@ def import_weights(
     origin: Origin | None = None,
 ) -> SourceRecord:
     """Read published weights strictly and write them in our own names, with record and hashes.
+
+    A relative's networks with all their helpers become a model that `EmoPipeline` loads, with the face
+    networks that ship; its networks alone stay parts.
 
     Args:
         form: one of the formats.
@@ -79,8 +92,15 @@ def import_weights(
         left_over=dict(sorted(found.left_over.items())),
         version=__version__,
     )
-    write_parts(output, found.parts, record, dtype=dtype)
+    write_parts(output, found.parts, record, dtype=dtype, finish=_finish(record))
     return record
+
+
+def _finish(record: SourceRecord) -> Callable[[Path], None]:
+    family = _FAMILIES.get(record.format)
+    if family is None or not record.components.keys() >= set(NETWORKS):
+        return write_hashes
+    return partial(complete, family=family, face=resolve(EMBEDDED) / "face", licence=record.licence)
 
 
 def _name(file: Path, root: Path) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,6 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from openemo.checkpoints.folder import write_hashes
 from openemo.errors import CheckpointError, OutputError
 
 __all__ = [
@@ -146,9 +145,17 @@ def fresh_folder(output: Path) -> Iterator[Path]:
 
 
 def write_parts(
-    output: Path, parts: Iterable[Part], record: SourceRecord, *, dtype: torch.dtype | None
+    output: Path,
+    parts: Iterable[Part],
+    record: SourceRecord,
+    *,
+    dtype: torch.dtype | None,
+    finish: Callable[[Path], None],
 ) -> None:
     """Write parts, record and hashes; `dtype` None keeps that of the source.
+
+    Args:
+        finish: called last, while the folder is still hidden. It writes the hashes.
 
     Raises:
         CheckpointError: a weight is not finite (in `dtype`). OutputError: the folder cannot be written.
@@ -157,7 +164,7 @@ def write_parts(
         for part in parts:
             write_part(folder, part, dtype=dtype)
         (folder / SOURCE_NAME).write_text(record.model_dump_json(indent=1) + "\n")
-        write_hashes(folder)
+        finish(folder)
 
 
 def write_part(folder: Path, part: Part, *, dtype: torch.dtype | None) -> None:

@@ -12,9 +12,12 @@ from diffusers.models.attention import FeedForward
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
+from openemo.errors import ConfigError
 from openemo.models.conditioning import Conditions, zero_
 
-__all__ = ["SpatialTransformer", "SpatialTransformerBlock", "attend"]
+__all__ = ["SpatialTransformer", "SpatialTransformerBlock", "attend", "slice_attention"]
+
+_SLICE = "slice_rows"  # set on each attention of a network, as its mode
 
 
 def attend(
@@ -41,9 +44,25 @@ def attend(
     if shared is not None:
         key = _append(key, attn.to_k(shared), rows)
         value = _append(value, attn.to_v(shared), rows)
-    mixed = F.scaled_dot_product_attention(_heads(attn, query), _heads(attn, key), _heads(attn, value))
+    parts = (_heads(attn, part) for part in (query, key, value))
+    most = getattr(attn, _SLICE, None) or len(query)
+    slices = zip(*(part.split(most) for part in parts), strict=True)
+    mixed = torch.cat([F.scaled_dot_product_attention(*slice_) for slice_ in slices])
     output: Tensor = attn.to_out[0](mixed.transpose(1, 2).flatten(2))
     return output
+
+
+def slice_attention(network: nn.Module, rows: int | None) -> None:
+    """From now on the network attends for at most `rows` sequences at once (frames, or pixels over time).
+
+    Where the device has a fused attention, its memory is small anyway; elsewhere it grows with the square of
+    the number of tokens, times the rows. None is all at once. Raises ConfigError for less than one row.
+    """
+    if rows is not None and rows < 1:
+        raise ConfigError("attention needs at least one row at once", got=rows, expected="1 or more")
+    for module in network.modules():
+        if isinstance(module, Attention):
+            setattr(module, _SLICE, rows)
 
 
 def _heads(attn: Attention, tokens: Tensor) -> Tensor:

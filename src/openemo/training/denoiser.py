@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from openemo.audio.features import SpeechFeatures
+from openemo.checkpoints.components import load_scheduler, move
 from openemo.errors import ConfigError, TrainingError
 from openemo.models import EmoUNet, ReferenceNet, reference_config, unet_config
 from openemo.models.autoencoder import MotionAutoencoder, ReferencePyramid
+from openemo.models.vae import ImageAutoencoder
 from openemo.timing import parse_fps
 from openemo.training.audio import is_audio_layer, load_audio_layers
 from openemo.training.exports import load_export
@@ -25,10 +27,11 @@ from openemo.training.objective import add_noise, draw_timesteps, make_scheduler
 from openemo.training.recipe import DenoiserRecipe
 from openemo.training.voices import load_voices, pick_voice
 
-__all__ = ["DenoiserStage", "StageName", "trained_in"]
+__all__ = ["Batch", "DenoiserStage", "StageName", "predict", "trained_in"]
 
 log = logging.getLogger(__name__)
 StageName = Literal["image", "video", "speed"]
+Autoencoder = MotionAutoencoder | ImageAutoencoder
 _FPS = parse_fps(25)
 
 
@@ -62,7 +65,7 @@ def trained_in(stage: StageName, recipe: DenoiserRecipe) -> Callable[[str], bool
 
 
 @dataclass(frozen=True)
-class _Batch:
+class Batch:
     """B clips of n + f frames. Shapes as the networks take them."""
 
     latents_BCFHW: Tensor
@@ -73,6 +76,41 @@ class _Batch:
     speed_BF: Tensor
     weight_BC1HW: Tensor
 
+    def to(self, device: torch.device | str) -> Batch:
+        return Batch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+
+
+def predict(
+    unet: EmoUNet,
+    reference_net: ReferenceNet,
+    autoencoder: Autoencoder,
+    batch: Batch,
+    noisy_BCFHW: Tensor,
+    timesteps_B: Tensor,
+    *,
+    has_motion: bool,
+    has_speed: bool,
+) -> Tensor:
+    """What the backbone predicts in a training step (EMO 3.3).
+
+    Args:
+        has_motion: also motion frames and sound; the image stage has neither.
+        has_speed: also the speed.
+    """
+    features: Any = batch.features_BCHW
+    if isinstance(autoencoder, MotionAutoencoder):
+        features = ReferencePyramid(features, features, features)
+    pictures = autoencoder.reference_input(features, batch.motion_BCNHW if has_motion else None)
+    prediction: Tensor = unet(
+        noisy_BCFHW,
+        timesteps_B,
+        reference=reference_net(pictures),
+        audio_BFTD=batch.audio_BFTD if has_motion else None,
+        locator_B1HW=batch.locator_B1HW,
+        speed_BF=batch.speed_BF if has_speed else None,
+    )
+    return prediction
+
 
 class DenoiserStage:
     """One of EMO's stages. The networks start from `recipe.start`, or from nothing in the image stage."""
@@ -81,44 +119,44 @@ class DenoiserStage:
         if name not in get_args(StageName):
             raise ConfigError("there is no such stage", got=name, expected=" or ".join(get_args(StageName)))
         self.name, self.recipe = name, recipe
-        self.autoencoder = load_export(MotionAutoencoder, recipe.autoencoder).requires_grad_(False)
+        kind = ImageAutoencoder if recipe.latents == "image" else MotionAutoencoder
+        self.autoencoder: Autoencoder = load_export(kind, recipe.autoencoder).requires_grad_(False)
         self.unet, self.reference_net = _networks(recipe)
         self.modules: Mapping[str, nn.Module] = {"unet": self.unet, "reference_net": self.reference_net}
         wanted = trained_in(name, recipe)
         for module in self.modules.values():
             for key, parameter in module.named_parameters():
                 parameter.requires_grad_(wanted(key))
-        self.scheduler = make_scheduler(recipe.target, recipe.schedule_shift)
-        num_code = int(self.autoencoder.config.code_channels)
+        self.scheduler = _schedule(recipe)
         self.channel_weight = torch.ones(self.autoencoder.latent_channels, 1, 1, 1)
-        self.channel_weight[:-num_code] = recipe.flow_weight
+        if isinstance(self.autoencoder, MotionAutoencoder):
+            self.channel_weight[: -int(self.autoencoder.config.code_channels)] = recipe.flow_weight
         self.groups = _load_sequences(recipe, self.autoencoder)
         self.voices = load_voices(recipe.data / "voices")
 
     def loss(self, generator: torch.Generator) -> dict[str, Tensor]:
         """The diffusion loss (EMO Eq. 1 in the scheduler's parametrisation), weighted towards the mouth."""
-        batch = self._batch(generator)
+        recipe, batch = self.recipe, self._batch(generator)
         clean = batch.latents_BCFHW
         noise = torch.randn(clean.shape, generator=generator)
         timesteps = draw_timesteps(self.scheduler, len(clean), generator)
         noisy, target = add_noise(self.scheduler, clean, noise, timesteps)
-        pyramid = ReferencePyramid(batch.features_BCHW, batch.features_BCHW, batch.features_BCHW)
-        has_motion = self.name != "image"
         has_speed = self.name == "speed" and (
-            float(torch.rand((), generator=generator)) >= self.recipe.speed_dropout
+            float(torch.rand((), generator=generator)) >= recipe.speed_dropout
         )
-        reference = self.reference_net(
-            self.autoencoder.reference_input(pyramid, batch.motion_BCNHW if has_motion else None)
-        )
-        prediction = self.unet(
-            noisy,
-            timesteps,
-            reference=reference,
-            audio_BFTD=batch.audio_BFTD if has_motion else None,
-            locator_B1HW=batch.locator_B1HW,
-            speed_BF=batch.speed_BF if has_speed else None,
-        )
-        return {"loss": weighted_mse(prediction, target, batch.weight_BC1HW)}
+        device = torch.device(recipe.device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.compute == "bfloat16"):
+            prediction = predict(
+                self.unet,
+                self.reference_net,
+                self.autoencoder,
+                batch.to(device),
+                noisy.to(device),
+                timesteps.to(device),
+                has_motion=self.name != "image",
+                has_speed=has_speed,
+            )
+        return {"loss": weighted_mse(prediction, target.to(device), batch.weight_BC1HW.to(device))}
 
     def export(self, modules: Mapping[str, nn.Module], folder: Path) -> None:
         """Writes unet, reference_net and scheduler as a pipeline loads them."""
@@ -126,15 +164,15 @@ class DenoiserStage:
             module.save_pretrained(folder / name)  # type: ignore[operator]
         self.scheduler.save_pretrained(folder / "scheduler")
 
-    def _batch(self, generator: torch.Generator) -> _Batch:
+    def _batch(self, generator: torch.Generator) -> Batch:
         recipe = self.recipe
         rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
         clips = [self._clip(rng) for _ in range(recipe.clips)]
         stacked = [torch.stack(parts) for parts in zip(*clips, strict=True)]
-        return _Batch(*stacked)
+        return Batch(*stacked)
 
     def _clip(self, rng: np.random.Generator) -> tuple[Tensor, ...]:
-        """One clip's tensors, in the order of `_Batch`."""
+        """One clip's tensors, in the order of `Batch`."""
         recipe = self.recipe
         draw = rng.random()
         group = (
@@ -161,7 +199,12 @@ class DenoiserStage:
             motion,
             torch.from_numpy(sequence.features).float(),
             self._audio(sequence, frames, rng),
-            _locator(sequence.boxes[frames.start : frames.stop], self.autoencoder, recipe.open_locator, rng),
+            _locator(
+                sequence.boxes[frames.start : frames.stop],
+                clean.shape[-1] * self.autoencoder.stride,
+                recipe.open_locator,
+                rng,
+            ),
             torch.from_numpy(sequence.speed_rad_s[frames.start : frames.stop]),
             _mouth_weight(sequence.mouth, clean.shape[-1], recipe.mouth_weight) * self.channel_weight,
         )
@@ -171,7 +214,13 @@ class DenoiserStage:
         values = pick_voice(self.voices, sequence.clip, rng)
         first = sequence.first_frame if sequence.clip else int(rng.integers(50))
         heard = range(first + frames.start, first + frames.stop)
-        windows = SpeechFeatures(values).windows(heard, _FPS, int(self.unet.config.audio_tokens))
+        config = self.unet.config
+        speech = (
+            SpeechFeatures(values)
+            if self.recipe.speech == "whisper"
+            else SpeechFeatures(values, _FPS, edges="repeat")
+        )
+        windows = speech.windows(heard, _FPS, int(config.audio_window or config.audio_tokens))
         return windows * float(rng.random() >= self.recipe.audio_dropout)
 
 
@@ -185,15 +234,28 @@ def _networks(recipe: DenoiserRecipe) -> tuple[EmoUNet, ReferenceNet]:
         reference_net = load_export(ReferenceNet, recipe.start / "reference_net")
     if recipe.audio is not None:
         load_audio_layers(unet, recipe.audio)
-    layout = torch.channels_last
-    return unet.to(memory_format=layout).train(), reference_net.to(memory_format=layout).train()
+    for network in (unet, reference_net):
+        # The weights of a combined start may be float16; what is trained is float32.
+        move(network, recipe.device, torch.float32).to(memory_format=torch.channels_last).train()
+        if recipe.checkpointing:
+            network.enable_gradient_checkpointing()
+    return unet, reference_net
 
 
-def _load_sequences(recipe: DenoiserRecipe, autoencoder: MotionAutoencoder) -> dict[str, list[CodedSequence]]:
+def _schedule(recipe: DenoiserRecipe) -> Any:
+    if recipe.target != "start":
+        return make_scheduler(recipe.target, recipe.schedule_shift)
+    if recipe.start is None:
+        raise ConfigError("there is no start whose schedule could be taken", fix="Set `start`, or `target`")
+    return load_scheduler(recipe.start / "scheduler")
+
+
+def _load_sequences(recipe: DenoiserRecipe, autoencoder: Autoencoder) -> dict[str, list[CodedSequence]]:
     """Coded sequences by kind: driven, real, quiet. Codes what is not coded yet."""
     groups: dict[str, list[CodedSequence]] = {}
     shortest = recipe.motion_frames + recipe.clip_frames
-    for path in encode_sequences(recipe.data / "sequences", autoencoder, recipe.output.parent / "latents"):
+    coded = recipe.output.parent / ("latents" if recipe.latents == "motion" else "latents-image")
+    for path in encode_sequences(recipe.data / "sequences", autoencoder, coded):
         sequence = CodedSequence.load(path)
         if len(sequence.latents) >= shortest:
             groups.setdefault(path.name.split("-")[0], []).append(sequence)
@@ -206,11 +268,8 @@ def _load_sequences(recipe: DenoiserRecipe, autoencoder: MotionAutoencoder) -> d
     return groups
 
 
-def _locator(
-    boxes: NDArray[np.float32], autoencoder: MotionAutoencoder, open_share: float, rng: np.random.Generator
-) -> Tensor:
+def _locator(boxes: NDArray[np.float32], size: int, open_share: float, rng: np.random.Generator) -> Tensor:
     """(1, S, S) mask of the face locator: the clip's face boxes together, enlarged; or all white."""
-    size = int(autoencoder.config.sample_size)
     if rng.random() < open_share:
         return torch.ones(1, size, size)
     low, high = boxes[:, :2].min(0), boxes[:, 2:].max(0)

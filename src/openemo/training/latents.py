@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from openemo.data.sequences import Sequence
 from openemo.face.geometry import OUTER_LIPS
 from openemo.models.autoencoder import MotionAutoencoder
+from openemo.models.vae import ImageAutoencoder
 from openemo.training.autoencoder import flow_between, to_tensor
 
 __all__ = ["CodedSequence", "encode_sequences"]
@@ -53,21 +55,22 @@ class CodedSequence:
 
 
 @torch.inference_mode()
-def encode_sequence(sequence: Sequence, autoencoder: MotionAutoencoder, batch: int = 16) -> CodedSequence:
-    """Codes all frames of a sequence relative to its reference."""
-    reference = to_tensor([sequence.picture(0)]).contiguous(memory_format=torch.channels_last)
-    features = autoencoder.encode_reference(reference).coarse[0]
-    latents = []
-    for start in range(1, sequence.num_frames + 1, batch):
-        indices = range(start, min(start + batch, sequence.num_frames + 1))
-        frames = to_tensor([sequence.picture(i) for i in indices]).contiguous(
-            memory_format=torch.channels_last
-        )
-        flow = torch.stack(
-            [flow_between(sequence.points_px[0], sequence.points_px[i], sequence.size_px) for i in indices]
-        )
-        code = autoencoder.encode_code(frames, reference.expand(len(frames), -1, -1, -1), flow)
-        latents.append(autoencoder.pack(flow, code).half())
+def encode_sequence(
+    sequence: Sequence, autoencoder: MotionAutoencoder | ImageAutoencoder, batch: int = 16
+) -> CodedSequence:
+    """Codes all frames of a sequence: relative to its reference, or each by itself."""
+    reference = _pictures(sequence, range(1))
+    batches = [
+        range(start, min(start + batch, sequence.num_frames + 1))
+        for start in range(1, sequence.num_frames + 1, batch)
+    ]
+    if isinstance(autoencoder, MotionAutoencoder):
+        features = autoencoder.encode_reference(reference).coarse[0]
+        latents = [_motion(sequence, indices, reference, autoencoder) for indices in batches]
+    else:
+        image_autoencoder: ImageAutoencoder = autoencoder
+        features = image_autoencoder.encode_reference(reference)[0]
+        latents = [_images(sequence, indices, image_autoencoder) for indices in batches]
     points = sequence.points_px / sequence.size_px
     return CodedSequence(
         torch.cat(latents).numpy(),
@@ -80,7 +83,28 @@ def encode_sequence(sequence: Sequence, autoencoder: MotionAutoencoder, batch: i
     )
 
 
-def encode_sequences(source: Path, autoencoder: MotionAutoencoder, target: Path) -> list[Path]:
+def _motion(sequence: Sequence, indices: range, reference: Tensor, autoencoder: MotionAutoencoder) -> Tensor:
+    frames = _pictures(sequence, indices)
+    flow = torch.stack(
+        [flow_between(sequence.points_px[0], sequence.points_px[i], sequence.size_px) for i in indices]
+    )
+    code = autoencoder.encode_code(frames, reference.expand(len(frames), -1, -1, -1), flow)
+    return autoencoder.pack(flow, code).half()
+
+
+def _images(sequence: Sequence, indices: range, autoencoder: ImageAutoencoder) -> Tensor:
+    frames_B3FSS = _pictures(sequence, indices).transpose(0, 1)[None]
+    return autoencoder.encode_frames(frames_B3FSS)[0].transpose(0, 1).half()
+
+
+def _pictures(sequence: Sequence, indices: range) -> Tensor:
+    pictures = to_tensor([sequence.picture(i) for i in indices])
+    return pictures.contiguous(memory_format=torch.channels_last)
+
+
+def encode_sequences(
+    source: Path, autoencoder: MotionAutoencoder | ImageAutoencoder, target: Path
+) -> list[Path]:
     """Codes every sequence of a folder that `target` lacks; returns all coded files."""
     target.mkdir(parents=True, exist_ok=True)
     autoencoder = autoencoder.eval().to(memory_format=torch.channels_last)

@@ -88,12 +88,29 @@ class DenoiserRecipe(LoopRecipe):
     """Stages 1 (image), 2 (video) and 3 (speed) of EMO 3.3."""
 
     autoencoder: Path = Field(description="exported autoencoder")
-    start: Path | None = Field(None, description="exported networks of the stage before")
+    latents: Literal["motion", "image"] = Field(
+        "motion",
+        description="what that autoencoder is: relative to the portrait, or SD-1.5's",
+    )
+    start: Path | None = Field(
+        None,
+        description="exported networks of the stage before, or what `openemo weights combine` wrote",
+    )
     audio: Path | None = Field(
         None,
         description="exported layers of the audio stage; the video stage leaves them as they are",
     )
     preset: Literal["sd15", "embedded"] = "embedded"
+    speech: Literal["whisper", "wav2vec2"] = Field(
+        "whisper", description="what the voices hold: 50 tokens per second; or one row per frame of the video"
+    )
+    device: str = Field("cpu", description="where the networks are trained")
+    compute: Literal["float32", "bfloat16"] = Field(
+        "float32", description="number type of the networks' arithmetic; their weights stay float32"
+    )
+    checkpointing: bool = Field(
+        False, description="compute activations again in the backward pass: less memory, a third more time"
+    )
     whole_network: bool = Field(
         False, description="the video stage trains the backbone too: for one that does not start from SD-1.5"
     )
@@ -112,8 +129,9 @@ class DenoiserRecipe(LoopRecipe):
         6.0,
         description="of the loss in the flow channels over that in the code, whose texture no sound tells",
     )
-    target: Literal["velocity", "sample"] = Field(
-        "sample", description="what the network predicts, see `make_scheduler`"
+    target: Literal["velocity", "sample", "start"] = Field(
+        "sample",
+        description='what the network predicts, see `make_scheduler`; "start": by the schedule in `start`',
     )
     schedule_shift: float = Field(
         3.0, description="of the velocity's schedule; above 1: more steps at high noise"
