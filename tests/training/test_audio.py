@@ -152,3 +152,17 @@ def test_no_clips_is_an_error(heard: Path, tmp_path: Path) -> None:
     (tmp_path / "voices").mkdir()
     with pytest.raises(TrainingError, match="data prepare"):
         AudioStage(_recipe(tmp_path, tmp_path))
+
+
+def test_a_network_that_has_the_layers_goes_on_unchanged(heard: Path, tmp_path: Path) -> None:
+    stage = AudioStage(_recipe(heard, tmp_path))
+    stage.export(stage.modules, tmp_path / "export")
+    unet = EmoUNet(**unet_config("embedded"))
+    load_audio_layers(unet, tmp_path / "export")
+    with torch.no_grad():
+        for parameter in unet.parameters():
+            if not parameter.any():
+                parameter.fill_(0.01)  # as training leaves them
+    before = {name: value.clone() for name, value in unet.state_dict().items()}
+    load_audio_layers(unet, tmp_path / "export")
+    assert all(torch.equal(before[name], value) for name, value in unet.state_dict().items())

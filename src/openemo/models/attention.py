@@ -46,9 +46,10 @@ def attend(
         value = _append(value, attn.to_v(shared), rows)
     parts = (_heads(attn, part) for part in (query, key, value))
     most = getattr(attn, _SLICE, None) or len(query)
-    slices = zip(*(part.split(most) for part in parts), strict=True)
-    mixed = torch.cat([F.scaled_dot_product_attention(*slice_) for slice_ in slices])
-    output: Tensor = attn.to_out[0](mixed.transpose(1, 2).flatten(2))
+    slices = zip(*(torch.split(part, most) for part in parts), strict=True)
+    mixed = [F.scaled_dot_product_attention(*slice_) for slice_ in slices]
+    whole = mixed[0] if len(mixed) == 1 else torch.cat(mixed)
+    output: Tensor = attn.to_out[0](whole.transpose(1, 2).flatten(2))
     return output
 
 
