@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Never
 
 from openemo import __version__
-from openemo.errors import ConfigError, OpenEmoError, OutputError
+from openemo.devices import DTYPES, find_device, find_dtype
+from openemo.errors import OpenEmoError, OutputError
 from openemo.evaluation import command
 from openemo.training import STAGES
 from openemo.weights_cli import add_weights
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 __all__ = ["main"]
 
-_DTYPES = ("float32", "bfloat16", "float16")
 EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
 
 
@@ -162,7 +162,7 @@ def _add_animate(commands: Any) -> None:
         help="face recognition network that you bring, for models with identity layers (hallo)",
     )
     add("--device", default="cpu", help="cpu (default), cuda, cuda:1, mps")
-    add("--dtype", choices=_DTYPES, default="float32", help="number type of the networks (default: float32)")
+    add("--dtype", choices=DTYPES, default="float32", help="number type of the networks (default: float32)")
     add(
         "--offload",
         choices=("none", "model", "sequential"),
@@ -192,8 +192,8 @@ def _animate(arguments: argparse.Namespace) -> None:
 
     pipeline = EmoPipeline.from_pretrained(
         arguments.model,
-        device=_device(arguments.device),
-        dtype=_dtype(arguments.dtype),
+        device=find_device(arguments.device),
+        dtype=find_dtype(arguments.dtype),
         offload=arguments.offload,
         decode_frames=arguments.decode_frames,
     )
@@ -248,7 +248,7 @@ def _show_log() -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    _device(arguments.device)
+    find_device(arguments.device)
     command.evaluate(arguments)
 
 
@@ -264,25 +264,3 @@ def _assemble(arguments: argparse.Namespace) -> None:
         arguments.output,
         PipelineConfig().override(num_steps=arguments.steps, guidance_scale=arguments.guidance),
     )
-
-
-def _device(name: str) -> torch.device:
-    """Raises ConfigError where there is no such device; never falls back to another one."""
-    import torch
-
-    expected = "cpu, cuda, cuda:N or mps"
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(
-            "the device cannot be used", got=f"{name!r}: {reason}", expected=expected
-        ) from error
-    return device
-
-
-def _dtype(name: str) -> torch.dtype:
-    import torch
-
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -11,8 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 from transformers import WhisperConfig
@@ -21,8 +18,9 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from openemo.audio.features import Edges, SpeechFeatures
 from openemo.audio.loudness import normalise_loudness
 from openemo.audio.mel import HOP_SAMPLES, SAMPLE_RATE_HZ, log_mel
+from openemo.audio.networks import load_speech_network, save_speech_network
 from openemo.audio.reading import Audio
-from openemo.errors import AudioError, CheckpointError, ConfigError
+from openemo.errors import AudioError, ConfigError
 from openemo.timing import Anchor
 
 __all__ = ["SpeechEncoder"]
@@ -137,28 +135,12 @@ class SpeechEncoder:
         Raises:
             CheckpointError: a file is missing or damaged, or the weights don't fit the config.
         """
-        folder = Path(folder)
-        try:
-            config = WhisperConfig(**json.loads((folder / "config.json").read_text()))
-            weights = load_file(folder / "model.safetensors")
-        except (OSError, ValueError, SafetensorError) as error:
-            raise CheckpointError(f"the speech encoder in {folder} cannot be read", got=error) from error
-        with torch.device("meta"):
-            encoder = WhisperEncoder(config)
-        try:
-            encoder.load_state_dict(weights, strict=True, assign=True)
-        except RuntimeError as error:
-            raise CheckpointError(f"the weights in {folder} don't fit config.json", got=error) from error
+        encoder = load_speech_network(WhisperEncoder, WhisperConfig, Path(folder))
         return cls(encoder, **options).to(device, dtype)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes config.json and model.safetensors (in the present dtype) for `from_pretrained`."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        config = self.encoder.config.to_diff_dict()
-        (folder / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
-        weights = {name: tensor.contiguous() for name, tensor in self.encoder.state_dict().items()}
-        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+        save_speech_network(self.encoder, Path(folder))
 
     @torch.no_grad()
     def __call__(self, audio: Audio) -> SpeechFeatures:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from fractions import Fraction
@@ -12,16 +11,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from openemo.audio.features import SpeechFeatures
 from openemo.audio.mel import SAMPLE_RATE_HZ
+from openemo.audio.networks import load_speech_network, save_speech_network
 from openemo.audio.reading import Audio
-from openemo.errors import AudioError, CheckpointError, ConfigError
+from openemo.errors import AudioError, ConfigError
 from openemo.timing import covering_frames
 
 __all__ = ["Wav2VecEncoder"]
@@ -99,28 +97,12 @@ class Wav2VecEncoder:
         Raises:
             CheckpointError: a file is missing or damaged, or the weights don't fit the config.
         """
-        folder = Path(folder)
-        try:
-            config = Wav2Vec2Config(**json.loads((folder / "config.json").read_text()))
-            weights = load_file(folder / "model.safetensors")
-        except (OSError, ValueError, SafetensorError) as error:
-            raise CheckpointError(f"the speech encoder in {folder} cannot be read", got=error) from error
-        with torch.device("meta"):
-            encoder = Wav2Vec2Model(config)
-        try:
-            encoder.load_state_dict(weights, strict=True, assign=True)
-        except RuntimeError as error:
-            raise CheckpointError(f"the weights in {folder} don't fit config.json", got=error) from error
+        encoder = load_speech_network(Wav2Vec2Model, Wav2Vec2Config, Path(folder))
         return cls(encoder, **options).to(device, dtype)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes config.json and model.safetensors (in the present dtype) for `from_pretrained`."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        config = self.encoder.config.to_diff_dict()
-        (folder / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
-        weights = {name: tensor.contiguous() for name, tensor in self.encoder.state_dict().items()}
-        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+        save_speech_network(self.encoder, Path(folder))
 
     def hear(self, audio: Audio, *, fps: Fraction, clip_frames: int) -> SpeechFeatures:
         """Features for a video: (frames, feature_dim) at one row per frame, ends repeated in windows.

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from openemo.devices import DTYPES
 from openemo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     add("--fvd-weights", type=Path, metavar="FILE", help="the reference I3D network, for FVD")
     add("--efid-weights", type=Path, metavar="FILE", help="a 3D face model's expression network, for E-FID")
     add("--device", default="cpu", help="cpu (default), cuda, cuda:1, mps")
-    add("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
+    add("--dtype", default="float32", choices=DTYPES)
     add(
         "-o",
         "--output",

@@ -66,7 +66,7 @@ class FaceIdentity(nn.Module):
         self.blocks = nn.Sequential(
             *(
                 _Block(before, channels, stride)
-                for before, (channels, stride) in zip(widths, plan, strict=False)
+                for before, (channels, stride) in zip(widths[:-1], plan, strict=True)
             )
         )
         self.head = nn.Linear(256, EMBEDDING_DIM, bias=False)

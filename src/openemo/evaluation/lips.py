@@ -121,6 +121,7 @@ def mouth_distance(made_px: Floats, real_px: Floats) -> float:
     """Mean distance of the mouth's landmarks in face widths; made and real are (F, 478, 3). NaN if none."""
     mouth = [*OUTER_LIPS, *INNER_LIPS]
     distances = []
+    # Over the frames that both have: `lost_frames` counts those that a made video lacks.
     for ours, theirs in zip(made_px, real_px, strict=False):
         if np.isfinite(ours).all() and np.isfinite(theirs).all():
             laid = onto(ours, theirs)(np.asarray(ours[mouth, :2], np.float64))

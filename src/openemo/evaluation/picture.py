@@ -140,6 +140,7 @@ def drift(chips: Sequence[Image | None], fps: float) -> tuple[float, float]:
 
 
 def _pairs(made: Observation, real: Observation) -> list[tuple[Image, Image]]:
+    # Over the frames that both have: `lost_frames` counts those that a made video lacks.
     together = zip(
         made.frames, made.points_px, made.has_face, real.frames, real.points_px, real.has_face, strict=False
     )

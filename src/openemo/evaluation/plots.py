@@ -118,6 +118,7 @@ def side_by_side_uri(left: Path, right: Path) -> str:
     count = min(int(_VIDEO_S * fps), probe(left).num_frames, probe(right).num_frames)
     sound = read_audio(left)
     length = round(Fraction(count * sound.sample_rate_hz) / fps)
+    # A file's own count of its frames may be too high: the shorter of the two ends the picture.
     pairs = (
         np.concatenate([_at_height(a), _at_height(b)], axis=1)
         for a, b in zip(islice(read_frames(left), count), islice(read_frames(right), count), strict=False)

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-import torch
-
+from openemo.devices import find_device, find_dtype
 from openemo.evaluation.features import MobileNetV2
 from openemo.evaluation.frechet import (
     FrechetFeatures,
@@ -74,5 +73,5 @@ def _pipeline(settings: Settings) -> EmoPipeline | None:
     from openemo.pipeline import EmoPipeline
 
     return EmoPipeline.from_pretrained(
-        settings.model, device=settings.device, dtype=getattr(torch, settings.dtype)
+        settings.model, device=find_device(settings.device), dtype=find_dtype(settings.dtype)
     )

@@ -190,7 +190,7 @@ class EmoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         region_masks: Sequence[Tensor] = (),
         region_weights: Tensor | None = None,
     ) -> Tensor:
-        """Predict the noise (or velocity: the network does not know) in a noisy clip.
+        """Predict what the schedule asks for, noise, velocity or clean latents, of a noisy clip.
 
         Args:
             sample_BCFHW: noisy latents.

@@ -27,7 +27,7 @@ class ImageAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         in_channels, out_channels, down_block_types, up_block_types, block_out_channels, layers_per_block,
             act_fn, latent_channels, norm_num_groups, mid_block_add_attention: as in diffusers' AutoencoderKL.
         sample_size: side of the pictures that it was trained on, px; others work too.
-        scaling_factor: raw latents are multiplied by it.
+        scaling_factor: raw latents are multiplied by it; the default is diffusers' own, SD-1.5's.
         force_upcast: kept for diffusers; nothing here depends on it.
     """
 
