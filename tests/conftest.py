@@ -14,6 +14,7 @@ from openemo import checkpoints
 from openemo.audio import SpeechEncoder
 from openemo.config import PipelineConfig
 from openemo.face import FaceAnalyzer
+from openemo.face.gestures import GESTURES
 from openemo.models import EmoUNet, ReferenceNet
 from openemo.models.autoencoder import MotionAutoencoder
 from openemo.pipeline import EmoPipeline
@@ -102,6 +103,8 @@ def tiny_pipeline(face_analyzer: FaceAnalyzer) -> EmoPipeline:
             temporal_ff_mult=1,
             max_frames=16,
             locator_downscale=16,
+            locator_in_channels=4,
+            num_gestures=len(GESTURES),
             speed_dim=18,
         )
         reference_net = ReferenceNet(in_channels=24 + channels, **_SPATIAL)
@@ -120,7 +123,14 @@ def tiny_pipeline(face_analyzer: FaceAnalyzer) -> EmoPipeline:
             layers=_SPEECH_LAYERS,
         )
     config = PipelineConfig(
-        clip_frames=5, motion_frames=2, speech_window_tokens=_HEARD_TOKENS, num_steps=3, guidance_scale=1
+        clip_frames=5,
+        motion_frames=2,
+        speech_window_tokens=_HEARD_TOKENS,
+        num_steps=3,
+        guidance_scale=1,
+        locator="parts",
+        blinks_per_minute=30,
+        head_motion=1,
     )
     scheduler = FlowMatchEulerDiscreteScheduler()
     return EmoPipeline(unet, reference_net, autoencoder, scheduler, speech_encoder, face_analyzer, config)

@@ -162,9 +162,21 @@ def test_every_condition_reaches_the_frames(tiny_pipeline: EmoPipeline, portrait
         frames_of(tiny_pipeline, portrait, tone(0.4), guidance_scale=3.0),
         frames_of(tiny_pipeline, portrait, tone(0.4), speed=1.0),
         frames_of(tiny_pipeline, portrait, tone(0.4), num_steps=4),
+        frames_of(tiny_pipeline, portrait, tone(0.4), head_motion=0.0),
     ):
         assert other.shape == plain.shape
         assert not np.array_equal(other, plain)
+
+
+def test_blinks_and_head_can_be_asked_for_or_left_out(tiny_pipeline: EmoPipeline, portrait: Frame) -> None:
+    """Some frames differ where a blink or the head's movement differs; the first one shows the portrait."""
+    still = frames_of(tiny_pipeline, portrait, tone(1.0), blinks_per_minute=0.0, head_motion=0.0)
+    blinking = frames_of(tiny_pipeline, portrait, tone(1.0), blinks_per_minute=60.0, head_motion=0.0)
+    assert not np.array_equal(blinking, still)
+    # The first blink is over 0.3 s away, behind the first clip of 5 frames.
+    assert np.array_equal(blinking[:5], still[:5])
+    with pytest.raises(ConfigError, match="blinks_per_minute"):
+        tiny_pipeline(portrait, tone(1.0), blinks_per_minute=-1.0)
 
 
 def test_guidance_of_one_is_no_guidance(tiny_pipeline: EmoPipeline, portrait: Frame) -> None:

@@ -8,17 +8,14 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Never
+from typing import Any, Never
 
 from openemo import __version__
 from openemo.devices import DTYPES, find_device, find_dtype
-from openemo.errors import OpenEmoError, OutputError
+from openemo.errors import ConfigError, OpenEmoError, OutputError
 from openemo.evaluation import command
 from openemo.training import STAGES
 from openemo.weights_cli import add_weights
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["main"]
 
@@ -100,13 +97,16 @@ def _add_evaluate(commands: Any) -> None:
 
 def _add_assemble(commands: Any) -> None:
     assemble = commands.add_parser(
-        "assemble", help="make a checkpoint of trained networks", description="Write a checkpoint folder."
+        "assemble",
+        help="make a checkpoint of trained networks",
+        description="Write a checkpoint folder, of parts or on the base of another model.",
     )
     add = assemble.add_argument
     add("--networks", type=Path, required=True, help="export folder of a denoising stage")
-    add("--autoencoder", type=Path, required=True, help="the exported autoencoder")
-    add("--speech", type=Path, required=True, help="folder of the speech encoder")
-    add("--face", type=Path, required=True, help="folder of the face networks")
+    add("--base", metavar="MODEL", help="take all else from this model, a name or a folder")
+    add("--autoencoder", type=Path, help="the exported autoencoder")
+    add("--speech", type=Path, help="folder of the speech encoder")
+    add("--face", type=Path, help="folder of the face networks")
     add("-o", "--output", type=Path, required=True, metavar="FOLDER")
     add("--steps", type=int, help="denoising steps by default")
     add("--guidance", type=float, help="guidance scale by default")
@@ -141,6 +141,8 @@ def _add_animate(commands: Any) -> None:
         type=float,
         help="head-rotation speed in rad/s: 0.1-1.0 speech, 1.0-1.3 song (default: the model's)",
     )
+    add("--blinks", type=float, metavar="N", help="blinks per minute; 0 for none (default: the model's)")
+    add("--head-motion", type=float, metavar="X", help="how far the head moves; 1 is as people do, 0 still")
     add("--fps", help="frames per second, such as 25, 29.97 or 30000/1001 (default: the model's)")
     add(
         "--size",
@@ -210,6 +212,8 @@ def _animate(arguments: argparse.Namespace) -> None:
         num_steps=arguments.steps,
         guidance_scale=arguments.guidance,
         speed=arguments.speed,
+        blinks_per_minute=arguments.blinks,
+        head_motion=arguments.head_motion,
         fps=arguments.fps,
         size_px=arguments.size,
         frame=arguments.frame,
@@ -253,14 +257,25 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _assemble(arguments: argparse.Namespace) -> None:
-    from openemo.config import PipelineConfig
-    from openemo.training.assemble import assemble
+    from openemo.presets import EMBEDDED
+    from openemo.training.assemble import assemble, assemble_on
 
+    changes = {"num_steps": arguments.steps, "guidance_scale": arguments.guidance}
+    parts = (arguments.autoencoder, arguments.speech, arguments.face)
+    if (arguments.base is None) == (None in parts):
+        raise ConfigError(
+            "the checkpoint has no or several sources",
+            got=f"{'a' if arguments.base else 'no'} base, {3 - parts.count(None)} of 3 parts",
+            fix="Give --base, or all of --autoencoder, --speech and --face",
+        )
+    if arguments.base is not None:
+        assemble_on(arguments.base, arguments.networks, arguments.output, **changes)
+        return
     assemble(
         arguments.networks,
         arguments.autoencoder,
         arguments.speech,
         arguments.face,
         arguments.output,
-        PipelineConfig().override(num_steps=arguments.steps, guidance_scale=arguments.guidance),
+        EMBEDDED.override(**changes),
     )

@@ -69,8 +69,14 @@ class ClipMaker:
         division: Division,
         seed: int,
         on_step: Callable[[], None],
+        gestures_FG: Tensor | None = None,
     ) -> Iterator[Tensor]:
-        """Latents (1, C, F, H, W) of each clip, float32."""
+        """Latents (1, C, F, H, W) of each clip, float32.
+
+        Args:
+            gestures_FG: of all frames that are denoised, also those beyond the video's end; None for networks
+                without.
+        """
         motion_BCNHW = self.autoencoder.still(sight.features, settings.motion_frames)
         if settings.first_motion == "zeros":
             motion_BCNHW = torch.zeros_like(motion_BCNHW)
@@ -91,6 +97,7 @@ class ClipMaker:
                 self.autoencoder.reference_input(sight.features, motion_BCNHW),
                 audio_BFTD.to(sight.image_B3SS),
                 settings,
+                None if gestures_FG is None else gestures_FG[clip.start : clip.start + length][None],
             )
             latents_BCFHW = sample_clip(
                 self.unet,

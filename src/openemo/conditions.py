@@ -67,10 +67,16 @@ class Sight:
         """
         place = None
         if unet.config.locator_downscale is not None:
-            locator_1MSS = torch.from_numpy(scene.locator)[None, None].expand(
-                -1, unet.config.locator_in_channels, -1, -1
-            )
-            place = unet.encode_locator(locator_1MSS.to(image_B3SS))
+            # One mask serves networks with several inputs in all of them (Hallo).
+            channels, given = unet.config.locator_in_channels, torch.from_numpy(scene.locator)
+            if len(given) not in (1, channels):
+                raise ConfigError(
+                    "the masks do not fit the face locator",
+                    got=f"{len(given)} masks",
+                    expected=str(channels),
+                    fix='Set `locator` to "parts" for networks that read parts of the face, else to "soft"',
+                )
+            place = unet.encode_locator(given.expand(channels, -1, -1)[None].to(image_B3SS))
         masks: tuple[Tensor, ...] = ()
         if unet.config.audio_attention == "regions":
             grid = (image_B3SS.shape[-1] // stride, image_B3SS.shape[-2] // stride)
@@ -89,6 +95,7 @@ def clip_conditions(
     reference_input_BCNHW: Tensor,
     audio_BFTD: Tensor,
     settings: PipelineConfig,
+    gestures_BFG: Tensor | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Arguments of the network for one clip, and those that are others in guidance's unconditional run.
 
@@ -102,6 +109,8 @@ def clip_conditions(
     conditions: dict[str, Any] = {"audio_BFTD": audio_BFTD, "reference": reference}
     if sight.place_BCHW is not None:
         conditions["place_BCHW"] = sight.place_BCHW
+    if gestures_BFG is not None:
+        conditions["gestures_BFG"] = gestures_BFG.to(audio_BFTD)
     if settings.speed is not None:
         conditions["speed_BF"] = audio_BFTD.new_full(audio_BFTD.shape[:2], settings.speed)
     if sight.identity_2LD is not None:

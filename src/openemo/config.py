@@ -44,7 +44,10 @@ class PipelineConfig(BaseModel):
         crop_scale: side of the animated square over the longer side of the face.
         resampling: how the square is brought to `crop_px`: "area" (averaging, bicubic when it grows),
             "antialiased" (averaging bilinear, Pillow's), "bilinear" (without averaging, OpenCV's).
+        blinks_per_minute, head_motion: how often the person blinks, and how far the head moves (1 as people
+            do who speak while they sit), for networks with gesture layers.
         locator: mask of the face locator. "soft": the landmarks' box with its covered parts of pixels;
+            "parts": the same, then masks of the lips, of the gap between them and of the eyes;
             "box": that box in whole pixels; "landmarks": the face contour's box, shifted into the picture.
         locator_margin: how far the face locator's mask reaches beyond the face, in face sizes.
     """
@@ -65,11 +68,13 @@ class PipelineConfig(BaseModel):
     noise_limit: float | None = Field(None, gt=0)
     region_weights: tuple[Weight, Weight, Weight] = (1.0, 1.0, 1.0)
     speed: float | None = Field(None, ge=0, le=10)
+    blinks_per_minute: float = Field(0.0, ge=0, le=60)
+    head_motion: float = Field(0.0, ge=0, le=5)
     crop: Literal["around", "inside", "largest"] = "around"
     crop_px: int | None = Field(None, ge=16, le=4096)
     crop_scale: float = Field(1.6, gt=1, le=4)
     resampling: Literal["area", "antialiased", "bilinear"] = "area"
-    locator: Literal["soft", "box", "landmarks"] = "soft"
+    locator: Literal["soft", "parts", "box", "landmarks"] = "soft"
     locator_margin: float = Field(0.25, ge=0, le=2)
 
     @model_validator(mode="after")

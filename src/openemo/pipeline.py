@@ -29,7 +29,9 @@ from openemo.conditions import Sight
 from openemo.config import PipelineConfig
 from openemo.errors import AudioError, ConfigError
 from openemo.face import FaceAnalyzer
+from openemo.face.gestures import lid_gap
 from openemo.face.identity import FaceEmbedder
+from openemo.liveliness import draw_gestures
 from openemo.models import EmoUNet, ReferenceNet
 from openemo.models.attention import slice_attention
 from openemo.models.autoencoder import MotionAutoencoder
@@ -190,6 +192,8 @@ class EmoPipeline:
         num_steps: int | None = None,
         guidance_scale: float | None = None,
         speed: float | None = None,
+        blinks_per_minute: float | None = None,
+        head_motion: float | None = None,
         fps: int | float | str | Fraction | None = None,
         size_px: int | None = None,
         frame: Framing = "full",
@@ -201,7 +205,8 @@ class EmoPipeline:
             portrait: picture file, or (height, width, 3) uint8 RGB.
             audio: any file with sound, or samples.
             seed: of the noise. The same seed gives the same video.
-            num_steps, guidance_scale, speed, fps: None takes the checkpoint's own, see `PipelineConfig`.
+            num_steps, guidance_scale, speed, blinks_per_minute, head_motion, fps: None takes the checkpoint's
+                own, see `PipelineConfig`.
             size_px: side of the crop (None: 512); with "full", longest side of the video (None: up to 1920).
             frame: "full" for the whole picture with the animated face in it, "crop" for the square around it.
             face_index: which face, 0 the leftmost; None takes the largest.
@@ -209,10 +214,22 @@ class EmoPipeline:
         Raises:
             ImageError, AudioError, FaceError, ConfigError: what was given cannot be used.
         """
-        settings = self.config.override(num_steps=num_steps, guidance_scale=guidance_scale, speed=speed)
+        settings = self.config.override(
+            num_steps=num_steps,
+            guidance_scale=guidance_scale,
+            speed=speed,
+            blinks_per_minute=blinks_per_minute,
+            head_motion=head_motion,
+        )
         if settings.speed is not None and self.unet.config.speed_dim is None:
             raise ConfigError(
                 "this model has no speed layers", got=f"speed {settings.speed}", fix="Leave the speed out"
+            )
+        if (settings.blinks_per_minute or settings.head_motion) and self.unet.config.num_gestures is None:
+            raise ConfigError(
+                "this model leaves blinks and head to the noise",
+                got=f"{settings.blinks_per_minute:g} blinks per minute, head motion {settings.head_motion:g}",
+                fix="Leave both out",
             )
         rate = parse_fps(settings.fps if fps is None else fps)
         image = read_image(portrait) if isinstance(portrait, (str, Path)) else portrait
@@ -264,12 +281,28 @@ class EmoPipeline:
             division=division,
             seed=plan.seed,
             on_step=report,
+            gestures_FG=self._gestures(plan, division),
         )
         for clip, latents_BCFHW in zip(division.clips, clips, strict=True):
             for part_BCFHW in torch.split(latents_BCFHW[:, :, : len(clip)], self.decode_frames, dim=2):
                 decoded_B3FPP = _fit(maker.decode(part_BCFHW, sight), sight.picture_B3PP)
                 yield from map(plan.scene.show, _to_images(decoded_B3FPP))
             report()
+
+    def _gestures(self, plan: _Plan, division: Division) -> Tensor | None:
+        """(F, G) for all frames that are denoised; None for networks without gesture layers."""
+        if self.unet.config.num_gestures is None:
+            return None
+        beyond = 0 if division.windows is not None else plan.settings.clip_frames
+        gestures = draw_gestures(
+            plan.num_frames + beyond,
+            plan.fps,
+            lid_gap=lid_gap(plan.scene.face.points_px),
+            blinks_per_minute=plan.settings.blinks_per_minute,
+            head_motion=plan.settings.head_motion,
+            rng=np.random.default_rng(plan.seed),
+        )
+        return torch.from_numpy(gestures)
 
     @torch.no_grad()
     def _look(self, plan: _Plan) -> Sight:

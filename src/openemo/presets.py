@@ -1,6 +1,7 @@
-"""How each family of published weights is meant to be run: settings of the pipeline around its networks.
+"""How the embedded weights and each family of published ones are meant to be run: settings of the pipeline.
 
-The networks' own settings are in `models/presets.py`. Numbers are those of the families' inference scripts.
+The networks' own settings are in `models/presets.py`. The families' numbers are those of their inference
+scripts.
 """
 
 from __future__ import annotations
@@ -10,7 +11,12 @@ from typing import Any, Literal, get_args
 from openemo.config import PipelineConfig
 from openemo.errors import ConfigError
 
-__all__ = ["Family", "pipeline_config", "scheduler_config", "speech_options"]
+__all__ = ["EMBEDDED", "Family", "pipeline_config", "scheduler_config", "speech_options"]
+
+EMBEDDED = PipelineConfig(
+    num_steps=1, guidance_scale=1.5, locator="parts", blinks_per_minute=15, head_motion=1
+)
+"""Settings of the weights that ship."""
 
 Family = Literal["hallo", "echomimic", "echomimic_acc"]
 

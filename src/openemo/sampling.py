@@ -14,7 +14,7 @@ from torch import Tensor
 __all__ = ["Windows", "sample_clip"]
 
 # Conditions with a frame axis, the second: a window gets its own part of them.
-_BY_FRAME = ("audio_BFTD", "audio_tokens_BFTA", "speed_BF")
+_BY_FRAME = ("audio_BFTD", "audio_tokens_BFTA", "speed_BF", "gestures_BFG")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from openemo.config import PipelineConfig
 from openemo.errors import ConfigError
 from openemo.face import CropRegion, Face, FaceAnalyzer, select_face
 from openemo.face.crop import whole_box
-from openemo.face.masks import RegionMasks, box_mask, region_masks, resize_soft
+from openemo.face.masks import RegionMasks, box_mask, part_masks, region_masks, resize_soft
 
 __all__ = ["Framing", "Scene", "stage"]
 
@@ -35,7 +35,7 @@ class Scene:
     Attributes:
         crop: (S, S, 3) uint8, the square around the face as the networks see it.
         picture: (P, P, 3) uint8, the same square at the resolution that is shown.
-        locator: (S, S) float32, the face locator's mask (EMO 3.2).
+        locator: (M, S, S) float32, the face locator's masks (EMO 3.2); M is 1, or 4 with parts of the face.
         regions: masks of the square's regions, for networks that hear by regions.
         face: the face that moves, px of the picture as it was given.
         width, height: of the video, px.
@@ -85,7 +85,10 @@ def stage(
     regions = region_masks(
         face.points_px[:, :2] - (x0, y0), (x1 - x0, x1 - x0), face_expansion=1 + 2 * settings.locator_margin
     )
-    locator = _locator(face, image, region, regions, crop_px, settings)
+    locator = _locator(face, image, region, regions, crop_px, settings)[None]
+    if settings.locator == "parts":
+        points = (face.points_px[:, :2] - (x0, y0)) / (x1 - x0)
+        locator = np.concatenate([locator, part_masks(points, crop_px)])
     warnings = _several(faces, face) if face_index is None else ()
     if framing == "crop":
         side_px = size_px or _CROP_SIZE_PX

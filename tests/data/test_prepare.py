@@ -7,16 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from transformers import WhisperConfig
+from transformers import Wav2Vec2Config, Wav2Vec2Model, WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from openemo.audio import Audio, SpeechEncoder, read_audio
+from openemo.audio import Audio, SpeechEncoder, Wav2VecEncoder, read_audio
+from openemo.data.hearing import encode_voices
 from openemo.data.prepare import prepare, split_clips, split_portraits
 from openemo.data.recipe import DataRecipe
 from openemo.data.sequences import Sequence
 from openemo.data.tracks import decode_frames, track_clips
 from openemo.face import FaceAnalyzer
 from openemo.timing import parse_fps
+from openemo.training.voices import load_voices
 from openemo.video.images import read_image, write_image
 from openemo.video.writing import VideoWriter
 
@@ -114,6 +116,19 @@ def _speech_encoder() -> SpeechEncoder:
     return SpeechEncoder(WhisperEncoder(config), layers=(3, 6))
 
 
+def _wav2vec_encoder() -> Wav2VecEncoder:
+    config = Wav2Vec2Config(
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=20,
+        num_conv_pos_embeddings=4,
+        num_conv_pos_embedding_groups=2,
+        conv_dim=(8,) * 7,
+    )
+    return Wav2VecEncoder(Wav2Vec2Model(config))
+
+
 @pytest.mark.slow
 def test_all_steps_on_a_tiny_corpus_and_nothing_is_made_twice(
     tmp_path: Path,
@@ -159,6 +174,23 @@ def test_all_steps_on_a_tiny_corpus_and_nothing_is_made_twice(
     values = np.load(recipe.voices / f"{clips[0]}.0.npy")
     assert values.dtype == np.float16
     assert values.shape == (round(NUM_FRAMES / 25 * 50), 2 * SPEECH_DIM)
+
+    # The same clips for networks that hear with wav2vec 2.0: one row per frame, all layers side by side.
+    _wav2vec_encoder().save_pretrained(tmp_path / "wav2vec")
+    other = _recipe(
+        tmp_path,
+        speech="wav2vec2",
+        speech_weights=tmp_path / "wav2vec",
+        output=tmp_path / "other",
+        voice_variants=2,
+    )
+    encode_voices(other, split_clips(recipe)[0])
+    voices = load_voices(other.voices)
+    assert voices.keys() == {"", *clips}
+    assert {value.shape for clip in clips for value in voices[clip]} == {(NUM_FRAMES, 2 * 16)}
+    assert {value.shape for value in voices[""]} == {(100, 2 * 16)}  # four seconds
+    plain, varied = voices[clips[0]]
+    assert not np.allclose(plain, varied, atol=0.01)
 
     prepare(recipe)
     # Features of silence are made again each time, which takes no time.

@@ -11,7 +11,16 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from openemo.face.masks import RegionMasks, box_mask, expand, pyramid, region_masks, resize_soft
+from openemo.face.geometry import INNER_LIPS, LEFT_EYE, OUTER_LIPS, RIGHT_EYE
+from openemo.face.masks import (
+    RegionMasks,
+    box_mask,
+    expand,
+    part_masks,
+    pyramid,
+    region_masks,
+    resize_soft,
+)
 
 SCENES = ("center512", "near_corner_640x480", "low_right_600", "small_256")
 GREY = 1 / 255 + 1e-6  # one grey level: OpenCV's resize and blur round differently from version to version
@@ -106,3 +115,36 @@ def test_levels_have_the_networks_sizes() -> None:
         assert three.dtype == np.float32
         assert three.min() >= 0
         assert three.max() <= 1
+
+
+def _ellipse(
+    indices: tuple[int, ...], centre: tuple[float, float], radii: tuple[float, float]
+) -> NDArray[Any]:
+    """The contour's landmarks on an ellipse, in their order."""
+    turn = np.linspace(0, 2 * np.pi, len(indices), endpoint=False)
+    return np.stack([centre[0] + radii[0] * np.cos(turn), centre[1] + radii[1] * np.sin(turn)], 1)
+
+
+def test_parts_of_the_face_cover_what_their_contours_enclose() -> None:
+    size_px = 200
+    points = np.zeros((478, 3))
+    gap = (0.1, 0.03)
+    for contour, centre, radii in (
+        (OUTER_LIPS, (0.5, 0.7), (0.15, 0.08)),
+        (INNER_LIPS, (0.5, 0.7), gap),
+        (RIGHT_EYE, (0.3, 0.4), (0.06, 0.03)),
+        (LEFT_EYE, (0.7, 0.4), (0.06, 0.03)),
+    ):
+        points[list(contour), :2] = _ellipse(contour, centre, radii)
+    lips, opening, eyes = masks = part_masks(points, size_px)
+    assert masks.shape == (3, size_px, size_px)
+    assert (masks.min(), masks.max()) == (0, 1)
+    # OpenCV draws half a pixel beyond the edge, which is a tenth of the thinnest.
+    for mask, area in ((lips, 0.15 * 0.08), (opening, gap[0] * gap[1]), (eyes, 2 * 0.06 * 0.03)):
+        assert mask.mean() == pytest.approx(np.pi * area, rel=0.2)
+    ticks = (np.arange(size_px) + 0.5) / size_px
+    for mask, centre in ((lips, (0.5, 0.7)), (opening, (0.5, 0.7)), (eyes, (0.5, 0.4))):
+        found = (mask.sum(0) @ ticks / mask.sum(), mask.sum(1) @ ticks / mask.sum())
+        assert found == pytest.approx(centre, abs=0.3 / size_px)  # a third of a pixel
+    points[list(INNER_LIPS), 1] = 0.7  # closed
+    assert part_masks(points, size_px)[1].mean() < 0.3 * opening.mean() + 0.01

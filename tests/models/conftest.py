@@ -34,6 +34,7 @@ BACKBONE: dict[str, Any] = dict(
     temporal_ff_mult=1,
     max_frames=9,
     locator_downscale=4,
+    num_gestures=5,
     speed_dim=14,
 )
 REFERENCE_IN_CHANNELS = 7
@@ -50,6 +51,7 @@ class Inputs:
     audio: Tensor
     locator: Tensor
     speed: Tensor
+    gestures: Tensor
     text: Tensor
 
     def conditions(self, reference: ReferenceFeatures) -> dict[str, Any]:
@@ -58,6 +60,7 @@ class Inputs:
             audio_BFTD=self.audio,
             locator_B1HW=self.locator,
             speed_BF=self.speed,
+            gestures_BFG=self.gestures,
             encoder_hidden_states=self.text,
         )
 
@@ -110,6 +113,7 @@ def make_inputs() -> Callable[..., Inputs]:
             audio=torch.randn(CLIPS, FRAMES, 4, 11),
             locator=torch.rand(CLIPS, 1, 4 * height, 4 * width),
             speed=torch.rand(CLIPS, FRAMES),
+            gestures=torch.randn(CLIPS, FRAMES, 5),
             text=torch.randn(CLIPS, 19, 13),
         )
 

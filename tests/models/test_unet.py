@@ -46,7 +46,13 @@ class TestNewLayers:
         self, make_unet: MakeUnet, make_inputs: MakeInputs
     ) -> None:
         video = make_unet(awake=False)
-        image = make_unet(awake=False, audio_feature_dim=None, temporal_modules=False, locator_downscale=None)
+        image = make_unet(
+            awake=False,
+            audio_feature_dim=None,
+            temporal_modules=False,
+            locator_downscale=None,
+            num_gestures=None,
+        )
         weights = video.state_dict()
         image.load_state_dict({key: weights[key] for key in image.state_dict()})
         inputs = make_inputs()
@@ -59,7 +65,9 @@ class TestNewLayers:
             picture = image(inputs.sample, inputs.timestep, encoder_hidden_states=inputs.text)
         assert same(everything, picture)
 
-    @pytest.mark.parametrize("name", ["audio_BFTD", "locator_B1HW", "speed_BF", "encoder_hidden_states"])
+    @pytest.mark.parametrize(
+        "name", ["audio_BFTD", "locator_B1HW", "speed_BF", "gestures_BFG", "encoder_hidden_states"]
+    )
     def test_awake_ones_change_the_output(
         self, make_unet: MakeUnet, make_inputs: MakeInputs, name: str
     ) -> None:
@@ -71,6 +79,26 @@ class TestNewLayers:
             second = unet(inputs.sample, inputs.timestep, **{name: value.flip(0)})
         assert differs(first, without)
         assert differs(first, second)
+
+    def test_place_is_scaled_by_each_frames_own_embedding(
+        self, make_unet: MakeUnet, make_inputs: MakeInputs
+    ) -> None:
+        """Nothing at first; then sound and gestures change what the face region adds, frame by frame."""
+        inputs = make_inputs()
+        plain = make_unet(temporal_modules=False)
+        scaled = make_unet(temporal_modules=False, locator_gain=True, awake=False)
+        scaled.load_state_dict(plain.state_dict(), strict=False)
+        conditions = dict(locator_B1HW=inputs.locator, gestures_BFG=inputs.gestures)
+        with torch.no_grad():
+            before = scaled(inputs.sample, inputs.timestep, **conditions)
+            assert same(before, plain(inputs.sample, inputs.timestep, **conditions))
+            assert isinstance(scaled.place_gain, torch.nn.Linear)
+            torch.nn.init.normal_(scaled.place_gain.weight, std=0.3)
+            after = scaled(inputs.sample, inputs.timestep, **conditions)
+            assert differs(after, before)
+            nowhere = conditions | dict(locator_B1HW=None)
+            unplaced = [net(inputs.sample, inputs.timestep, **nowhere) for net in (plain, scaled)]
+        assert same(*unplaced)  # without a place there is nothing to scale
 
 
 class TestIndependence:
@@ -108,7 +136,7 @@ class TestIndependence:
         unet, reference_net, inputs = make_unet(), make_reference_net(), make_inputs()
         pictures = inputs.pictures.requires_grad_()
         conditions = inputs.conditions(reference_net(pictures))
-        sources = [inputs.sample, inputs.audio, inputs.locator, inputs.speed, inputs.text]
+        sources = [inputs.sample, inputs.audio, inputs.locator, inputs.speed, inputs.gestures, inputs.text]
         for source in sources:
             source.requires_grad_()
         output = unet(inputs.sample, inputs.timestep, **conditions)
@@ -263,7 +291,11 @@ class TestInputs:
     def test_an_input_without_layers_is_refused(self, make_unet: MakeUnet, make_inputs: MakeInputs) -> None:
         inputs = make_inputs()
         unet = make_unet(
-            audio_feature_dim=None, locator_downscale=None, speed_dim=None, cross_attention_dim=None
+            audio_feature_dim=None,
+            locator_downscale=None,
+            num_gestures=None,
+            speed_dim=None,
+            cross_attention_dim=None,
         )
         for name, value in inputs.conditions(ReferenceFeatures.empty()).items():
             if name != "reference":
@@ -275,6 +307,7 @@ class TestInputs:
         wrong = {
             "audio_BFTD": (inputs.audio[:, 1:], inputs.audio[:, :, 1:], inputs.audio[..., 1:]),
             "locator_B1HW": (inputs.locator[..., 8:],),
+            "gestures_BFG": (inputs.gestures[..., 1:],),
         }
         for name, values in wrong.items():
             for value in values:

@@ -61,8 +61,8 @@ def test_latents_and_their_scale_stay(data_dir: Path, before: Path, tmp_path: Pa
     assert old.keys() == new.keys()
     moved = {name for name in old if not torch.equal(old[name], new[name])}
     assert moved
-    assert all(name.startswith("decode_") for name in moved)
-    assert {"decode_out.weight", "decode_flow.weight"} <= moved
+    assert all(name.startswith("decoder.") for name in moved)
+    assert {"decoder.conv_out.weight", "decoder.joins.0.weight"} <= moved
     config = Path("export", "autoencoder", "config.json")
     assert (before / config).read_text() == (tmp_path / config).read_text()
 
@@ -128,7 +128,7 @@ def test_windows_lie_on_what_is_asked_for(data_dir: Path, tmp_path: Path) -> Non
     points[:, list(OUTER_LIPS)] = torch.tensor([0.5, 0.7])
     points[:, [*LEFT_EYE, *RIGHT_EYE]] = torch.tensor([0.5, 0.3])
     pictures, flow = torch.zeros(3, 3, 256, 256), torch.zeros(2, 2, 32, 32)
-    for on, expected in (("mouth", 0.5), ("eyes and mouth", 1.0)):
+    for on, expected in (("mouth", 0.5), ("eyes", 1.5), ("eyes and mouth", 1.0)):
         window = cut_window(pictures, flow, points, 96, WINDOWS[on], np.random.default_rng(0))
         assert window[0].shape[-2:] == (96, 96)
         assert window[1].shape[-2:] == (12, 12)
@@ -137,5 +137,5 @@ def test_windows_lie_on_what_is_asked_for(data_dir: Path, tmp_path: Path) -> Non
 
 
 def test_a_judge_halves_at_each_layer() -> None:
-    features = PatchDiscriminator((5, 7))(torch.zeros(2, 3, 24, 16))
+    features = PatchDiscriminator(3, (5, 7))(torch.zeros(2, 3, 24, 16))
     assert [tuple(f.shape) for f in features] == [(2, 5, 12, 8), (2, 7, 6, 4), (2, 1, 6, 4)]

@@ -65,6 +65,19 @@ def test_timesteps_are_of_the_schedules_own_table_and_repeatable(scheduler: Any)
     assert torch.equal(drawn, draw_timesteps(scheduler, 4000, torch.Generator().manual_seed(3)))
 
 
+def test_some_timesteps_are_the_noisiest_where_asked() -> None:
+    for target in ("sample", "velocity"):
+        scheduler = make_scheduler(target, 1.0)
+        drawn = draw_timesteps(scheduler, 4000, torch.Generator().manual_seed(3), noisiest_share=0.7)
+        first = draw_timesteps(scheduler, 9, torch.Generator().manual_seed(1), noisiest_share=1.0)
+        assert (first == drawn.max()).all()
+        scheduler.set_timesteps(4)
+        assert float(drawn.max()) == pytest.approx(float(scheduler.timesteps[0]), abs=1e-3)
+        # Three standard deviations of 4000 draws.
+        assert float((drawn == drawn.max()).float().mean()) == pytest.approx(0.7, abs=0.022)
+        assert len(set(drawn.tolist())) > 500
+
+
 @pytest.mark.parametrize("shift", [1.0, 3.0])
 def test_flow_matching_recovers_the_clean_latents_and_the_noise(shift: float) -> None:
     scheduler, clean, noise = _flow(shift), _randn(*SHAPE), _randn(*SHAPE, seed=1)

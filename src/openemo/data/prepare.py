@@ -11,15 +11,12 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from scipy.signal import lfilter
 
-from openemo.audio.reading import Audio, read_audio
-from openemo.audio.speech import SpeechEncoder
+from openemo.data.hearing import encode_voices
 from openemo.data.motion import median_poses
 from openemo.data.recipe import DataRecipe
 from openemo.data.sequences import driven_sequence, quiet_span, real_sequence
 from openemo.data.tracks import decode_frames, track_clips
-from openemo.data.voices import SAMPLE_RATE_HZ, vary_voice
 from openemo.errors import FaceError, ImageError
 from openemo.face.analyzer import FaceAnalyzer, select_face
 from openemo.face.geometry import face_width_px, head_pose
@@ -54,10 +51,7 @@ def prepare(recipe: DataRecipe) -> None:
     jobs = [job for job in _jobs(recipe, tracked) if not (recipe.sequences / f"{job.name}.npz").exists()]
     recipe.sequences.mkdir(parents=True, exist_ok=True)
     _run(_Sequences(recipe), _chunks(jobs, 8), recipe.workers)
-    recipe.voices.mkdir(parents=True, exist_ok=True)
-    for variant in range(recipe.voice_variants):
-        _encode_voices(recipe, tracked, variant)
-    _encode_quiet(recipe)
+    encode_voices(recipe, tracked)
 
 
 def split_clips(recipe: DataRecipe) -> tuple[list[Path], list[Path]]:
@@ -140,43 +134,6 @@ class _Sequences:
             )
         sequence.save(recipe.sequences / f"{job.name}.npz")
         return True
-
-
-def _encode_voices(recipe: DataRecipe, clips: list[Path], variant: int) -> None:
-    """Speech features of every clip in one variant of the voice: voices/NAME.VARIANT.npy, (T, D) float16.
-
-    Variant 0 is the clip's own sound alone; the others are varied, and heard in a row of three as in a longer
-    recording, because a token depends on its place in the encoder's window.
-    """
-    todo = [clip for clip in clips if not (recipe.voices / f"{clip.stem}.{variant}.npy").exists()]
-    encoder = SpeechEncoder.from_pretrained(recipe.speech_weights)
-    row = 3 if variant else 1
-    for start in range(0, len(todo), row):
-        group = todo[start : start + row]
-        samples = [read_audio(clip).mono().resample(SAMPLE_RATE_HZ).samples[0] for clip in group]
-        if variant:
-            rng = np.random.default_rng((recipe.split_seed, variant, start))
-            samples = [vary_voice(sound, rng) for sound in samples]
-        # Whole tokens, so that each clip's features start where its sound starts.
-        step = SAMPLE_RATE_HZ // encoder.rate_hz
-        samples = [np.pad(sound, (0, -len(sound) % step)) for sound in samples]
-        values = encoder(Audio(np.concatenate(samples)[None], SAMPLE_RATE_HZ)).values
-        lengths = [len(sound) // step for sound in samples]
-        parts = values.split(lengths)  # type: ignore[no-untyped-call]
-        for clip, part in zip(group, parts, strict=True):
-            np.save(recipe.voices / f"{clip.stem}.{variant}.npy", part.numpy().astype(np.float16))
-    log.info("voices, variant %d: %d clips", variant, len(todo))
-
-
-def _encode_quiet(recipe: DataRecipe) -> None:
-    """Speech features of sound without a voice: digital silence and noises, voices/quiet.K.npy."""
-    encoder = SpeechEncoder.from_pretrained(recipe.speech_weights)
-    rng = np.random.default_rng(recipe.split_seed)
-    for index, level_dbfs in enumerate((-np.inf, -80.0, -65.0, -50.0, -35.0)):
-        noise = lfilter([1], [1, -rng.uniform(0, 0.95)], rng.standard_normal(4 * SAMPLE_RATE_HZ))
-        sound = noise / np.sqrt((noise**2).mean()) * 10 ** (level_dbfs / 20)
-        values = encoder(Audio(sound[None].astype(np.float32), SAMPLE_RATE_HZ)).values
-        np.save(recipe.voices / f"quiet.{index}.npy", values.numpy().astype(np.float16))
 
 
 def _chunks(items: list[Item], size: int) -> list[list[Item]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -21,6 +22,9 @@ class DataRecipe(BaseModel):
     portraits: list[Path] = Field(description="folders of .jpg portraits")
     face_weights: Path
     speech_weights: Path
+    speech: Literal["whisper", "wav2vec2"] = Field(
+        "whisper", description="what those are; the denoising stages' `speech` must be the same"
+    )
     output: Path
 
     size_px: int = Field(256, description="side of the crops")

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from openemo.face.geometry import FACE_OVAL, OUTER_LIPS
+from openemo.face.geometry import FACE_OVAL, INNER_LIPS, LEFT_EYE, OUTER_LIPS, RIGHT_EYE
 
 __all__ = [
     "Box",
@@ -24,6 +24,7 @@ __all__ = [
     "box_mask",
     "expand",
     "landmark_box",
+    "part_masks",
     "pyramid",
     "region_masks",
     "resize_soft",
@@ -39,6 +40,7 @@ Box = tuple[int, int, int, int]
 _GRID: Final = 64
 _FACE_BLUR, _LIPS_BLUR = 51, 31  # kernels; OpenCV gives them a spread of 8 and 5 cells
 LIPS_EXPANSION: Final = 2.0
+_FRACTION_BITS: Final = 4  # of OpenCV's sub-pixel polygons
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,3 +147,25 @@ def _blurred(mask: Mask, kernel: int) -> Mask:
     small = cv2.resize(mask, (_GRID, _GRID))  # bilinear without averaging
     soft = cv2.GaussianBlur(small, (kernel, kernel), 0)
     return np.asarray(cv2.normalize(soft, None, 0, 255, cv2.NORM_MINMAX), np.uint8)
+
+
+def part_masks(points: Floats, size_px: int) -> NDArray[np.float32]:
+    """(3, size_px, size_px) in [0, 1]: the lips, the gap between them, and the eyes of one face.
+
+    Unlike rectangles they say where the corners of the mouth lie, and whether it is open.
+
+    Args:
+        points: (478, 2 or more) landmarks in units of the picture's side.
+    """
+    parts = ((OUTER_LIPS,), (INNER_LIPS,), (RIGHT_EYE, LEFT_EYE))
+    return np.stack([_filled([points[list(contour), :2] for contour in part], size_px) for part in parts])
+
+
+def _filled(contours: Sequence[Floats], size_px: int) -> NDArray[np.float32]:
+    """(size_px, size_px) float32: covered parts of pixels inside contours (N, 2), in units of the side."""
+    fine = 1 << _FRACTION_BITS
+    corners = [np.rint((contour * size_px - 0.5) * fine).astype(np.int32) for contour in contours]
+    mask = np.zeros((size_px, size_px), np.uint8)
+    for polygon in corners:
+        cv2.fillPoly(mask, [polygon], 255, lineType=cv2.LINE_AA, shift=_FRACTION_BITS)
+    return np.asarray(mask / 255, np.float32)

@@ -12,7 +12,7 @@ Shapes: B batch, C channels, F frames, S picture side, H = W = S / 16 latent sid
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -22,68 +22,20 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from openemo.errors import ConfigError
+from openemo.models.motion_decoder import (
+    FLOW_STRIDE,
+    PIXEL_STRIDE,
+    STRIDE,
+    MotionDecoder,
+    ReferencePyramid,
+    ResBlock,
+    warp,
+)
 
-__all__ = ["MotionAutoencoder", "ReferencePyramid", "warp"]
+__all__ = ["MotionAutoencoder"]
 
-# The residual is drawn at a quarter of the picture's side and unfolded from channels to pixels: convolutions
-# at full resolution would dominate the cost on a CPU.
-_PIXEL_STRIDE = 4
-_STRIDE = 16
-_FLOW_STRIDE = 8  # twice as fine as the latent grid; packed into channels
-
-
-@dataclass(frozen=True)
-class ReferencePyramid:
-    """Features of the reference picture at strides 4, 8 and 16; computed once per portrait.
-
-    Attributes:
-        fine: (B, C_fine, S/4, S/4). middle: (B, C_mid, S/8, S/8). coarse: (B, C_ref, S/16, S/16).
-    """
-
-    fine: Tensor
-    middle: Tensor
-    coarse: Tensor
-
-    def expand_frames(self, num_frames: int) -> ReferencePyramid:
-        """The same features for every frame, frames folded into the batch: (B*F, ...), frame fastest."""
-        return ReferencePyramid(
-            *(level.repeat_interleave(num_frames, 0) for level in (self.fine, self.middle, self.coarse))
-        )
-
-
-def warp(picture_BCHW: Tensor, flow_B2hw: Tensor) -> Tensor:
-    """Moves a picture by a backward flow: output(x) = picture(x + flow(x)).
-
-    Args:
-        picture_BCHW: any feature map or picture.
-        flow_B2hw: displacement (x, y) in units of the picture's side (1 = the whole side), at any resolution;
-            it is interpolated to the picture's. Outside the picture the border repeats.
-    """
-    height, width = picture_BCHW.shape[-2:]
-    flow = F.interpolate(flow_B2hw.float(), size=(height, width), mode="bilinear", align_corners=False)
-    ys = (torch.arange(height, device=flow.device, dtype=flow.dtype) + 0.5) * (2 / height) - 1
-    xs = (torch.arange(width, device=flow.device, dtype=flow.dtype) + 0.5) * (2 / width) - 1
-    grid_x = xs[None, None, :] + 2 * flow[:, 0]
-    grid_y = ys[None, :, None] + 2 * flow[:, 1]
-    grid = torch.stack([grid_x, grid_y], -1)
-    return F.grid_sample(
-        picture_BCHW.float(), grid, mode="bilinear", padding_mode="border", align_corners=False
-    ).to(picture_BCHW.dtype)
-
-
-class _ResBlock(nn.Module):
-    """Two 3x3 convolutions with a skip; the second starts at zero, so a new block is the identity."""
-
-    def __init__(self, channels: int, groups: int = 8) -> None:
-        super().__init__()
-        self.norm = nn.GroupNorm(groups, channels)
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(cast(Tensor, self.conv2.bias))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + cast(Tensor, self.conv2(F.silu(self.conv1(F.silu(self.norm(x))))))
+# Part of the crop at each side in which only the warp shows: hair, shoulders, background.
+_MARGIN = 1 / 8
 
 
 class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -95,9 +47,12 @@ class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     Args:
         sample_size: side of the square crop that the networks see, px; a multiple of 16.
         code_channels: channels of the residual code.
-        fine_channels, middle_channels, reference_channels: widths at strides 4, 8 and 16.
+        fine_channels, middle_channels, reference_channels: widths of the encoders at strides 4, 8 and 16.
+        decoder_channels, decoder_blocks: see `MotionDecoder`.
         flow_scale: displacement, in units of the crop's side, that counts as 1 in the latents.
         code_scale: spread of the raw residual code that counts as 1 in the latents; measured after training.
+        code_gain: how much of a latent's code is decoded. A denoiser's code is the mean of what may be there,
+            which says less than none; at 0 the decoder draws what the flow says has opened.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
@@ -108,70 +63,59 @@ class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         fine_channels: int = 24,
         middle_channels: int = 64,
         reference_channels: int = 64,
+        decoder_channels: Sequence[int] = (32, 96, 128),
+        decoder_blocks: int = 2,
         flow_scale: float = 0.005,
         code_scale: float = 1.0,
+        code_gain: float = 1.0,
     ) -> None:
         super().__init__()
-        if sample_size % _STRIDE:
+        if sample_size % STRIDE:
             raise ConfigError(
                 "`sample_size` of the autoencoder must be a multiple of 16",
                 got=sample_size,
-                fix=f"Use {sample_size // _STRIDE * _STRIDE or _STRIDE}",
+                fix=f"Use {sample_size // STRIDE * STRIDE or STRIDE}",
             )
-        pixels = 3 * _PIXEL_STRIDE**2
+        pixels = 3 * PIXEL_STRIDE**2
         fine, middle, coarse = fine_channels, middle_channels, reference_channels
 
         self.reference_in = nn.Conv2d(pixels, fine, 3, padding=1)
-        self.reference_fine = _ResBlock(fine)
+        self.reference_fine = ResBlock(fine)
         self.reference_down1 = nn.Conv2d(fine, middle, 3, stride=2, padding=1)
-        self.reference_middle = _ResBlock(middle)
+        self.reference_middle = ResBlock(middle)
         self.reference_down2 = nn.Conv2d(middle, coarse, 3, stride=2, padding=1)
-        self.reference_coarse = _ResBlock(coarse)
+        self.reference_coarse = ResBlock(coarse)
 
         self.code_in = nn.Conv2d(2 * pixels, fine, 3, padding=1)
-        self.code_fine = _ResBlock(fine)
+        self.code_fine = ResBlock(fine)
         self.code_down1 = nn.Conv2d(fine, middle, 3, stride=2, padding=1)
-        self.code_middle = _ResBlock(middle)
+        self.code_middle = ResBlock(middle)
         self.code_down2 = nn.Conv2d(middle, 2 * middle, 3, stride=2, padding=1)
-        self.code_coarse = _ResBlock(2 * middle)
+        self.code_coarse = ResBlock(2 * middle)
         # Normalised, so that the code starts at a size the decoder can hear beside the reference's features.
         self.code_norm = nn.GroupNorm(8, 2 * middle)
         self.code_out = nn.Conv2d(2 * middle, code_channels, 1)
 
-        self.decode_in = nn.Conv2d(code_channels + coarse, 2 * middle, 3, padding=1)
-        # How far a place was stretched says much about what opened there.
-        self.decode_flow = nn.Conv2d(2 * (_STRIDE // _FLOW_STRIDE) ** 2, 2 * middle, 3, padding=1)
-        nn.init.zeros_(self.decode_flow.weight)
-        nn.init.zeros_(cast(Tensor, self.decode_flow.bias))
-        self.decode_coarse = _ResBlock(2 * middle)
-        self.decode_up1 = nn.Conv2d(2 * middle, 4 * middle, 1)
-        self.decode_join1 = nn.Conv2d(2 * middle, middle, 3, padding=1)
-        self.decode_middle = _ResBlock(middle)
-        self.decode_up2 = nn.Conv2d(middle, 4 * fine, 1)
-        self.decode_join2 = nn.Conv2d(2 * fine, fine, 3, padding=1)
-        self.decode_fine = _ResBlock(fine)
-        self.decode_norm = nn.GroupNorm(8, fine)
-        self.decode_out = nn.Conv2d(fine, pixels, 3, padding=1)
-        # At the start the decoder is exactly the warp: what it adds must earn its place.
-        nn.init.zeros_(self.decode_out.weight)
-        nn.init.zeros_(cast(Tensor, self.decode_out.bias))
+        self.decoder = MotionDecoder(
+            code_channels, (fine, middle, coarse), channels=decoder_channels, blocks=decoder_blocks
+        )
 
     @property
     def latent_channels(self) -> int:
-        return 2 * (_STRIDE // _FLOW_STRIDE) ** 2 + int(self.config.code_channels)
+        return 2 * (STRIDE // FLOW_STRIDE) ** 2 + int(self.config.code_channels)
 
     @property
     def stride(self) -> int:
         """Pixels per latent cell."""
-        return _STRIDE
+        return STRIDE
 
     @property
     def latent_size(self) -> int:
-        return int(self.config.sample_size) // _STRIDE
+        return int(self.config.sample_size) // STRIDE
 
     def encode_reference(self, image_B3SS: Tensor) -> ReferencePyramid:
         """Features of a reference picture in [-1, 1]."""
-        x = self.reference_fine(self.reference_in(F.pixel_unshuffle(image_B3SS, _PIXEL_STRIDE)))
+        x = self.reference_fine(self.reference_in(F.pixel_unshuffle(image_B3SS, PIXEL_STRIDE)))
         middle = self.reference_middle(self.reference_down1(x))
         coarse = self.reference_coarse(self.reference_down2(middle))
         return ReferencePyramid(fine=x, middle=middle, coarse=coarse)
@@ -201,34 +145,21 @@ class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
             flow_B2hw: backward flow in units of the side, on the stride-8 grid.
         """
         missing = frames_B3SS - warp(image_B3SS, flow_B2hw)
-        x = F.pixel_unshuffle(torch.cat([frames_B3SS, missing], 1), _PIXEL_STRIDE)
+        x = F.pixel_unshuffle(torch.cat([frames_B3SS, missing], 1), PIXEL_STRIDE)
         x = self.code_fine(self.code_in(x))
         x = self.code_middle(self.code_down1(x))
         x = self.code_coarse(self.code_down2(x))
         return cast(Tensor, self.code_out(F.silu(self.code_norm(x))))
 
-    def residual(self, code_BCHW: Tensor, reference: ReferencePyramid, flow_B2hw: Tensor) -> Tensor:
-        """What is added to the warped reference, (B, 3, S, S), from a raw code."""
-        coarse = warp(reference.coarse, flow_B2hw)
-        # In cells of the flow's own grid, so that a window of a picture decodes as the whole does.
-        moved = F.pixel_unshuffle(flow_B2hw * flow_B2hw.shape[-1], _STRIDE // _FLOW_STRIDE).to(coarse.dtype)
-        x = self.decode_in(torch.cat([code_BCHW.to(coarse.dtype), coarse], 1)) + self.decode_flow(moved)
-        x = self.decode_coarse(x)
-        x = F.pixel_shuffle(self.decode_up1(x), 2)
-        x = self.decode_middle(self.decode_join1(torch.cat([x, warp(reference.middle, flow_B2hw)], 1)))
-        x = F.pixel_shuffle(self.decode_up2(x), 2)
-        x = self.decode_fine(self.decode_join2(torch.cat([x, warp(reference.fine, flow_B2hw)], 1)))
-        return F.pixel_shuffle(self.decode_out(F.silu(self.decode_norm(x))), _PIXEL_STRIDE)
-
     def pack(self, flow_B2hw: Tensor, code_BCHW: Tensor) -> Tensor:
         """Flow (units of the side, stride-8 grid) and raw code -> latents (B, C, H, W), about unit spread."""
-        flow = F.pixel_unshuffle(flow_B2hw / self.config.flow_scale, _STRIDE // _FLOW_STRIDE)
+        flow = F.pixel_unshuffle(flow_B2hw / self.config.flow_scale, STRIDE // FLOW_STRIDE)
         return torch.cat([flow, code_BCHW / self.config.code_scale], 1)
 
     def unpack(self, latents_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         """The inverse of `pack`."""
         num_flow = self.latent_channels - int(self.config.code_channels)
-        flow = F.pixel_shuffle(latents_BCHW[:, :num_flow].float(), _STRIDE // _FLOW_STRIDE)
+        flow = F.pixel_shuffle(latents_BCHW[:, :num_flow].float(), STRIDE // FLOW_STRIDE)
         return flow * self.config.flow_scale, latents_BCHW[:, num_flow:] * self.config.code_scale
 
     def decode(
@@ -251,11 +182,17 @@ class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         picture = image_B3SS if picture_B3HW is None else picture_B3HW
         batch, _, num_frames = latents_BCFHW.shape[:3]
         flow, code = self.unpack(latents_BCFHW.transpose(1, 2).flatten(0, 1))
-        residual = self.residual(code, reference.expand_frames(num_frames), flow)
+        residual = self.decoder(
+            self.config.code_gain * code,
+            reference.expand_frames(num_frames),
+            flow,
+            margin=int(_MARGIN * min(code.shape[-2:])),
+        )
         if residual.shape[-2:] != picture.shape[-2:]:
             # Bilinear: bicubic takes as long as all convolutions of the decoder, and nobody sees it.
             residual = F.interpolate(
                 residual.float(), size=picture.shape[-2:], mode="bilinear", align_corners=False
             )
-        frames = warp(picture.repeat_interleave(num_frames, 0), flow) + residual.to(picture.dtype)
+        moved = warp(picture.repeat_interleave(num_frames, 0), flow, is_sharp=True)
+        frames: Tensor = moved + residual.to(picture.dtype)
         return frames.clamp(-1, 1).reshape(batch, num_frames, *frames.shape[1:]).transpose(1, 2)

@@ -24,6 +24,7 @@ __all__ = [
     "AudioTimeEmbedding",
     "Conditions",
     "FaceLocator",
+    "GestureEncoder",
     "IdentityProjection",
     "SpeedEncoder",
     "WindowAudioProjection",
@@ -171,6 +172,29 @@ class AudioTimeEmbedding(nn.Module):
 
     def forward(self, tokens_BFTA: Tensor) -> Tensor:
         embedding: Tensor = self.linear_2(self.features(tokens_BFTA))
+        return embedding
+
+
+class GestureEncoder(nn.Module):
+    """What the person does without the sound to an addition to each frame's timestep embedding.
+
+    (B, F, G) -> (B, F, E): Linear, SiLU, and a zero-initialised Linear.
+    """
+
+    def __init__(self, num_gestures: int, embed_dim: int) -> None:
+        super().__init__()
+        self.linear_1 = nn.Linear(num_gestures, embed_dim)
+        self.act = nn.SiLU()
+        self.linear_2 = zero_(nn.Linear(embed_dim, embed_dim))
+
+    def forward(self, gestures_BFG: Tensor) -> Tensor:
+        if gestures_BFG.shape[-1] != self.linear_1.in_features:
+            raise ConfigError(
+                "the gestures do not fit the network",
+                got=f"{gestures_BFG.shape[-1]} values per frame",
+                expected=str(self.linear_1.in_features),
+            )
+        embedding: Tensor = self.linear_2(self.act(self.linear_1(gestures_BFG)))
         return embedding
 
 

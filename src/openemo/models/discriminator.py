@@ -18,22 +18,24 @@ class PatchDiscriminator(nn.Module):
     Without norms: its batches are small, and a norm over a patch would hide the brightness of teeth.
 
     Args:
+        in_channels: of the picture, and of what it is judged beside.
         channels: widths; each convolution halves the picture.
     """
 
-    def __init__(self, channels: Sequence[int] = (24, 48, 96)) -> None:
+    def __init__(self, in_channels: int = 6, channels: Sequence[int] = (32, 64, 128)) -> None:
         super().__init__()
         self.convs = nn.ModuleList(
-            nn.Conv2d(before, after, 4, stride=2, padding=1) for before, after in pairwise((3, *channels))
+            nn.Conv2d(before, after, 4, stride=2, padding=1)
+            for before, after in pairwise((in_channels, *channels))
         )
         self.conv_out = nn.Conv2d(channels[-1], 1, 3, padding=1)
         # torch's own start shrinks the signal at each layer: such a judge stays without an opinion for long.
         for conv in self.convs:
             nn.init.kaiming_normal_(cast(Tensor, conv.weight), a=0.2)
 
-    def forward(self, patches_B3SS: Tensor) -> list[Tensor]:
+    def forward(self, patches_BCSS: Tensor) -> list[Tensor]:
         """Pictures in [-1, 1] -> the features of each layer, and last the logits (B, 1, S/8, S/8)."""
-        features = [patches_B3SS]
+        features = [patches_BCSS]
         for conv in self.convs:
             features.append(F.leaky_relu(conv(features[-1]), 0.2))
         return [*features[1:], self.conv_out(features[-1])]

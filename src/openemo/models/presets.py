@@ -70,6 +70,9 @@ _BACKBONE: dict[str, dict[str, Any]] = {
         temporal_ff_mult=2,
         max_frames=32,
         locator_downscale=16,
+        locator_in_channels=4,  # face, lips, gap between them, eyes
+        locator_gain=True,
+        num_gestures=5,
         speed_dim=64,
     ),
     # wav2vec2 as for sd15, but the window's 5 feature frames go together into 32 tokens; InsightFace's 512

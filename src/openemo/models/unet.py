@@ -24,11 +24,13 @@ from openemo.models.conditioning import (
     AudioTimeEmbedding,
     Conditions,
     FaceLocator,
+    GestureEncoder,
     IdentityProjection,
     SpeedEncoder,
     WindowAudioProjection,
     check_features,
     fold,
+    zero_,
 )
 from openemo.models.reference import ReferenceFeatures
 from openemo.models.regions import with_regions
@@ -70,6 +72,10 @@ class EmoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         max_frames: length of the position tables, motion frames included.
         locator_downscale: pixels of the mask per latent cell, a power of two, or None for no face locator.
         locator_in_channels, locator_channels: see `FaceLocator`.
+        locator_gain: each frame's embedding (timestep, window of sound, gestures) scales what the locator
+            adds: the mouth's place times how far it opens, which convolutions and a bias that is the same
+            everywhere learn late.
+        num_gestures: G, values per frame of what the person does without the sound (blinks, head), or None.
         speed_dim: width of the speed tokens, or None for no speed layers.
         speed_centres_rad_s, speed_radii_rad_s, speed_window: see `SpeedEncoder`.
     """
@@ -111,6 +117,8 @@ class EmoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         locator_downscale: int | None = 8,
         locator_in_channels: int = 1,
         locator_channels: Sequence[int] | None = None,
+        locator_gain: bool = False,
+        num_gestures: int | None = None,
         speed_dim: int | None = 256,
         speed_centres_rad_s: Sequence[float] = SPEED_CENTRES_RAD_S,
         speed_radii_rad_s: Sequence[float] = SPEED_RADII_RAD_S,
@@ -130,6 +138,8 @@ class EmoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.audio_embedding: nn.Module | None = None
         self.identity_projection: nn.Module | None = None
         self.face_locator: nn.Module | None = None
+        self.place_gain: nn.Module | None = None
+        self.gesture_encoder: nn.Module | None = None
         self.speed_encoder: nn.Module | None = None
         if audio_feature_dim is not None and audio_attention != "text":
             self.audio_projection = (
@@ -147,6 +157,10 @@ class EmoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             self.face_locator = FaceLocator(
                 channels[0], locator_downscale, locator_in_channels, locator_channels
             )
+            if locator_gain:
+                self.place_gain = zero_(nn.Linear(time_embed_dim, channels[0]))
+        if num_gestures is not None:
+            self.gesture_encoder = GestureEncoder(num_gestures, time_embed_dim)
         if temporal_modules and speed_dim is not None:
             self.speed_encoder = SpeedEncoder(
                 speed_centres_rad_s, speed_radii_rad_s, speed_window, speed_dim, max_frames
@@ -186,6 +200,7 @@ class EmoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         locator_B1HW: Tensor | None = None,
         place_BCHW: Tensor | None = None,
         speed_BF: Tensor | None = None,
+        gestures_BFG: Tensor | None = None,
         encoder_hidden_states: Tensor | None = None,
         region_masks: Sequence[Tensor] = (),
         region_weights: Tensor | None = None,
@@ -202,6 +217,7 @@ class EmoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 in [0, 1]; `locator_in_channels` channels.
             place_BCHW: in place of `locator_B1HW`, from `encode_locator`.
             speed_BF: head-rotation speed of each frame in rad/s.
+            gestures_BFG: blinks and head of each frame, see `openemo.face.gestures`.
             encoder_hidden_states: (B, L, cross_attention_dim), text for SD-1.5's own slot, or identity
                 tokens; EMO has none.
             region_masks: for each level (B or 1, 3, H, W) at its own size, in [0, 1]: the picture, the face,
@@ -219,8 +235,6 @@ class EmoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         hidden = self.conv_in(fold(sample_BCFHW))
         if locator_B1HW is not None:
             place_BCHW = self.encode_locator(locator_B1HW)
-        if place_BCHW is not None:
-            hidden = self._locate(hidden, place_BCHW, frames)
         if audio_BFTD is not None:
             audio_tokens_BFTA = self.encode_audio(audio_BFTD)
         conditions = self._conditions(
@@ -229,9 +243,12 @@ class EmoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             hidden.dtype,
             audio_tokens_BFTA,
             speed_BF,
+            gestures_BFG,
             encoder_hidden_states,
             reference,
         )
+        if place_BCHW is not None:
+            hidden = self._locate(hidden, place_BCHW, conditions)
         if region_masks:
             if self.config.audio_attention != "regions":
                 raise ConfigError("this network has no audio regions", fix="Leave the region masks out")
@@ -272,7 +289,7 @@ class EmoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
     ) -> Tensor:
         return run_layer(self, layer, hidden, conditions, tokens, motion)[0]
 
-    def _locate(self, hidden: Tensor, place_BCHW: Tensor, frames: int) -> Tensor:
+    def _locate(self, hidden: Tensor, place_BCHW: Tensor, conditions: Conditions) -> Tensor:
         """Add the face region to the first feature map of every frame (EMO 3.2)."""
         if place_BCHW.shape[-3:] != hidden.shape[-3:]:
             raise ConfigError(
@@ -280,7 +297,10 @@ class EmoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 got=f"a mask for {tuple(place_BCHW.shape[-2:])} latent cells",
                 expected=f"{tuple(hidden.shape[-2:])}, {self.config.locator_downscale} pixels per cell",
             )
-        return (torch.unflatten(hidden, 0, (-1, frames)) + place_BCHW[:, None]).flatten(0, 1)
+        place = place_BCHW.repeat_interleave(conditions.num_frames, 0)
+        if self.place_gain is not None:
+            place = place * (1 + self.place_gain(conditions.time_embedding)[..., None, None])
+        return hidden + place
 
     def _conditions(
         self,
@@ -289,6 +309,7 @@ class EmoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         dtype: torch.dtype,
         audio_BFTA: Tensor | None,
         speed_BF: Tensor | None,
+        gestures_BFG: Tensor | None,
         text_BLD: Tensor | None,
         reference: ReferenceFeatures,
     ) -> Conditions:
@@ -310,6 +331,9 @@ class EmoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 time_embedding = time_embedding + self.audio_embedding(audio_BFTA)
             if self.config.audio_attention == "text":
                 text, audio = audio, None
+        if gestures_BFG is not None:
+            listener = _has(self.gesture_encoder, "gesture layers", "num_gestures")
+            time_embedding = time_embedding + listener(gestures_BFG.to(dtype))
         if speed_BF is not None:
             encoder = _has(self.speed_encoder, "speed layers", "speed_dim")
             speed = encoder(speed_BF, reference.num_motion_frames).to(dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from openemo.audio import SpeechEncoder
 from openemo.checkpoints.components import load_network, load_scheduler
@@ -11,8 +12,9 @@ from openemo.face import FaceAnalyzer
 from openemo.models import EmoUNet, ReferenceNet
 from openemo.models.autoencoder import MotionAutoencoder
 from openemo.pipeline import EmoPipeline
+from openemo.presets import EMBEDDED
 
-__all__ = ["assemble"]
+__all__ = ["assemble", "assemble_on"]
 
 
 def assemble(
@@ -21,7 +23,7 @@ def assemble(
     speech_weights: Path,
     face_weights: Path,
     output: Path,
-    config: PipelineConfig | None = None,
+    config: PipelineConfig = EMBEDDED,
 ) -> None:
     """Writes a checkpoint that `EmoPipeline.from_pretrained` reads: weights as float16, hashes, config.
 
@@ -30,11 +32,35 @@ def assemble(
         autoencoder: what the autoencoder stage exported.
     """
     EmoPipeline(
-        load_network(EmoUNet, networks / "unet"),
-        load_network(ReferenceNet, networks / "reference_net"),
-        load_network(MotionAutoencoder, autoencoder),
-        load_scheduler(networks / "scheduler"),
+        *_denoiser(networks, load_network(MotionAutoencoder, autoencoder)),
         SpeechEncoder.from_pretrained(speech_weights),
         FaceAnalyzer.from_pretrained(face_weights),
-        config or PipelineConfig(),
+        config,
     ).save_pretrained(output)
+
+
+def assemble_on(base: str, networks: Path, output: Path, **changes: Any) -> None:
+    """The model `base` with other networks, and `changes` to its settings where they are not None.
+
+    For stages that started from it, as those of full size do from what `openemo weights combine` wrote.
+
+    Args:
+        base: name or folder of a model. networks: what a denoising stage exported.
+    """
+    start = EmoPipeline.from_pretrained(base)
+    EmoPipeline(
+        *_denoiser(networks, start.autoencoder),
+        start.speech_encoder,
+        start.face_analyzer,
+        start.config.override(**changes),
+    ).save_pretrained(output)
+
+
+def _denoiser(networks: Path, autoencoder: Any) -> tuple[EmoUNet, ReferenceNet, Any, Any]:
+    """The first arguments of a pipeline."""
+    return (
+        load_network(EmoUNet, networks / "unet"),
+        load_network(ReferenceNet, networks / "reference_net"),
+        autoencoder,
+        load_scheduler(networks / "scheduler"),
+    )

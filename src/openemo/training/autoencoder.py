@@ -15,8 +15,9 @@ from openemo.data.motion import FLOW_POINTS, backward_flow
 from openemo.data.sequences import Sequence
 from openemo.errors import TrainingError
 from openemo.face.geometry import LEFT_EYE, OUTER_LIPS, RIGHT_EYE, mouth_opening
-from openemo.models.autoencoder import MotionAutoencoder, warp
+from openemo.models.autoencoder import MotionAutoencoder
 from openemo.models.discriminator import PatchDiscriminator
+from openemo.models.motion_decoder import warp
 from openemo.training.exports import load_export
 from openemo.training.recipe import AutoencoderRecipe
 
@@ -32,7 +33,8 @@ __all__ = [
 ]
 
 _CODE_BATCHES = 16
-WINDOWS = {"mouth": OUTER_LIPS, "eyes and mouth": (*OUTER_LIPS, *LEFT_EYE, *RIGHT_EYE)}
+_EYES = (*LEFT_EYE, *RIGHT_EYE)
+WINDOWS = {"mouth": OUTER_LIPS, "eyes": _EYES, "eyes and mouth": (*OUTER_LIPS, *_EYES)}
 _MOUTH_PX = 64  # holds a wide open mouth in a crop of 256
 
 
@@ -84,7 +86,7 @@ class AutoencoderStage:
         self.model.to(memory_format=torch.channels_last)
         if recipe.decoder_only:
             for name, parameter in self.model.named_parameters():
-                parameter.requires_grad_(name.startswith("decode_"))
+                parameter.requires_grad_(name.startswith("decoder."))
         self.modules: Mapping[str, nn.Module] = {"autoencoder": self.model}
         if self.judge is not None:
             self.modules = {"autoencoder": self.model, "judge": self.judge}
@@ -92,15 +94,16 @@ class AutoencoderStage:
     def loss(self, generator: torch.Generator) -> dict[str, Tensor]:
         """Huber's loss of pixels and of their gradients, weighted towards mouth and eyes."""
         recipe = self.recipe
-        frames, references, flow, points = self._batch(generator)
+        on_eyes = float(torch.rand((), generator=generator)) < recipe.eye_share
+        frames, references, flow, points = self._batch(generator, "eyes" if on_eyes else recipe.window_on)
         pyramid = self.model.encode_reference(references).expand_frames(recipe.frames)
         images = references.repeat_interleave(recipe.frames, 0)
         code = self.model.encode_code(frames, images, flow)
         spread = code.detach().std()
-        fade = 1 - recipe.code_fade * torch.rand(len(code), 1, 1, 1, generator=generator)
+        fade = (1 - recipe.code_fade * torch.rand(len(code), 1, 1, 1, generator=generator)).clamp_min(0)
         noisy = fade * code + recipe.code_noise * spread * torch.randn(code.shape, generator=generator)
         warped = warp(images, flow)
-        made = warped + self.model.residual(noisy, pyramid, flow)
+        made = warped + self.model.decoder(noisy, pyramid, flow)
         mouth = region_weight(points, frames.shape[-1], OUTER_LIPS)
         eyes = region_weight(points, frames.shape[-1], RIGHT_EYE) + region_weight(
             points, frames.shape[-1], LEFT_EYE
@@ -116,7 +119,7 @@ class AutoencoderStage:
         with torch.no_grad():
             mouth_error = (mouth * (made - frames).abs()).sum() / (3 * share)
             warp_error = (mouth * (warped - frames).abs()).sum() / (3 * share)
-        judged = self._judged(made, frames, points) if self.judge is not None else {}
+        judged = {} if self.judge is None or on_eyes else self._judged(made, frames, warped, points)
         total = error + recipe.gradient_weight * gradient + sum(judged.values())
         return judged | {
             "loss": total,
@@ -126,11 +129,15 @@ class AutoencoderStage:
             "code": spread,
         }
 
-    def _judged(self, made: Tensor, frames: Tensor, points: Tensor) -> dict[str, Tensor]:
+    def _judged(self, made: Tensor, frames: Tensor, warped: Tensor, points: Tensor) -> dict[str, Tensor]:
         """Losses of the discriminator on mouths (hinge), and of the decoder: to pass for real (Lim and Ye
-        2017), and to match the real mouth's features (Wang et al. 2018, pix2pixHD)."""
+        2017), and to match the real mouth's features (Wang et al. 2018, pix2pixHD).
+
+        The judge sees the warped reference too (Isola et al. 2017): among people of all ages, photographs and
+        engravings it would take long to find that what lies between these two lips is too soft.
+        """
         assert self.judge is not None
-        fake, real = (crop_mouths(pictures, points) for pictures in (made, frames))
+        fake, real = (crop_mouths(torch.cat([pictures, warped], 1), points) for pictures in (made, frames))
         on_real, on_fake = self.judge(real), self.judge(fake.detach())
         judge = F.relu(1 - on_real[-1]).mean() + F.relu(1 + on_fake[-1]).mean()
         # The decoder's gradient goes through the judge, but not into it.
@@ -153,7 +160,7 @@ class AutoencoderStage:
         generator = torch.Generator().manual_seed(self.recipe.seed)
         codes = []
         for _ in range(_CODE_BATCHES):
-            frames, references, flow, points = self._batch(generator)
+            frames, references, flow, points = self._batch(generator, self.recipe.window_on)
             code = self.model.encode_code(frames, references.repeat_interleave(self.recipe.frames, 0), flow)
             mouth = region_weight(points, code.shape[-1], OUTER_LIPS)
             codes.append((mouth * code**2).sum() / (mouth.sum() * code.shape[1]))
@@ -161,7 +168,7 @@ class AutoencoderStage:
         self.model.register_to_config(code_scale=float(torch.stack(codes).mean().sqrt()))
         self.model.save_pretrained(folder / "autoencoder")
 
-    def _batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _batch(self, generator: torch.Generator, part: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Frames (BF,3,S,S), references (B,3,S,S), flow (BF,2,S/8,S/8), points (BF,478,2) in sides."""
         recipe = self.recipe
         rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
@@ -175,13 +182,13 @@ class AutoencoderStage:
             if rng.random() < 0.5:
                 pictures = pictures.flip(-1)
                 places[..., 0] = sequence.size_px - places[..., 0]
-            pictures = _jitter(pictures, rng)
             flow = torch.stack([flow_between(places[0], place, sequence.size_px) for place in places[1:]])
             marks = torch.from_numpy(places[1:] / sequence.size_px).float()
             if recipe.window_px is not None:
                 pictures, flow, marks = cut_window(
-                    pictures, flow, marks, recipe.window_px, WINDOWS[recipe.window_on], rng
+                    pictures, flow, marks, recipe.window_px, WINDOWS[part], rng
                 )
+            pictures = _jitter(pictures, rng)
             references.append(pictures[0])
             frames.append(pictures[1:])
             flows.append(flow)
@@ -249,9 +256,10 @@ def cut_window(
 
 
 def _jitter(pictures: Tensor, rng: np.random.Generator) -> Tensor:
-    """The same random exposure, contrast and white balance for all pictures of a person."""
+    """The same random exposure, contrast and white balance for all pictures of a person; some people grey."""
     gain = torch.from_numpy(rng.uniform(0.8, 1.2, (1, 3, 1, 1)) * rng.uniform(0.8, 1.15)).float()
-    return ((pictures + 1) * gain - 1 + float(rng.uniform(-0.1, 0.1))).clamp(-1, 1)
+    pictures = ((pictures + 1) * gain - 1 + float(rng.uniform(-0.1, 0.1))).clamp(-1, 1)
+    return pictures if rng.random() < 0.75 else pictures.mean(1, keepdim=True).expand_as(pictures)
 
 
 def _robust(error: Tensor) -> Tensor:

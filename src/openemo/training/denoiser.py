@@ -16,8 +16,11 @@ from torch import Tensor, nn
 from openemo.audio.features import SpeechFeatures
 from openemo.checkpoints.components import load_scheduler, move
 from openemo.errors import ConfigError, TrainingError
+from openemo.face.geometry import OUTER_LIPS
+from openemo.face.masks import part_masks
 from openemo.models import EmoUNet, ReferenceNet, reference_config, unet_config
-from openemo.models.autoencoder import MotionAutoencoder, ReferencePyramid
+from openemo.models.autoencoder import MotionAutoencoder
+from openemo.models.motion_decoder import ReferencePyramid
 from openemo.models.vae import ImageAutoencoder
 from openemo.timing import parse_fps
 from openemo.training.audio import is_audio_layer, load_audio_layers
@@ -72,8 +75,9 @@ class Batch:
     motion_BCNHW: Tensor
     features_BCHW: Tensor
     audio_BFTD: Tensor
-    locator_B1HW: Tensor
+    locator_BMHW: Tensor
     speed_BF: Tensor
+    gestures_BFG: Tensor
     weight_BC1HW: Tensor
 
     def to(self, device: torch.device | str) -> Batch:
@@ -90,12 +94,14 @@ def predict(
     *,
     has_motion: bool,
     has_speed: bool,
+    has_gestures: bool = False,
 ) -> Tensor:
     """What the backbone predicts in a training step (EMO 3.3).
 
     Args:
         has_motion: also motion frames and sound; the image stage has neither.
         has_speed: also the speed.
+        has_gestures: also blinks and head.
     """
     features: Any = batch.features_BCHW
     if isinstance(autoencoder, MotionAutoencoder):
@@ -106,8 +112,9 @@ def predict(
         timesteps_B,
         reference=reference_net(pictures),
         audio_BFTD=batch.audio_BFTD if has_motion else None,
-        locator_B1HW=batch.locator_B1HW,
+        locator_B1HW=batch.locator_BMHW,
         speed_BF=batch.speed_BF if has_speed else None,
+        gestures_BFG=batch.gestures_BFG if has_gestures else None,
     )
     return prediction
 
@@ -139,10 +146,15 @@ class DenoiserStage:
         recipe, batch = self.recipe, self._batch(generator)
         clean = batch.latents_BCFHW
         noise = torch.randn(clean.shape, generator=generator)
-        timesteps = draw_timesteps(self.scheduler, len(clean), generator)
+        timesteps = draw_timesteps(
+            self.scheduler, len(clean), generator, noisiest_share=recipe.noisiest_share
+        )
         noisy, target = add_noise(self.scheduler, clean, noise, timesteps)
         has_speed = self.name == "speed" and (
             float(torch.rand((), generator=generator)) >= recipe.speed_dropout
+        )
+        has_gestures = self.unet.config.num_gestures is not None and (
+            float(torch.rand((), generator=generator)) >= recipe.gesture_dropout
         )
         device = torch.device(recipe.device)
         with torch.autocast(device.type, torch.bfloat16, enabled=recipe.compute == "bfloat16"):
@@ -155,6 +167,7 @@ class DenoiserStage:
                 timesteps.to(device),
                 has_motion=self.name != "image",
                 has_speed=has_speed,
+                has_gestures=has_gestures,
             )
         return {"loss": weighted_mse(prediction, target.to(device), batch.weight_BC1HW.to(device))}
 
@@ -199,15 +212,23 @@ class DenoiserStage:
             motion,
             torch.from_numpy(sequence.features).float(),
             self._audio(sequence, frames, rng),
-            _locator(
-                sequence.boxes[frames.start : frames.stop],
-                clean.shape[-1] * self.autoencoder.stride,
-                recipe.open_locator,
-                rng,
-            ),
+            self._locator(sequence, frames, clean.shape[-1] * self.autoencoder.stride, rng),
             torch.from_numpy(sequence.speed_rad_s[frames.start : frames.stop]),
-            _mouth_weight(sequence.mouth, clean.shape[-1], recipe.mouth_weight) * self.channel_weight,
+            torch.from_numpy(sequence.gestures[frames.start : frames.stop]),
+            _mouth_weight(sequence.face[list(OUTER_LIPS)], clean.shape[-1], recipe.mouth_weight)
+            * self.channel_weight,
         )
+
+    def _locator(
+        self, sequence: CodedSequence, frames: range, size_px: int, rng: np.random.Generator
+    ) -> Tensor:
+        """(M, S, S) masks of the face region, and of the portrait's parts where the network reads them."""
+        region = _face_region(
+            sequence.boxes[frames.start : frames.stop], size_px, self.recipe.open_locator, rng
+        )
+        if self.unet.config.locator_in_channels == 1:
+            return region
+        return torch.cat([region, torch.from_numpy(part_masks(sequence.face, size_px))])
 
     def _audio(self, sequence: CodedSequence, frames: range, rng: np.random.Generator) -> Tensor:
         """(F, T, D) windows of one of the clip's voices; zeros where guidance learns to do without."""
@@ -268,8 +289,10 @@ def _load_sequences(recipe: DenoiserRecipe, autoencoder: Autoencoder) -> dict[st
     return groups
 
 
-def _locator(boxes: NDArray[np.float32], size: int, open_share: float, rng: np.random.Generator) -> Tensor:
-    """(1, S, S) mask of the face locator: the clip's face boxes together, enlarged; or all white."""
+def _face_region(
+    boxes: NDArray[np.float32], size: int, open_share: float, rng: np.random.Generator
+) -> Tensor:
+    """(1, S, S) mask: the clip's face boxes together, enlarged; or all white."""
     if rng.random() < open_share:
         return torch.ones(1, size, size)
     low, high = boxes[:, :2].min(0), boxes[:, 2:].max(0)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from openemo.data.sequences import Sequence
-from openemo.face.geometry import OUTER_LIPS
+from openemo.face.gestures import gestures
 from openemo.models.autoencoder import MotionAutoencoder
 from openemo.models.vae import ImageAutoencoder
 from openemo.training.autoencoder import flow_between, to_tensor
@@ -29,14 +29,16 @@ class CodedSequence:
     Attributes:
         latents: (F, C, H, W) float16. features: (C_ref, H, W) float16 of the reference.
         boxes: (F, 4) face box x0, y0, x1, y1 of each frame.
-        mouth: (20, 2) outer lips of the reference.
+        face: (478, 2) landmarks of the reference.
+        gestures: (F, 5), see `openemo.face.gestures`.
         clip, first_frame, speed_rad_s: as in `Sequence`.
     """
 
     latents: NDArray[np.float16]
     features: NDArray[np.float16]
     boxes: NDArray[np.float32]
-    mouth: NDArray[np.float32]
+    face: NDArray[np.float32]
+    gestures: NDArray[np.float32]
     clip: str
     first_frame: int
     speed_rad_s: NDArray[np.float32]
@@ -76,7 +78,8 @@ def encode_sequence(
         torch.cat(latents).numpy(),
         features.half().numpy(),
         np.concatenate([points[1:].min(1), points[1:].max(1)], -1).astype(np.float32),
-        points[0, list(OUTER_LIPS)].astype(np.float32),
+        points[0].astype(np.float32),
+        np.stack([gestures(points[0], frame) for frame in points[1:]]),
         sequence.clip,
         sequence.first_frame,
         sequence.speed_rad_s,

@@ -38,10 +38,22 @@ def make_scheduler(target: Target, shift: float) -> Any:
     )
 
 
-def draw_timesteps(scheduler: Any, batch: int, generator: torch.Generator) -> Tensor:
-    """(B,) training timesteps of the schedule, uniform over its own table."""
-    table = scheduler.timesteps if _is_flow(scheduler) else torch.arange(scheduler.config.num_train_timesteps)
-    return torch.as_tensor(table)[torch.randint(len(table), (batch,), generator=generator)]
+def draw_timesteps(
+    scheduler: Any, batch: int, generator: torch.Generator, *, noisiest_share: float = 0.0
+) -> Tensor:
+    """(B,) training timesteps of the schedule, uniform over its own table.
+
+    Args:
+        noisiest_share: part of them that is the noisiest one instead, where only the conditions help. A
+            sampler of one or two steps decides nearly everything there.
+    """
+    table = torch.as_tensor(
+        scheduler.timesteps if _is_flow(scheduler) else torch.arange(scheduler.config.num_train_timesteps)
+    )
+    drawn = table[torch.randint(len(table), (batch,), generator=generator)]
+    if not noisiest_share:
+        return drawn
+    return torch.where(torch.rand(batch, generator=generator) < noisiest_share, table.max(), drawn)
 
 
 def add_noise(scheduler: Any, clean: Tensor, noise: Tensor, timesteps_B: Tensor) -> tuple[Tensor, Tensor]:

@@ -53,6 +53,7 @@ class AutoencoderRecipe(LoopRecipe):
     frames: int = Field(4, description="frames of each")
     window_px: int | None = Field(None, description="train on windows of this side; None for the whole crop")
     window_on: Literal["eyes and mouth", "mouth"] = "eyes and mouth"
+    eye_share: float = Field(0.0, ge=0, le=1, description="part of the steps whose windows lie on the eyes")
     open_share: float = Field(
         0.0, ge=0, le=1, description="part of the frames drawn from the third with the widest open mouths"
     )
@@ -66,7 +67,10 @@ class AutoencoderRecipe(LoopRecipe):
     gradient_weight: float = 1.0
     code_noise: float = Field(0.1, description="of the code's spread; makes the code smooth")
     code_fade: float = Field(
-        0.0, ge=0, le=1, description="how far the code is damped at most, as a denoiser in doubt does"
+        0.0,
+        ge=0,
+        description="how far the code is damped at most, as a denoiser in doubt does; above 1 some frames "
+        "have none, and the decoder learns to draw what the flow says has opened",
     )
     adversarial_weight: float = Field(0.0, description="of a discriminator on mouths; 0 for none")
     matching_weight: float = Field(1.0, description="of its features' difference, over the adversarial term")
@@ -124,6 +128,9 @@ class DenoiserRecipe(LoopRecipe):
     speed_dropout: float = Field(
         0.3, description="part of the steps of the speed stage without a speed, so that it stays optional"
     )
+    gesture_dropout: float = Field(
+        0.1, description="part of the steps without blinks and head given, so that they stay optional"
+    )
     mouth_weight: float = Field(12.0, description="of the loss at the mouth, added to 1 elsewhere")
     flow_weight: float = Field(
         6.0,
@@ -135,6 +142,12 @@ class DenoiserRecipe(LoopRecipe):
     )
     schedule_shift: float = Field(
         3.0, description="of the velocity's schedule; above 1: more steps at high noise"
+    )
+    noisiest_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="part of the clips at the schedule's noisiest timestep, for few-step sampling",
     )
     real_share: float = Field(0.3, description="part of real clips; the rest are driven portraits")
     quiet_share: float = Field(0.08, description="part of clips in which the person is quiet")

@@ -1,0 +1,159 @@
+"""What the motion autoencoder draws over the warped reference: teeth, tongue, eyelids, shadows.
+
+Shapes: B pictures, C channels, S picture side, H = W = S / 16 latent side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["FLOW_STRIDE", "PIXEL_STRIDE", "STRIDE", "MotionDecoder", "ReferencePyramid", "ResBlock", "warp"]
+
+# The residual is drawn at a quarter of the picture's side and unfolded from channels to pixels: convolutions
+# at full resolution would dominate the cost on a CPU.
+PIXEL_STRIDE: Final = 4
+STRIDE: Final = 16
+FLOW_STRIDE: Final = 8  # twice as fine as the latent grid; packed into channels
+
+
+@dataclass(frozen=True)
+class ReferencePyramid:
+    """Features of the reference picture at strides 4, 8 and 16; computed once per portrait.
+
+    Attributes:
+        fine: (B, C_fine, S/4, S/4). middle: (B, C_mid, S/8, S/8). coarse: (B, C_ref, S/16, S/16).
+    """
+
+    fine: Tensor
+    middle: Tensor
+    coarse: Tensor
+
+    def expand_frames(self, num_frames: int) -> ReferencePyramid:
+        """The same features for every frame, frames folded into the batch: (B*F, ...), frame fastest."""
+        return ReferencePyramid(
+            *(level.repeat_interleave(num_frames, 0) for level in (self.fine, self.middle, self.coarse))
+        )
+
+
+def warp(picture_BCHW: Tensor, flow_B2hw: Tensor, *, is_sharp: bool = False) -> Tensor:
+    """Moves a picture by a backward flow: output(x) = picture(x + flow(x)).
+
+    Args:
+        picture_BCHW: any feature map or picture.
+        flow_B2hw: displacement (x, y) in units of the picture's side (1 = the whole side), at any resolution;
+            it is interpolated to the picture's. Outside the picture the border repeats.
+        is_sharp: bicubic instead of bilinear, twice as slow. Moved by half a pixel, bilinear pictures lose a
+            quarter of their edges, bicubic ones a twentieth.
+    """
+    height, width = picture_BCHW.shape[-2:]
+    flow = F.interpolate(flow_B2hw.float(), size=(height, width), mode="bilinear", align_corners=False)
+    ys = (torch.arange(height, device=flow.device, dtype=flow.dtype) + 0.5) * (2 / height) - 1
+    xs = (torch.arange(width, device=flow.device, dtype=flow.dtype) + 0.5) * (2 / width) - 1
+    grid_x = xs[None, None, :] + 2 * flow[:, 0]
+    grid_y = ys[None, :, None] + 2 * flow[:, 1]
+    grid = torch.stack([grid_x, grid_y], -1)
+    mode = "bicubic" if is_sharp else "bilinear"
+    moved = F.grid_sample(picture_BCHW.float(), grid, mode=mode, padding_mode="border", align_corners=False)
+    return moved.to(picture_BCHW.dtype)
+
+
+class _PlaceNorm(nn.LayerNorm):
+    """LayerNorm over the channels of each place: unlike a GroupNorm's, its result does not depend on how much
+    of the picture is looked at, so what is trained on windows holds for whole crops."""
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        return super().forward(x_BCHW.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class ResBlock(nn.Module):
+    """Two 3x3 convolutions with a skip; the second starts at zero, so a new block is the identity.
+
+    Args:
+        local: normalise each place by itself instead of the whole map.
+    """
+
+    def __init__(self, channels: int, *, local: bool = False, groups: int = 8) -> None:
+        super().__init__()
+        self.norm = _PlaceNorm(channels) if local else nn.GroupNorm(groups, channels)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(cast(Tensor, self.conv2.bias))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + cast(Tensor, self.conv2(F.silu(self.conv1(F.silu(self.norm(x))))))
+
+
+class MotionDecoder(nn.Module):
+    """Code, flow and the moved features of the reference to the residual of a frame.
+
+    From the latent grid up to a quarter of the picture's side; at each level the reference's features come
+    in, moved by the flow. The flow is an input of its own too: how far a place was stretched says what opened
+    there.
+
+    Args:
+        code_channels: of the residual code.
+        reference_channels: of the reference's features at strides 4, 8 and 16.
+        channels: of the decoder at strides 4, 8 and 16.
+        blocks: `ResBlock`s at each level.
+    """
+
+    def __init__(
+        self,
+        code_channels: int,
+        reference_channels: Sequence[int],
+        *,
+        channels: Sequence[int],
+        blocks: int,
+    ) -> None:
+        super().__init__()
+        fine, middle, coarse = channels
+        inputs = code_channels + 2 * (STRIDE // FLOW_STRIDE) ** 2
+        levels = ((inputs, coarse, 2), (coarse, middle, 1), (middle, fine, 0))
+        self.joins = nn.ModuleList(
+            nn.Conv2d(before + reference_channels[level], width, 3, padding=1)
+            for before, width, level in levels
+        )
+        self.blocks = nn.ModuleList(
+            nn.Sequential(*(ResBlock(width, local=True) for _ in range(blocks))) for _, width, _ in levels
+        )
+        self.ups = nn.ModuleList(nn.Conv2d(width, 4 * width, 1) for width in (coarse, middle))
+        self.norm_out = _PlaceNorm(fine)
+        self.conv_out = nn.Conv2d(fine, 3 * PIXEL_STRIDE**2, 3, padding=1)
+        # At the start the decoder is exactly the warp: what it adds must earn its place.
+        nn.init.zeros_(self.conv_out.weight)
+        nn.init.zeros_(cast(Tensor, self.conv_out.bias))
+
+    def forward(
+        self, code_BCHW: Tensor, reference: ReferencePyramid, flow_B2hw: Tensor, *, margin: int = 0
+    ) -> Tensor:
+        """What is added to the warped reference, (B, 3, S, S).
+
+        Args:
+            code_BCHW: raw residual code. reference: one set of features for each code.
+            flow_B2hw: backward flow in units of the side, on the stride-8 grid.
+            margin: cells of the latent grid at each side where nothing is computed, and the residual is zero.
+        """
+        dtype = reference.coarse.dtype
+        # In cells of the flow's own grid, so that a window of a picture decodes as the whole does.
+        moved = F.pixel_unshuffle(flow_B2hw * flow_B2hw.shape[-1], STRIDE // FLOW_STRIDE)
+        x = _inner(torch.cat([code_BCHW.to(dtype), moved.to(dtype)], 1), margin)
+        for index, level in enumerate((reference.coarse, reference.middle, reference.fine)):
+            if index:
+                x = F.pixel_shuffle(self.ups[index - 1](x), 2)
+            known = _inner(warp(level, flow_B2hw), margin * 2**index)
+            x = self.blocks[index](self.joins[index](torch.cat([x, known], 1)))
+        residual = F.pixel_shuffle(self.conv_out(F.silu(self.norm_out(x))), PIXEL_STRIDE)
+        return F.pad(residual, (margin * STRIDE,) * 4)
+
+
+def _inner(x: Tensor, margin: int) -> Tensor:
+    """The map without `margin` cells at each side."""
+    height, width = x.shape[-2:]
+    return x[..., margin : height - margin, margin : width - margin]

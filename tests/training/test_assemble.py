@@ -1,0 +1,55 @@
+"""A checkpoint of trained networks on the base of another, and what the command refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from openemo.cli import EXIT_ERROR, main
+from openemo.pipeline import EmoPipeline
+
+
+def test_a_base_gives_all_but_the_trained_networks(
+    tiny_dir: Path, tiny_pipeline: EmoPipeline, tmp_path: Path
+) -> None:
+    """As after a stage that started from `openemo weights combine`: the base has the rest."""
+    trained = tmp_path / "export"
+    for name in ("unet", "reference_net", "scheduler"):
+        getattr(tiny_pipeline, name).save_pretrained(trained / name)
+    moved = tiny_pipeline.unet.state_dict()
+    network = type(tiny_pipeline.unet).from_pretrained(trained / "unet")
+    with torch.no_grad():
+        network.conv_in.bias.add_(1)
+    network.save_pretrained(trained / "unet")
+
+    command = ["assemble", "--base", str(tiny_dir), "--networks", str(trained)]
+    assert main([*command, "-o", str(tmp_path / "made"), "--steps", "7"]) == 0
+    made = EmoPipeline.from_pretrained(tmp_path / "made")
+    assert made.config == tiny_pipeline.config.override(num_steps=7)
+    changed = {
+        name
+        for name, value in made.unet.state_dict().items()
+        if not torch.allclose(value, moved[name], atol=1e-3, rtol=1e-3)  # float16 on disk
+    }
+    assert changed == {"conv_in.bias"}
+    for name in ("reference_net", "autoencoder"):
+        theirs = getattr(tiny_pipeline, name).state_dict()
+        for key, value in getattr(made, name).state_dict().items():
+            torch.testing.assert_close(value, theirs[key], atol=1e-3, rtol=1e-3)
+    assert made.speech_encoder.options() == tiny_pipeline.speech_encoder.options()
+
+
+@pytest.mark.parametrize(
+    "sources",
+    [[], ["--face", "f"], ["--base", "b", "--face", "f", "--speech", "s", "--autoencoder", "a"]],
+    ids=["none", "a part", "both"],
+)
+def test_sources_that_are_not_one_are_refused(
+    sources: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "made"
+    assert main(["assemble", "--networks", "n", *sources, "-o", str(output)]) == EXIT_ERROR
+    assert "--base" in capsys.readouterr().err
+    assert not output.exists()
