@@ -259,7 +259,7 @@ def train_step(
         motion_BCNHW=draw(1, 4, motion, grid, grid),
         features_BCHW=draw(1, 4, grid, grid),
         audio_BFTD=draw(1, frames, config.audio_tokens, config.audio_feature_dim),
-        locator_B1HW=draw(1, 1, size, size),
+        locator_BMHW=draw(1, 1, size, size),
         speed_BF=draw(1, frames),
         weight_BC1HW=torch.ones(1),
     )

@@ -73,7 +73,7 @@ def test_new_layers_change_nothing_at_the_start(
     unet = networks.unet.eval()
     sample, timestep = draw(1, 4, 3, 8, 16), torch.tensor([9])
     conditions = dict(
-        audio_BFTD=draw(1, 3, 5, AUDIO_DIM), locator_B1HW=draw(1, 1, 64, 128), speed_BF=draw(1, 3)
+        audio_BFTD=draw(1, 3, 5, AUDIO_DIM), locator_BMHW=draw(1, 1, 64, 128), speed_BF=draw(1, 3)
     )
     with torch.no_grad():
         plain = unet(sample, timestep)

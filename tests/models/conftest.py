@@ -58,7 +58,7 @@ class Inputs:
         return dict(
             reference=reference,
             audio_BFTD=self.audio,
-            locator_B1HW=self.locator,
+            locator_BMHW=self.locator,
             speed_BF=self.speed,
             gestures_BFG=self.gestures,
             encoder_hidden_states=self.text,

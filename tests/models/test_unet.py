@@ -66,7 +66,7 @@ class TestNewLayers:
         assert same(everything, picture)
 
     @pytest.mark.parametrize(
-        "name", ["audio_BFTD", "locator_B1HW", "speed_BF", "gestures_BFG", "encoder_hidden_states"]
+        "name", ["audio_BFTD", "locator_BMHW", "speed_BF", "gestures_BFG", "encoder_hidden_states"]
     )
     def test_awake_ones_change_the_output(
         self, make_unet: MakeUnet, make_inputs: MakeInputs, name: str
@@ -88,7 +88,7 @@ class TestNewLayers:
         plain = make_unet(temporal_modules=False)
         scaled = make_unet(temporal_modules=False, locator_gain=True, awake=False)
         scaled.load_state_dict(plain.state_dict(), strict=False)
-        conditions = dict(locator_B1HW=inputs.locator, gestures_BFG=inputs.gestures)
+        conditions = dict(locator_BMHW=inputs.locator, gestures_BFG=inputs.gestures)
         with torch.no_grad():
             before = scaled(inputs.sample, inputs.timestep, **conditions)
             assert same(before, plain(inputs.sample, inputs.timestep, **conditions))
@@ -96,7 +96,7 @@ class TestNewLayers:
             torch.nn.init.normal_(scaled.place_gain.weight, std=0.3)
             after = scaled(inputs.sample, inputs.timestep, **conditions)
             assert differs(after, before)
-            nowhere = conditions | dict(locator_B1HW=None)
+            nowhere = conditions | dict(locator_BMHW=None)
             unplaced = [net(inputs.sample, inputs.timestep, **nowhere) for net in (plain, scaled)]
         assert same(*unplaced)  # without a place there is nothing to scale
 
@@ -306,7 +306,7 @@ class TestInputs:
         unet, inputs = make_unet(), make_inputs()
         wrong = {
             "audio_BFTD": (inputs.audio[:, 1:], inputs.audio[:, :, 1:], inputs.audio[..., 1:]),
-            "locator_B1HW": (inputs.locator[..., 8:],),
+            "locator_BMHW": (inputs.locator[..., 8:],),
             "gestures_BFG": (inputs.gestures[..., 1:],),
         }
         for name, values in wrong.items():

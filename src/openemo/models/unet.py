@@ -197,7 +197,7 @@ class EmoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         reference: ReferenceFeatures | None = None,
         audio_BFTD: Tensor | None = None,
         audio_tokens_BFTA: Tensor | None = None,
-        locator_B1HW: Tensor | None = None,
+        locator_BMHW: Tensor | None = None,
         place_BCHW: Tensor | None = None,
         speed_BF: Tensor | None = None,
         gestures_BFG: Tensor | None = None,
@@ -213,9 +213,9 @@ class EmoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             reference: from `ReferenceNet`; None is plain self-attention and no motion frames.
             audio_BFTD: raw speech features in each frame's window; None switches audio off (image stage).
             audio_tokens_BFTA: in place of `audio_BFTD`, from `encode_audio`, or zeros for what is not heard.
-            locator_B1HW: mask of the face region at pixel size (B, 1, H*s, W*s), s = `locator_downscale`,
-                in [0, 1]; `locator_in_channels` channels.
-            place_BCHW: in place of `locator_B1HW`, from `encode_locator`.
+            locator_BMHW: masks of the face region at pixel size (B, M, H*s, W*s), s = `locator_downscale`,
+                M = `locator_in_channels`, in [0, 1].
+            place_BCHW: in place of `locator_BMHW`, from `encode_locator`.
             speed_BF: head-rotation speed of each frame in rad/s.
             gestures_BFG: blinks and head of each frame, see `openemo.face.gestures`.
             encoder_hidden_states: (B, L, cross_attention_dim), text for SD-1.5's own slot, or identity
@@ -233,8 +233,8 @@ class EmoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         reference = reference or ReferenceFeatures.empty()
         batch, _, frames = sample_BCFHW.shape[:3]
         hidden = self.conv_in(fold(sample_BCFHW))
-        if locator_B1HW is not None:
-            place_BCHW = self.encode_locator(locator_B1HW)
+        if locator_BMHW is not None:
+            place_BCHW = self.encode_locator(locator_BMHW)
         if audio_BFTD is not None:
             audio_tokens_BFTA = self.encode_audio(audio_BFTD)
         conditions = self._conditions(

@@ -17,7 +17,10 @@ from diffusers.models.autoencoders.vae import Decoder, DiagonalGaussianDistribut
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-__all__ = ["ImageAutoencoder"]
+__all__ = ["SD15_SCALING_FACTOR", "ImageAutoencoder"]
+
+SD15_SCALING_FACTOR = 0.18215
+"""One over the spread of SD-1.5's raw latents (Rombach et al. 2022); files without a config.json mean it."""
 
 
 class ImageAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -27,7 +30,7 @@ class ImageAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         in_channels, out_channels, down_block_types, up_block_types, block_out_channels, layers_per_block,
             act_fn, latent_channels, norm_num_groups, mid_block_add_attention: as in diffusers' AutoencoderKL.
         sample_size: side of the pictures that it was trained on, px; others work too.
-        scaling_factor: raw latents are multiplied by it; the default is diffusers' own, SD-1.5's.
+        scaling_factor: raw latents are multiplied by it.
         force_upcast: kept for diffusers; nothing here depends on it.
     """
 
@@ -44,7 +47,7 @@ class ImageAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         latent_channels: int = 4,
         norm_num_groups: int = 32,
         sample_size: int = 512,
-        scaling_factor: float = 0.18215,
+        scaling_factor: float = SD15_SCALING_FACTOR,
         force_upcast: bool = True,
         mid_block_add_attention: bool = True,
     ) -> None:

@@ -112,7 +112,7 @@ def predict(
         timesteps_B,
         reference=reference_net(pictures),
         audio_BFTD=batch.audio_BFTD if has_motion else None,
-        locator_B1HW=batch.locator_BMHW,
+        locator_BMHW=batch.locator_BMHW,
         speed_BF=batch.speed_BF if has_speed else None,
         gestures_BFG=batch.gestures_BFG if has_gestures else None,
     )

@@ -16,11 +16,12 @@ from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, con
 from torch import Tensor
 
 from openemo.checkpoints.families.keymap import KeyMap, split
-from openemo.checkpoints.formats.shapes import SD15_SCALING_FACTOR, on_meta, unet_config_of, vae_config_of
+from openemo.checkpoints.formats.shapes import on_meta, unet_config_of, vae_config_of
 from openemo.checkpoints.parts import Imported, Part, some
 from openemo.checkpoints.reading import RawWeights, find_weights, read_json, read_tensors, read_weights
 from openemo.errors import CheckpointError
 from openemo.models import EmoUNet
+from openemo.models.vae import SD15_SCALING_FACTOR
 
 __all__ = ["autoencoder_part", "read_sd15"]
 

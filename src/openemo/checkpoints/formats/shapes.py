@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from openemo.errors import CheckpointError, ConfigError
+from openemo.models.vae import SD15_SCALING_FACTOR
 
-__all__ = ["SD15_SCALING_FACTOR", "axes", "count", "on_meta", "unet_config_of", "vae_config_of"]
+__all__ = ["axes", "count", "on_meta", "unet_config_of", "vae_config_of"]
 
-SD15_SCALING_FACTOR = 0.18215  # of SD-1.5's autoencoder, for files that come without a config.json
 _MOST = 16  # layers of one kind in one place; SD-1.5 has up to 3
 # Settings of an EmoUNet that has SD-1.5's layers and no others.
 _IMAGE_ONLY: dict[str, Any] = dict(
