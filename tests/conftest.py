@@ -87,7 +87,13 @@ def tiny_pipeline(face_analyzer: FaceAnalyzer) -> EmoPipeline:
     with torch.random.fork_rng():
         torch.manual_seed(7)
         autoencoder = MotionAutoencoder(
-            sample_size=64, code_channels=3, fine_channels=8, middle_channels=16, reference_channels=24
+            sample_size=64,
+            code_channels=3,
+            fine_channels=8,
+            middle_channels=16,
+            reference_channels=24,
+            decoder_channels=(8, 12, 16),
+            decoder_blocks=1,
         )
         channels = autoencoder.latent_channels
         unet = EmoUNet(
