@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from openemo.face.geometry import FACE_OVAL, INNER_LIPS, LEFT_EYE, NUM_POINTS, OUTER_LIPS, RIGHT_EYE
+from openemo.face.geometry import FACE_OVAL, INNER_LIPS, LEFT_EYE, LIDS, NUM_POINTS, OUTER_LIPS, RIGHT_EYE
 
 Pair = tuple[float, float]
 
@@ -29,5 +29,7 @@ def toy_face() -> NDArray[np.float64]:
     points[list(INNER_LIPS)] = _ellipse(len(INNER_LIPS), (0.5, 0.64), (0.07, 0.004), 0.5)
     points[list(RIGHT_EYE)] = _ellipse(len(RIGHT_EYE), (0.41, 0.42), (0.04, 0.015), 0.5)
     points[list(LEFT_EYE)] = _ellipse(len(LEFT_EYE), (0.59, 0.42), (0.04, 0.015), 0.0)[::-1]
+    points[list(LIDS[:16])] = _ellipse(16, (0.41, 0.42), (0.055, 0.03), 0.5)[::-1]
+    points[list(LIDS[16:])] = _ellipse(16, (0.59, 0.42), (0.055, 0.03), 1 / 16)
     depth = 0.1 * ((points[:, :1] - 0.5) ** 2 + (points[:, 1:] - 0.5) ** 2)
     return np.concatenate([points, depth], 1)

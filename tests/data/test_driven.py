@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from openemo.data.driven import drive_frame, warp_picture
-from openemo.data.motion import FLOW_POINTS, backward_flow
-from openemo.face.geometry import INNER_LIPS
+from openemo.data.motion import face_flow
+from openemo.face.geometry import INNER_LIPS, RIGHT_EYE
 
 Image = NDArray[np.uint8]
 SIDE, CLIP_HEIGHT, CLIP_WIDTH = 96, 70, 110
@@ -38,7 +38,7 @@ def _drive(picture: Image, toy_face: NDArray[np.float64], by: float) -> tuple[Im
     target = _opened(rest, by)
     clip = np.full((CLIP_HEIGHT, CLIP_WIDTH, 3), (90, 30, 20), np.uint8)
     frame = drive_frame(picture, rest[:, :2], target[:, :2], clip, _opened(toy_face * CLIP_HEIGHT, by))
-    flow = backward_flow(rest[FLOW_POINTS, :2] / SIDE, target[FLOW_POINTS, :2] / SIDE, 64)
+    flow = face_flow(rest / SIDE, target / SIDE, 64)
     return frame, warp_picture(picture, flow)
 
 
@@ -60,6 +60,26 @@ def test_an_open_mouth_shows_the_clips_inside_and_nothing_else_changes(toy_face:
     outside = np.ones((SIDE, SIDE), bool)
     outside[y - 9 : y + 10, x - 12 : x + 13] = False
     assert np.array_equal(frame[outside], warped[outside])
+
+
+def test_a_shut_eye_has_a_dark_line_where_the_white_was(toy_face: NDArray[np.float64]) -> None:
+    rest = toy_face * SIDE
+    x, y = (rest[list(RIGHT_EYE), axis].mean() for axis in (0, 1))
+    half_width, half_height = (np.ptp(rest[list(RIGHT_EYE), axis]) / 2 for axis in (0, 1))
+    ticks = np.arange(SIDE) + 0.5
+    distance = ((ticks[None] - x) / half_width) ** 2 + ((ticks[:, None] - y) / half_height) ** 2
+    picture = np.full((SIDE, SIDE, 3), 150, np.uint8)
+    picture[distance < 1.6] = 40  # lashes around
+    picture[distance < 1.0] = 240  # the white of the eye
+    shut = rest.copy()
+    shut[list(RIGHT_EYE[:8:-1])] = shut[list(RIGHT_EYE[1:8])]
+    clip = np.zeros((CLIP_HEIGHT, CLIP_WIDTH, 3), np.uint8)
+    frame = drive_frame(picture, rest[:, :2], shut[:, :2], clip, toy_face * CLIP_HEIGHT)
+    eye = frame[int(y - half_height) : int(y + 2 * half_height), int(x)]
+    assert eye.max() < 200
+    assert eye.min() < 80
+    still = drive_frame(picture, rest[:, :2], rest[:, :2], clip, toy_face * CLIP_HEIGHT)
+    assert np.array_equal(still, picture)
 
 
 def test_a_grey_picture_stays_grey(toy_face: NDArray[np.float64]) -> None:

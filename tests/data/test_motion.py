@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openemo.data.driven import warp_picture
-from openemo.data.motion import FLOW_POINTS, backward_flow, median_poses, retarget
-from openemo.face.geometry import STABLE, mouth_opening
+from openemo.data.motion import FLOW_POINTS, backward_flow, face_flow, median_poses, retarget
+from openemo.face.geometry import LEFT_EYE, RIGHT_EYE, STABLE, eye_opening, mouth_opening
 from openemo.face.similarity import Similarity, fit_similarity
 
 Floats = NDArray[np.float64]
@@ -118,6 +118,57 @@ def test_the_zero_is_the_frame_whose_mouth_is_open_like_the_portraits(toy_face: 
     moved, _ = retarget(track, portrait)
     openings = [mouth_opening(points) - mouth_opening(portrait) for points in moved]
     assert np.argsort(openings).tolist() == [3, 2, 4, 1, 0]
+
+
+def _shut(points: Floats, gap: float = 0.0) -> Floats:
+    """The same face with the upper lids on the lower ones, `gap` apart: less than 0 where they cross."""
+    points = points.copy()
+    for eye in (RIGHT_EYE, LEFT_EYE):
+        lower, upper = list(eye[1:8]), list(eye[:8:-1])
+        points[upper, :2] = points[lower, :2] - (0, gap)
+    return points
+
+
+def test_a_portrait_shuts_its_eyes_when_the_clip_does_however_large_they_are(toy_face: Floats) -> None:
+    clip = 300 * toy_face[:, :2]
+    track = np.stack([clip, clip, _shut(clip), clip])
+    for size in (0.6, 1.0, 1.8):
+        portrait = clip.copy()
+        for eye in (RIGHT_EYE, LEFT_EYE):
+            points = portrait[list(eye)]
+            portrait[list(eye), 1] = points[:, 1].mean() + size * (points[:, 1] - points[:, 1].mean())
+        moved, _ = retarget(track, portrait)
+        np.testing.assert_allclose(eye_opening(moved[2]), 0, atol=1e-6)
+        np.testing.assert_allclose(eye_opening(moved[3]), eye_opening(portrait), atol=1e-6)
+
+
+def test_a_zero_frame_with_shut_eyes_does_not_tear_the_portraits_open(toy_face: Floats) -> None:
+    clip = 300 * toy_face[:, :2]
+    track = np.stack([clip, clip, _shut(clip), clip])
+    track[2, 14, 1] += 0.3
+    portrait = clip.copy()
+    portrait[14, 1] += 0.3
+    moved, zero = retarget(track, portrait)
+    assert zero == 2
+    np.testing.assert_allclose(eye_opening(moved[0]), eye_opening(portrait), atol=1e-6)
+
+
+def test_lids_that_touch_or_cross_hide_the_eye_and_fold_nothing(toy_face: Floats) -> None:
+    """Down through a shut eye, sources do not run backwards, and skin lies where the iris was."""
+    grid, reference = 128, toy_face[:, :2]
+    eye = reference[list(RIGHT_EYE)]
+    column = int(eye[:, 0].mean() * grid)
+    rows = (np.arange(grid) + 0.5) / grid
+    for gap in (0.0, -0.002):
+        flow = face_flow(reference, _shut(reference, gap), grid)
+        sources = (rows + flow[1, :, column])[int(0.3 * grid) : int(0.5 * grid)]
+        assert np.diff(sources).min() > -0.1 / grid
+        eye_rows = (sources > eye[:, 1].min()) & (sources < eye[:, 1].max())
+        open_rows = np.ptp(eye[:, 1]) * grid
+        assert eye_rows.sum() < 0.5 * open_rows
+        # The lids come straight down: no sideways flow worth a tenth of their way.
+        sideways = flow[0, int(0.4 * grid) : int(0.44 * grid), column]
+        assert np.abs(sideways).max() < 0.1 * np.ptp(eye[:, 1])
 
 
 def test_equal_landmarks_give_no_flow(toy_face: Floats) -> None:

@@ -11,7 +11,15 @@ from torch import Tensor
 
 from openemo.errors import ConfigError
 from openemo.models.autoencoder import MotionAutoencoder
-from openemo.models.motion_decoder import MotionDecoder, ReferencePyramid, ResBlock, warp
+from openemo.models.motion_decoder import (
+    FLOW_STRIDES,
+    MotionDecoder,
+    ReferencePyramid,
+    ResBlock,
+    pack_flow,
+    unpack_flow,
+    warp,
+)
 
 SIDE, GRID, FLOW_GRID = 48, 3, 6
 BATCH, FRAMES, CODE, COARSE = 2, 5, 7, 24
@@ -62,6 +70,27 @@ def test_a_fresh_decoder_adds_nothing_to_the_warp_whatever_the_code() -> None:
     without_code = latents.clone()
     without_code[:, -CODE:] = 0
     assert torch.equal(_decode(network, latents, images), _decode(network, without_code, images))
+
+
+def test_a_finer_flow_is_packed_as_the_coarse_one_and_what_it_lacks() -> None:
+    flow = _rand(BATCH, 2, 8 * GRID, 8 * GRID)
+    for stride in FLOW_STRIDES:
+        side = 16 * GRID // stride
+        channels = pack_flow(flow[..., :side, :side], stride)
+        assert channels.shape == (BATCH, 2 * (16 // stride) ** 2, GRID, GRID)
+        torch.testing.assert_close(unpack_flow(channels, stride), flow[..., :side, :side])
+    fine = flow[..., : 4 * GRID, : 4 * GRID]
+    channels = pack_flow(fine, 4)
+    torch.testing.assert_close(channels[:, :8], pack_flow(torch.nn.functional.avg_pool2d(fine, 2), 8))
+    # A loss of the channels is a loss of the flow: the transform is orthogonal.
+    torch.testing.assert_close(4 * (channels**2).sum(), (fine**2).sum())
+    smooth = torch.nn.functional.interpolate(_rand(1, 2, GRID, GRID), scale_factor=4)
+    assert pack_flow(smooth, 4)[:, 8:].abs().max() < 1e-6
+
+
+def test_another_flow_stride_is_refused() -> None:
+    with pytest.raises(ConfigError, match="flow_stride"):
+        MotionAutoencoder(sample_size=SIDE, flow_stride=2)
 
 
 def test_pack_and_unpack_are_inverse_and_put_flow_first() -> None:
@@ -229,7 +258,7 @@ def test_a_local_block_gives_a_window_what_it_gives_the_whole_map() -> None:
 
 def test_nothing_is_drawn_in_the_margin_and_the_same_within() -> None:
     size, margin = 18, 2
-    decoder = MotionDecoder(CODE, (8, 16, COARSE), channels=(8, 12, 16), blocks=1)
+    decoder = MotionDecoder(CODE, (8, 16, COARSE), channels=(8, 12, 16), blocks=1, flow_stride=8)
     torch.nn.init.normal_(decoder.conv_out.weight, std=0.1)
     pyramid = ReferencePyramid(*(_rand(1, c, size * k, size * k) for c, k in ((8, 4), (16, 2), (COARSE, 1))))
     code, flow = _rand(1, CODE, size, size), 0.02 * _rand(1, 2, 2 * size, 2 * size)

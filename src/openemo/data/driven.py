@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from openemo.data.motion import FLOW_POINTS, backward_flow
-from openemo.face.geometry import FACE_OVAL, INNER_LIPS
+from openemo.data.motion import face_flow
+from openemo.face.geometry import FACE_OVAL, INNER_LIPS, LEFT_EYE, RIGHT_EYE, eye_opening
 from openemo.face.similarity import fit_similarity
 
 __all__ = ["drive_frame", "warp_picture"]
@@ -79,6 +79,24 @@ def _toned(inside: NDArray[np.float32], picture: Image) -> NDArray[np.float32]:
     return np.asarray(colour * inside + (1 - colour) * grey, np.float32)
 
 
+def _with_lashes(picture: Image, reference_points: Floats, target_points: Floats) -> Image:
+    """Darkens the line between lids that have closed: what a warp leaves there is the eye, pressed together."""
+    side = picture.shape[0]
+    mask = np.zeros((side, side), np.float32)
+    rest, now = eye_opening(reference_points), eye_opening(target_points)
+    for eye, before, after in zip((RIGHT_EYE, LEFT_EYE), rest, now, strict=True):
+        shut = float(np.clip((0.4 - after / max(before, 1e-6)) / 0.25, 0, 1))
+        outline = np.round(target_points[list(eye), :2] * 16).astype(np.int32)
+        cv2.polylines(mask, [outline], isClosed=True, color=shut, thickness=max(side // 80, 3), shift=4)
+        cv2.fillPoly(mask, [outline], shut, shift=4)
+    if not mask.any():
+        return picture
+    # The darkest neighbour above or below is the edge of a lid, where lashes grow.
+    lashes = cv2.erode(picture, np.ones((2 * (side // 85) + 1, 1), np.uint8))
+    alpha = cv2.GaussianBlur(mask, (0, 0), side / 250)[..., None]
+    return np.asarray(np.round(picture * (1 - alpha) + lashes * alpha), np.uint8)
+
+
 def drive_frame(
     picture: Image,
     reference_points: Floats,
@@ -94,10 +112,8 @@ def drive_frame(
         clip_frame, clip_points: the clip's frame that is followed, and its landmarks, px of the clip.
     """
     side = picture.shape[0]
-    flow = backward_flow(
-        reference_points[FLOW_POINTS] / side, target_points[FLOW_POINTS] / side, _RENDER_GRID
-    )
-    warped = warp_picture(picture, flow)
+    flow = face_flow(reference_points / side, target_points / side, _RENDER_GRID)
+    warped = _with_lashes(warp_picture(picture, flow), reference_points, target_points)
     lips = list(INNER_LIPS)
     target, source = target_points[lips], clip_points[lips, :2]
     opened = _gap(target) - 1.15 * _gap(reference_points[lips])

@@ -14,6 +14,7 @@ from openemo.face.geometry import (
     FACE_OVAL,
     INNER_LIPS,
     LEFT_EYE,
+    LIDS,
     NOSE,
     OUTER_LIPS,
     RIGHT_EYE,
@@ -22,7 +23,7 @@ from openemo.face.geometry import (
 )
 from openemo.face.similarity import Similarity, fit_similarity
 
-__all__ = ["FLOW_POINTS", "backward_flow", "median_poses", "retarget"]
+__all__ = ["FLOW_POINTS", "backward_flow", "face_flow", "median_poses", "retarget"]
 
 Floats = NDArray[np.floating]
 
@@ -33,12 +34,21 @@ _UPPER_LIP_SKIN = (164, 167, 393, 165, 391, 92, 322)
 FLOW_POINTS = np.array(
     sorted(
         {
-            *INNER_LIPS, *OUTER_LIPS, *RIGHT_EYE, *LEFT_EYE, *BROWS, *FACE_OVAL, *NOSE, *STABLE,
+            *INNER_LIPS, *OUTER_LIPS, *RIGHT_EYE, *LEFT_EYE, *LIDS, *BROWS, *FACE_OVAL, *NOSE, *STABLE,
             *_CHEEKS, *_CHIN, *_UPPER_LIP_SKIN,
         }
     )
 )  # fmt: skip
 """Landmarks that carry the flow."""
+
+_SLITS = (INNER_LIPS, RIGHT_EYE, LEFT_EYE)
+_EYES = (RIGHT_EYE, LEFT_EYE)
+_AROUND_EYES = [*RIGHT_EYE, *LEFT_EYE, *LIDS, *BROWS]
+# Touching lids are found a hair apart, or the wrong way round, in units of the crop's side. Between them the
+# flow would jump back and forth instead of hiding the eye.
+_LEAST_GAP = 0.006
+# Lids of a portrait close as far as the clip's do, and open at most so much wider than they are.
+_WIDEST_EYES = 1.25
 
 
 def median_poses(track: Floats, count: int) -> NDArray[np.int64]:
@@ -68,19 +78,64 @@ def retarget(track: Floats, portrait: Floats, head_strength: float = 0.7) -> tup
     openings = np.array([mouth_opening(points) for points in track])
     zero = int(np.argmin(np.abs(openings - mouth_opening(portrait))))
     rest = fit_similarity(clip[zero, stable], np.median(clip[:, stable], 0))(clip[zero])
+    stills = np.stack([fit_similarity(points[stable], rest[stable])(points) for points in clip])
+    # The zero is chosen by its mouth; its eyes may be shut.
+    rest[_AROUND_EYES] = np.median(stills[:, _AROUND_EYES], 0)
     to_portrait = fit_similarity(rest[stable], face[stable])
     moved = np.empty((len(clip), *face.shape))
     for index, points in enumerate(clip):
         head = fit_similarity(rest[stable], points[stable])
-        still = fit_similarity(points[stable], rest[stable])(points)
-        expression = (still - rest) @ to_portrait.matrix.T
+        expression = (stills[index] - rest) @ to_portrait.matrix.T
         # The head's motion, seen in the portrait's own frame.
         inverse = np.linalg.inv(to_portrait.matrix)
         matrix = to_portrait.matrix @ head.matrix @ inverse
         shift = to_portrait(head(np.linalg.solve(to_portrait.matrix, -to_portrait.shift)))
         pivot = face[stable].mean(0)
-        moved[index] = Similarity(matrix, shift).damped(head_strength, pivot)(face + expression)
+        shape = face + expression
+        for eye in _EYES:
+            _close_as(shape, eye, face, stills[index], rest)
+        moved[index] = Similarity(matrix, shift).damped(head_strength, pivot)(shape)
     return moved, zero
+
+
+def _slit(contour: tuple[int, ...]) -> tuple[list[int], list[int]]:
+    """The lower and the upper points of a contour that face each other; without the corners."""
+    half = len(contour) // 2
+    return list(contour[1:half]), list(contour[:half:-1])
+
+
+def _close_as(shape: Floats, eye: tuple[int, ...], face: Floats, clip: Floats, clip_rest: Floats) -> None:
+    """Moves the upper lid of `shape`, in place: the gap is the portrait's own times how far the clip's is open.
+
+    A displacement alone would leave large eyes half open, and turn small ones inside out.
+    """
+    lower, upper = _slit(eye)
+
+    def gap(points: Floats) -> float:
+        return float(np.linalg.norm(points[lower] - points[upper], axis=-1).mean())
+
+    openness = min(gap(clip) / max(gap(clip_rest), 1e-6), _WIDEST_EYES)
+    shape[upper] = shape[lower] + openness * (face[upper] - face[lower])
+
+
+def _parted(points: Floats) -> Floats:
+    """A copy (478, 2), in units of the crop's side, in which lips and lids are at least `_LEAST_GAP` apart."""
+    points = np.array(points[:, :2], np.float64)
+    for contour in _SLITS:
+        lower, upper = _slit(contour)
+        along = points[contour[len(contour) // 2]] - points[contour[0]]
+        down = np.array([-along[1], along[0]]) / max(float(np.linalg.norm(along)), 1e-9)
+        # Contours run from the corner at the picture's left, or from the other: faces are upright enough.
+        down *= np.sign(down[1]) or 1.0
+        missing = np.maximum(_LEAST_GAP - (points[lower] - points[upper]) @ down, 0)[:, None] * down / 2
+        points[lower] += missing
+        points[upper] -= missing
+    return points
+
+
+def face_flow(reference: Floats, target: Floats, grid: int) -> NDArray[np.float32]:
+    """Backward flow (2, grid, grid) between landmarks (478, 2 or more) in units of the side; see below."""
+    return backward_flow(_parted(reference)[FLOW_POINTS], _parted(target)[FLOW_POINTS], grid)
 
 
 def backward_flow(reference: Floats, target: Floats, grid: int, num_border: int = 9) -> NDArray[np.float32]:

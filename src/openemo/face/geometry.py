@@ -20,6 +20,7 @@ __all__ = [
     "IRISES",
     "LEFT_BROW",
     "LEFT_EYE",
+    "LIDS",
     "LEFT_IRIS",
     "NOSE",
     "NUM_POINTS",
@@ -49,6 +50,11 @@ INNER_LIPS: Final[Indices] = (
 )  # fmt: skip
 RIGHT_EYE: Final[Indices] = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
 LEFT_EYE: Final[Indices] = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
+# Skin above and below the eyes, one ring around each: the crease of the upper lid, the edge of the lower.
+LIDS: Final[Indices] = (
+    247, 30, 29, 27, 28, 56, 190, 243, 112, 26, 22, 23, 24, 110, 25, 130,
+    467, 260, 259, 257, 258, 286, 414, 463, 341, 256, 252, 253, 254, 339, 255, 359,
+)  # fmt: skip
 FACE_OVAL: Final[Indices] = (
     10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
     152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,

@@ -23,12 +23,14 @@ from torch import Tensor, nn
 
 from openemo.errors import ConfigError
 from openemo.models.motion_decoder import (
-    FLOW_STRIDE,
+    FLOW_STRIDES,
     PIXEL_STRIDE,
     STRIDE,
     MotionDecoder,
     ReferencePyramid,
     ResBlock,
+    pack_flow,
+    unpack_flow,
     warp,
 )
 
@@ -41,14 +43,15 @@ _MARGIN = 1 / 8
 class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Frames <-> (flow, residual code), both relative to a reference picture.
 
-    Latents have 8 flow channels (two components at twice the latent grid, packed by pixel-unshuffle) followed
-    by `code_channels` of residual code, all scaled to about unit spread.
+    Latents have 8 or 32 flow channels (two components at twice or four times the latent grid, see `pack_flow`)
+    followed by `code_channels` of residual code, all scaled to about unit spread.
 
     Args:
         sample_size: side of the square crop that the networks see, px; a multiple of 16.
         code_channels: channels of the residual code.
         fine_channels, middle_channels, reference_channels: widths of the encoders at strides 4, 8 and 16.
         decoder_channels, decoder_blocks: see `MotionDecoder`.
+        flow_stride: pixels per cell of the flow, 8 or 4. An eyelid moves by less than 8.
         flow_scale: displacement, in units of the crop's side, that counts as 1 in the latents.
         code_scale: spread of the raw residual code that counts as 1 in the latents; measured after training.
         code_gain: how much of a latent's code is decoded. A denoiser's code is the mean of what may be there,
@@ -65,6 +68,7 @@ class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         reference_channels: int = 64,
         decoder_channels: Sequence[int] = (32, 96, 128),
         decoder_blocks: int = 2,
+        flow_stride: int = 8,
         flow_scale: float = 0.005,
         code_scale: float = 1.0,
         code_gain: float = 1.0,
@@ -75,6 +79,12 @@ class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 "`sample_size` of the autoencoder must be a multiple of 16",
                 got=sample_size,
                 fix=f"Use {sample_size // STRIDE * STRIDE or STRIDE}",
+            )
+        if flow_stride not in FLOW_STRIDES:
+            raise ConfigError(
+                "`flow_stride` of the autoencoder is not one of those it can pack",
+                got=flow_stride,
+                expected=" or ".join(map(str, FLOW_STRIDES)),
             )
         pixels = 3 * PIXEL_STRIDE**2
         fine, middle, coarse = fine_channels, middle_channels, reference_channels
@@ -97,12 +107,21 @@ class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.code_out = nn.Conv2d(2 * middle, code_channels, 1)
 
         self.decoder = MotionDecoder(
-            code_channels, (fine, middle, coarse), channels=decoder_channels, blocks=decoder_blocks
+            code_channels,
+            (fine, middle, coarse),
+            channels=decoder_channels,
+            blocks=decoder_blocks,
+            flow_stride=flow_stride,
         )
 
     @property
     def latent_channels(self) -> int:
-        return 2 * (STRIDE // FLOW_STRIDE) ** 2 + int(self.config.code_channels)
+        return self.flow_channels + int(self.config.code_channels)
+
+    @property
+    def flow_channels(self) -> int:
+        """The first channels of the latents."""
+        return 2 * (STRIDE // int(self.config.flow_stride)) ** 2
 
     @property
     def stride(self) -> int:
@@ -142,7 +161,7 @@ class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
         Args:
             frames_B3SS, image_B3SS: frame and reference in [-1, 1].
-            flow_B2hw: backward flow in units of the side, on the stride-8 grid.
+            flow_B2hw: backward flow in units of the side, on the grid of `flow_stride`.
         """
         missing = frames_B3SS - warp(image_B3SS, flow_B2hw)
         x = F.pixel_unshuffle(torch.cat([frames_B3SS, missing], 1), PIXEL_STRIDE)
@@ -152,14 +171,14 @@ class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return cast(Tensor, self.code_out(F.silu(self.code_norm(x))))
 
     def pack(self, flow_B2hw: Tensor, code_BCHW: Tensor) -> Tensor:
-        """Flow (units of the side, stride-8 grid) and raw code -> latents (B, C, H, W), about unit spread."""
-        flow = F.pixel_unshuffle(flow_B2hw / self.config.flow_scale, STRIDE // FLOW_STRIDE)
+        """Flow (units of the side, its own grid) and raw code -> latents (B, C, H, W), about unit spread."""
+        flow = pack_flow(flow_B2hw / self.config.flow_scale, self.config.flow_stride)
         return torch.cat([flow, code_BCHW / self.config.code_scale], 1)
 
     def unpack(self, latents_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         """The inverse of `pack`."""
-        num_flow = self.latent_channels - int(self.config.code_channels)
-        flow = F.pixel_shuffle(latents_BCHW[:, :num_flow].float(), STRIDE // FLOW_STRIDE)
+        num_flow = self.flow_channels
+        flow = unpack_flow(latents_BCHW[:, :num_flow].float(), self.config.flow_stride)
         return flow * self.config.flow_scale, latents_BCHW[:, num_flow:] * self.config.code_scale
 
     def decode(

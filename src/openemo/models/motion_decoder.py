@@ -13,13 +13,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["FLOW_STRIDE", "PIXEL_STRIDE", "STRIDE", "MotionDecoder", "ReferencePyramid", "ResBlock", "warp"]
+__all__ = [
+    "FLOW_STRIDES",
+    "PIXEL_STRIDE",
+    "STRIDE",
+    "MotionDecoder",
+    "ReferencePyramid",
+    "ResBlock",
+    "pack_flow",
+    "unpack_flow",
+    "warp",
+]
 
 # The residual is drawn at a quarter of the picture's side and unfolded from channels to pixels: convolutions
 # at full resolution would dominate the cost on a CPU.
 PIXEL_STRIDE: Final = 4
 STRIDE: Final = 16
-FLOW_STRIDE: Final = 8  # twice as fine as the latent grid; packed into channels
+FLOW_STRIDES: Final = (8, 4)  # twice or four times as fine as the latent grid; packed into channels
 
 
 @dataclass(frozen=True)
@@ -63,6 +73,33 @@ def warp(picture_BCHW: Tensor, flow_B2hw: Tensor, *, is_sharp: bool = False) -> 
     return moved.to(picture_BCHW.dtype)
 
 
+# Four neighbours to their mean and three differences (Haar); its own inverse but for the factor of 4.
+_HAAR: Final = ((1, 1, 1, 1), (1, -1, 1, -1), (1, 1, -1, -1), (1, -1, -1, 1))
+
+
+def pack_flow(flow_B2hw: Tensor, stride: int) -> Tensor:
+    """A flow field on its own grid -> channels on the latent grid, (B, 2 * (16 / stride)^2, H, W).
+
+    First the 8 channels of the flow at stride 8, by pixel-unshuffle; at stride 4 these are means of four
+    cells, and 24 channels follow that say how the four differ: nearly nothing but at lips and lids.
+    """
+    if stride == 8:
+        return F.pixel_unshuffle(flow_B2hw, STRIDE // stride)
+    cells = F.pixel_unshuffle(flow_B2hw, 2).unflatten(1, (2, 4))
+    haar = flow_B2hw.new_tensor(_HAAR)
+    mean, *details = torch.einsum("kc,bxchw->kbxhw", haar / 4, cells)
+    return F.pixel_unshuffle(torch.cat([mean, *details], 1), 2)
+
+
+def unpack_flow(channels_BCHW: Tensor, stride: int) -> Tensor:
+    """The inverse of `pack_flow`."""
+    if stride == 8:
+        return F.pixel_shuffle(channels_BCHW, STRIDE // stride)
+    parts = F.pixel_shuffle(channels_BCHW, 2).unflatten(1, (4, 2))
+    cells = torch.einsum("kc,bkxhw->bxchw", channels_BCHW.new_tensor(_HAAR), parts)
+    return F.pixel_shuffle(cells.flatten(1, 2), 2)
+
+
 class _PlaceNorm(nn.LayerNorm):
     """LayerNorm over the channels of each place: unlike a GroupNorm's, its result does not depend on how much
     of the picture is looked at, so what is trained on windows holds for whole crops."""
@@ -102,6 +139,7 @@ class MotionDecoder(nn.Module):
         reference_channels: of the reference's features at strides 4, 8 and 16.
         channels: of the decoder at strides 4, 8 and 16.
         blocks: `ResBlock`s at each level.
+        flow_stride: pixels per cell of the flow, one of `FLOW_STRIDES`.
     """
 
     def __init__(
@@ -111,10 +149,12 @@ class MotionDecoder(nn.Module):
         *,
         channels: Sequence[int],
         blocks: int,
+        flow_stride: int,
     ) -> None:
         super().__init__()
+        self.flow_stride = flow_stride
         fine, middle, coarse = channels
-        inputs = code_channels + 2 * (STRIDE // FLOW_STRIDE) ** 2
+        inputs = code_channels + 2 * (STRIDE // flow_stride) ** 2
         levels = ((inputs, coarse, 2), (coarse, middle, 1), (middle, fine, 0))
         self.joins = nn.ModuleList(
             nn.Conv2d(before + reference_channels[level], width, 3, padding=1)
@@ -137,12 +177,12 @@ class MotionDecoder(nn.Module):
 
         Args:
             code_BCHW: raw residual code. reference: one set of features for each code.
-            flow_B2hw: backward flow in units of the side, on the stride-8 grid.
+            flow_B2hw: backward flow in units of the side, on the grid of `flow_stride`.
             margin: cells of the latent grid at each side where nothing is computed, and the residual is zero.
         """
         dtype = reference.coarse.dtype
-        # In cells of the flow's own grid, so that a window of a picture decodes as the whole does.
-        moved = F.pixel_unshuffle(flow_B2hw * flow_B2hw.shape[-1], STRIDE // FLOW_STRIDE)
+        # In units of 8 pixels, so that a window of a picture decodes as the whole does.
+        moved = pack_flow(flow_B2hw * (flow_B2hw.shape[-1] * self.flow_stride / 8), self.flow_stride)
         x = _inner(torch.cat([code_BCHW.to(dtype), moved.to(dtype)], 1), margin)
         for index, level in enumerate((reference.coarse, reference.middle, reference.fine)):
             if index:

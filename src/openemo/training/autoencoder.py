@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from openemo.data.motion import FLOW_POINTS, backward_flow
+from openemo.data.motion import face_flow
 from openemo.data.sequences import Sequence
 from openemo.errors import TrainingError
 from openemo.face.geometry import LEFT_EYE, OUTER_LIPS, RIGHT_EYE, mouth_opening
@@ -43,12 +43,11 @@ def to_tensor(pictures: list[NDArray[np.uint8]]) -> Tensor:
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def flow_between(reference: NDArray[np.float32], target: NDArray[np.float32], size_px: int) -> Tensor:
-    """(2, S/8, S/8) backward flow between landmarks (478, 2) in pixels, in units of the side."""
-    grid = size_px // 8
-    return torch.from_numpy(
-        backward_flow(reference[FLOW_POINTS] / size_px, target[FLOW_POINTS] / size_px, grid)
-    )
+def flow_between(
+    reference: NDArray[np.float32], target: NDArray[np.float32], size_px: int, stride: int
+) -> Tensor:
+    """(2, S/stride, S/stride) backward flow between landmarks (478, 2) in pixels, in units of the side."""
+    return torch.from_numpy(face_flow(reference / size_px, target / size_px, size_px // stride))
 
 
 def region_weight(points: Tensor, size: int, indices: tuple[int, ...]) -> Tensor:
@@ -83,6 +82,7 @@ class AutoencoderStage:
             self.judge = PatchDiscriminator() if recipe.adversarial_weight else None
         if recipe.start is not None:
             self.model = load_export(MotionAutoencoder, recipe.start)
+        self._flow_stride = int(self.model.config.flow_stride)
         self.model.to(memory_format=torch.channels_last)
         if recipe.decoder_only:
             for name, parameter in self.model.named_parameters():
@@ -169,7 +169,7 @@ class AutoencoderStage:
         self.model.save_pretrained(folder / "autoencoder")
 
     def _batch(self, generator: torch.Generator, part: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Frames (BF,3,S,S), references (B,3,S,S), flow (BF,2,S/8,S/8), points (BF,478,2) in sides."""
+        """Frames (BF,3,S,S), references (B,3,S,S), flow (BF,2,h,w), points (BF,478,2) in units of the side."""
         recipe = self.recipe
         rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
         frames, references, flows, points = [], [], [], []
@@ -182,7 +182,9 @@ class AutoencoderStage:
             if rng.random() < 0.5:
                 pictures = pictures.flip(-1)
                 places[..., 0] = sequence.size_px - places[..., 0]
-            flow = torch.stack([flow_between(places[0], place, sequence.size_px) for place in places[1:]])
+            flow = torch.stack(
+                [flow_between(places[0], place, sequence.size_px, self._flow_stride) for place in places[1:]]
+            )
             marks = torch.from_numpy(places[1:] / sequence.size_px).float()
             if recipe.window_px is not None:
                 pictures, flow, marks = cut_window(
@@ -247,7 +249,8 @@ def cut_window(
     corner = centre - side_px / 2 + rng.uniform(-16, 16, 2)
     x, y = (int(np.clip(round(c / 16) * 16, 0, size_px - side_px)) for c in corner)
     scale = size_px / side_px
-    cells = slice(y // 8, (y + side_px) // 8), slice(x // 8, (x + side_px) // 8)
+    stride = size_px // flow.shape[-1]
+    cells = slice(y // stride, (y + side_px) // stride), slice(x // stride, (x + side_px) // stride)
     return (
         pictures[..., y : y + side_px, x : x + side_px],
         flow[(..., *cells)] * scale,

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from openemo.audio.features import SpeechFeatures
 from openemo.checkpoints.components import load_scheduler, move
 from openemo.errors import ConfigError, TrainingError
-from openemo.face.geometry import OUTER_LIPS
+from openemo.face.geometry import LEFT_EYE, OUTER_LIPS, RIGHT_EYE
 from openemo.face.masks import part_masks
 from openemo.models import EmoUNet, ReferenceNet, reference_config, unet_config
 from openemo.models.autoencoder import MotionAutoencoder
@@ -137,7 +137,7 @@ class DenoiserStage:
         self.scheduler = _schedule(recipe)
         self.channel_weight = torch.ones(self.autoencoder.latent_channels, 1, 1, 1)
         if isinstance(self.autoencoder, MotionAutoencoder):
-            self.channel_weight[: -int(self.autoencoder.config.code_channels)] = recipe.flow_weight
+            self.channel_weight[: self.autoencoder.flow_channels] = recipe.flow_weight
         self.groups = _load_sequences(recipe, self.autoencoder)
         self.voices = load_voices(recipe.data / "voices")
 
@@ -215,7 +215,7 @@ class DenoiserStage:
             self._locator(sequence, frames, clean.shape[-1] * self.autoencoder.stride, rng),
             torch.from_numpy(sequence.speed_rad_s[frames.start : frames.stop]),
             torch.from_numpy(sequence.gestures[frames.start : frames.stop]),
-            _mouth_weight(sequence.face[list(OUTER_LIPS)], clean.shape[-1], recipe.mouth_weight)
+            _loss_weight(sequence.face, clean.shape[-1], recipe.mouth_weight, recipe.eye_weight)
             * self.channel_weight,
         )
 
@@ -303,10 +303,14 @@ def _face_region(
     return mask
 
 
-def _mouth_weight(lips: NDArray[np.float32], size: int, strength: float) -> Tensor:
-    """(1, 1, size, size), broadcast over channels and frames: 1 + strength at the reference's mouth."""
-    centre = (lips.min(0) + lips.max(0)) / 2
-    sigma = max(float(np.ptp(lips, axis=0).max()) * 0.45, 0.05)
+def _loss_weight(face: NDArray[np.float32], size: int, mouth_weight: float, eye_weight: float) -> Tensor:
+    """(1, 1, size, size), broadcast over channels and frames: 1, and more at the reference's mouth and eyes."""
+    weight = np.ones((size, size))
     ticks = (np.arange(size) + 0.5) / size
-    x, y = (np.exp(-(((ticks - c) / sigma) ** 2) / 2) for c in centre)
-    return torch.from_numpy(1 + strength * np.outer(y, x)).float()[None, None]
+    for part, strength in ((OUTER_LIPS, mouth_weight), (RIGHT_EYE, eye_weight), (LEFT_EYE, eye_weight)):
+        points = face[list(part)]
+        centre = (points.min(0) + points.max(0)) / 2
+        sigma = max(float(np.ptp(points, axis=0).max()) * 0.45, 0.05)
+        x, y = (np.exp(-(((ticks - c) / sigma) ** 2) / 2) for c in centre)
+        weight += strength * np.outer(y, x)
+    return torch.from_numpy(weight).float()[None, None]

@@ -88,9 +88,8 @@ def encode_sequence(
 
 def _motion(sequence: Sequence, indices: range, reference: Tensor, autoencoder: MotionAutoencoder) -> Tensor:
     frames = _pictures(sequence, indices)
-    flow = torch.stack(
-        [flow_between(sequence.points_px[0], sequence.points_px[i], sequence.size_px) for i in indices]
-    )
+    points, stride = sequence.points_px, int(autoencoder.config.flow_stride)
+    flow = torch.stack([flow_between(points[0], points[i], sequence.size_px, stride) for i in indices])
     code = autoencoder.encode_code(frames, reference.expand(len(frames), -1, -1, -1), flow)
     return autoencoder.pack(flow, code).half()
 

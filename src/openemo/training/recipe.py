@@ -132,6 +132,7 @@ class DenoiserRecipe(LoopRecipe):
         0.1, description="part of the steps without blinks and head given, so that they stay optional"
     )
     mouth_weight: float = Field(12.0, description="of the loss at the mouth, added to 1 elsewhere")
+    eye_weight: float = Field(4.0, description="the same at each eye")
     flow_weight: float = Field(
         6.0,
         description="of the loss in the flow channels over that in the code, whose texture no sound tells",
