@@ -121,6 +121,11 @@ def test_open_mouths_are_drawn_as_often_as_asked(data_dir: Path) -> None:
     assert abs(np.isin(drawn, [3, 6]).mean() - (0.6 + 0.4 * 2 / 7)) < 0.022
     assert set(draw_frames(talking, 50, 1.0, rng)) == {3, 6}
 
+    for eye in (LEFT_EYE, RIGHT_EYE):  # shut in one frame of seven
+        points[5, eye[:8:-1]] = points[5, eye[1:8]]
+    blinking = replace(sequence, points_px=points)
+    assert set(draw_frames(blinking, 50, 1.0, rng, on_eyes=True)) == {5}
+
 
 def test_windows_lie_on_what_is_asked_for(data_dir: Path, tmp_path: Path) -> None:
     """Mouth low in the picture, eyes high: the window on the mouth holds the mouth near its middle."""

@@ -33,6 +33,7 @@ from openemo.models.motion_decoder import (
     unpack_flow,
     warp,
 )
+from openemo.models.tone import to_tone_of
 
 __all__ = ["MotionAutoencoder"]
 
@@ -207,6 +208,7 @@ class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
             flow,
             margin=int(_MARGIN * min(code.shape[-2:])),
         )
+        residual = to_tone_of(image_B3SS, residual.unflatten(0, (batch, num_frames))).flatten(0, 1)
         if residual.shape[-2:] != picture.shape[-2:]:
             # Bilinear: bicubic takes as long as all convolutions of the decoder, and nobody sees it.
             residual = F.interpolate(

@@ -15,6 +15,7 @@ from openemo.data.motion import face_flow
 from openemo.data.sequences import Sequence
 from openemo.errors import TrainingError
 from openemo.face.geometry import LEFT_EYE, OUTER_LIPS, RIGHT_EYE, mouth_opening
+from openemo.face.gestures import lid_gap
 from openemo.models.autoencoder import MotionAutoencoder
 from openemo.models.discriminator import PatchDiscriminator
 from openemo.models.motion_decoder import warp
@@ -176,7 +177,7 @@ class AutoencoderStage:
         for index in rng.integers(len(self.paths), size=recipe.references):
             sequence = Sequence.load(self.paths[index])
             reference = 0 if rng.random() < 0.7 else int(rng.integers(1, sequence.num_frames + 1))
-            chosen = draw_frames(sequence, recipe.frames, recipe.open_share, rng)
+            chosen = draw_frames(sequence, recipe.frames, recipe.open_share, rng, on_eyes=part == "eyes")
             pictures = to_tensor([sequence.picture(int(i)) for i in (reference, *chosen)])
             places = sequence.points_px[[reference, *chosen]].copy()
             if rng.random() < 0.5:
@@ -205,13 +206,18 @@ class AutoencoderStage:
 
 
 def draw_frames(
-    sequence: Sequence, count: int, open_share: float, rng: np.random.Generator
+    sequence: Sequence, count: int, share: float, rng: np.random.Generator, *, on_eyes: bool = False
 ) -> NDArray[np.int64]:
-    """Indices 1..F; about `open_share` of them from the third in which the mouth is open widest."""
-    openings = [mouth_opening(points) for points in sequence.points_px[1:]]
-    widest = 1 + np.argsort(openings)[-max(1, len(openings) // 3) :]
+    """Indices 1..F; about `share` of them from the third with the widest mouths, or the tenth with the narrowest
+    eyes: blinks are short."""
+    frames = sequence.points_px[1:]
+    if on_eyes:
+        order, part = np.argsort([lid_gap(points) for points in frames]), 10
+    else:
+        order, part = np.argsort([-mouth_opening(points) for points in frames]), 3
+    wanted = 1 + order[: max(1, len(frames) // part)]
     anywhere = rng.integers(1, sequence.num_frames + 1, size=count)
-    return np.where(rng.random(count) < open_share, rng.choice(widest, count), anywhere)
+    return np.where(rng.random(count) < share, rng.choice(wanted, count), anywhere)
 
 
 def crop_mouths(pictures: Tensor, points: Tensor) -> Tensor:
