@@ -85,14 +85,14 @@ def _with_lashes(picture: Image, reference_points: Floats, target_points: Floats
     mask = np.zeros((side, side), np.float32)
     rest, now = eye_opening(reference_points), eye_opening(target_points)
     for eye, before, after in zip((RIGHT_EYE, LEFT_EYE), rest, now, strict=True):
-        shut = float(np.clip((0.4 - after / max(before, 1e-6)) / 0.25, 0, 1))
+        shut = float(np.clip((0.3 - after / max(before, 1e-6)) / 0.2, 0, 1))
         outline = np.round(target_points[list(eye), :2] * 16).astype(np.int32)
-        cv2.polylines(mask, [outline], isClosed=True, color=shut, thickness=max(side // 80, 3), shift=4)
+        cv2.polylines(mask, [outline], isClosed=True, color=shut, thickness=max(side // 128, 2), shift=4)
         cv2.fillPoly(mask, [outline], shut, shift=4)
     if not mask.any():
         return picture
     # The darkest neighbour above or below is the edge of a lid, where lashes grow.
-    lashes = cv2.erode(picture, np.ones((2 * (side // 85) + 1, 1), np.uint8))
+    lashes = cv2.erode(picture, np.ones((2 * max(side // 128, 1) + 1, 1), np.uint8))
     alpha = cv2.GaussianBlur(mask, (0, 0), side / 250)[..., None]
     return np.asarray(np.round(picture * (1 - alpha) + lashes * alpha), np.uint8)
 
