@@ -12,10 +12,13 @@ def _noise(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
-SEPIA = torch.tensor([1.15, 1.0, 0.8])[None, :, None, None], torch.tensor([0.05, 0.0, -0.1])[None, :, None, None]
+SEPIA = (
+    torch.tensor([1.15, 1.0, 0.8])[None, :, None, None],
+    torch.tensor([0.05, 0.0, -0.1])[None, :, None, None],
+)
 
 
-@pytest.mark.parametrize("slope, shift", [(torch.ones(1, 3, 1, 1), torch.zeros(1, 3, 1, 1)), SEPIA])
+@pytest.mark.parametrize(("slope", "shift"), [(torch.ones(1, 3, 1, 1), torch.zeros(1, 3, 1, 1)), SEPIA])
 def test_grey_and_sepia_stay_what_they_are(slope: torch.Tensor, shift: torch.Tensor) -> None:
     picture = 0.6 * _noise(1, 1, 20, 24) * slope + shift
     change = _noise(1, 4, 3, 40, 30, seed=1)

@@ -80,7 +80,7 @@ def _toned(inside: NDArray[np.float32], picture: Image) -> NDArray[np.float32]:
 
 
 def _with_lashes(picture: Image, reference_points: Floats, target_points: Floats) -> Image:
-    """Darkens the line between lids that have closed: what a warp leaves there is the eye, pressed together."""
+    """Darkens the line between closed lids, where a warp leaves the eye pressed together."""
     side = picture.shape[0]
     mask = np.zeros((side, side), np.float32)
     rest, now = eye_opening(reference_points), eye_opening(target_points)

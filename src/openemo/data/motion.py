@@ -105,7 +105,7 @@ def _slit(contour: tuple[int, ...]) -> tuple[list[int], list[int]]:
 
 
 def _close_as(shape: Floats, eye: tuple[int, ...], face: Floats, clip: Floats, clip_rest: Floats) -> None:
-    """Moves the upper lid of `shape`, in place: the gap is the portrait's own times how far the clip's is open.
+    """Moves the upper lid of `shape`, in place: the portrait's own gap, as far open as the clip's.
 
     A displacement alone would leave large eyes half open, and turn small ones inside out.
     """
@@ -119,7 +119,7 @@ def _close_as(shape: Floats, eye: tuple[int, ...], face: Floats, clip: Floats, c
 
 
 def _parted(points: Floats) -> Floats:
-    """A copy (478, 2), in units of the crop's side, in which lips and lids are at least `_LEAST_GAP` apart."""
+    """A copy (478, 2), in units of the crop's side, with lips and lids at least `_LEAST_GAP` apart."""
     points = np.array(points[:, :2], np.float64)
     for contour in _SLITS:
         lower, upper = _slit(contour)

@@ -44,8 +44,8 @@ _MARGIN = 1 / 8
 class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Frames <-> (flow, residual code), both relative to a reference picture.
 
-    Latents have 8 or 32 flow channels (two components at twice or four times the latent grid, see `pack_flow`)
-    followed by `code_channels` of residual code, all scaled to about unit spread.
+    Latents have 8 or 32 flow channels (two components at twice or four times the latent grid, see
+    `pack_flow`), followed by `code_channels` of residual code, all scaled to about unit spread.
 
     Args:
         sample_size: side of the square crop that the networks see, px; a multiple of 16.
@@ -208,7 +208,7 @@ class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
             flow,
             margin=int(_MARGIN * min(code.shape[-2:])),
         )
-        residual = to_tone_of(image_B3SS, residual.unflatten(0, (batch, num_frames))).flatten(0, 1)
+        residual = to_tone_of(image_B3SS, torch.unflatten(residual, 0, (batch, num_frames))).flatten(0, 1)
         if residual.shape[-2:] != picture.shape[-2:]:
             # Bilinear: bicubic takes as long as all convolutions of the decoder, and nobody sees it.
             residual = F.interpolate(

@@ -85,7 +85,8 @@ def pack_flow(flow_B2hw: Tensor, stride: int) -> Tensor:
     """
     if stride == 8:
         return F.pixel_unshuffle(flow_B2hw, STRIDE // stride)
-    cells = F.pixel_unshuffle(flow_B2hw, 2).unflatten(1, (2, 4))
+    batch, _, height, width = flow_B2hw.shape
+    cells = F.pixel_unshuffle(flow_B2hw, 2).reshape(batch, 2, 4, height // 2, width // 2)
     haar = flow_B2hw.new_tensor(_HAAR)
     mean, *details = torch.einsum("kc,bxchw->kbxhw", haar / 4, cells)
     return F.pixel_unshuffle(torch.cat([mean, *details], 1), 2)
@@ -95,7 +96,8 @@ def unpack_flow(channels_BCHW: Tensor, stride: int) -> Tensor:
     """The inverse of `pack_flow`."""
     if stride == 8:
         return F.pixel_shuffle(channels_BCHW, STRIDE // stride)
-    parts = F.pixel_shuffle(channels_BCHW, 2).unflatten(1, (4, 2))
+    batch, _, height, width = channels_BCHW.shape
+    parts = F.pixel_shuffle(channels_BCHW, 2).reshape(batch, 4, 2, 2 * height, 2 * width)
     cells = torch.einsum("kc,bkxhw->bxchw", channels_BCHW.new_tensor(_HAAR), parts)
     return F.pixel_shuffle(cells.flatten(1, 2), 2)
 

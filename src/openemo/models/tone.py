@@ -24,7 +24,8 @@ def to_tone_of(picture_B3HW: Tensor, change_BN3HW: Tensor) -> Tensor:
     lines. In a coloured picture nothing happens; between the two it fades.
 
     Args:
-        picture_B3HW: in [-1, 1]. change_BN3HW: (B, N, 3, h, w), what is to be added to frames of each picture.
+        picture_B3HW: in [-1, 1].
+        change_BN3HW: (B, N, 3, h, w), what is to be added to N frames of each picture.
     """
     pixels = picture_B3HW.float().flatten(2)
     pixels = pixels - pixels.mean(2, keepdim=True)

@@ -170,7 +170,7 @@ class AutoencoderStage:
         self.model.save_pretrained(folder / "autoencoder")
 
     def _batch(self, generator: torch.Generator, part: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Frames (BF,3,S,S), references (B,3,S,S), flow (BF,2,h,w), points (BF,478,2) in units of the side."""
+        """Frames (BF,3,S,S), references (B,3,S,S), flow (BF,2,h,w), points (BF,478,2) in sides."""
         recipe = self.recipe
         rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
         frames, references, flows, points = [], [], [], []
@@ -208,8 +208,8 @@ class AutoencoderStage:
 def draw_frames(
     sequence: Sequence, count: int, share: float, rng: np.random.Generator, *, on_eyes: bool = False
 ) -> NDArray[np.int64]:
-    """Indices 1..F; about `share` of them from the third with the widest mouths, or the tenth with the narrowest
-    eyes: blinks are short."""
+    """Indices 1..F; about `share` of them from the third with the widest mouths, or the tenth with the
+    narrowest eyes: blinks are short."""
     frames = sequence.points_px[1:]
     if on_eyes:
         order, part = np.argsort([lid_gap(points) for points in frames]), 10

@@ -304,7 +304,7 @@ def _face_region(
 
 
 def _loss_weight(face: NDArray[np.float32], size: int, mouth_weight: float, eye_weight: float) -> Tensor:
-    """(1, 1, size, size), broadcast over channels and frames: 1, and more at the reference's mouth and eyes."""
+    """(1, 1, size, size), for all channels and frames: 1, and more at the reference's mouth and eyes."""
     weight = np.ones((size, size))
     ticks = (np.arange(size) + 0.5) / size
     for part, strength in ((OUTER_LIPS, mouth_weight), (RIGHT_EYE, eye_weight), (LEFT_EYE, eye_weight)):

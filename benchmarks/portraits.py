@@ -1,0 +1,220 @@
+"""What the clips of a corpus cannot show: strangers' portraits, silence, other languages, minutes of speech.
+
+    python benchmarks/portraits.py --shared ../shared/data -o docs/results/portraits
+    python benchmarks/portraits.py --shared ../shared/data -o out/portraits --parts silence languages
+
+There is no real video to compare with, so each part has its own yardstick: the same portrait in silence, the
+portrait itself, or English. Portraits are those that `recipes/data.yaml` keeps out of training. Each part is
+written as soon as it is measured, and kept when the command is run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openemo import EmoPipeline
+from openemo.audio.reading import Audio, read_audio
+from openemo.data.prepare import split_portraits
+from openemo.data.recipe import DataRecipe
+from openemo.errors import FaceError
+from openemo.evaluation.alignment import face_chip
+from openemo.evaluation.identity import score_identity
+from openemo.evaluation.life import score_life
+from openemo.evaluation.numbers import spread
+from openemo.evaluation.observation import Observation, Observer
+from openemo.evaluation.picture import background_mask, flicker, sharpness
+from openemo.evaluation.sync import SyncScorer
+from openemo.face.geometry import mouth_opening
+from openemo.training.recipe import load_recipe
+from openemo.video.images import read_image
+
+RATE_HZ = 16000
+LANGUAGES = ("en", "de", "fr", "es", "pt")
+SIZE_PX = 256
+Figures = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every part needs. `portraits`: paths and pictures, none of them seen in training."""
+
+    pipeline: EmoPipeline
+    observer: Observer
+    sync: SyncScorer
+    portraits: list[tuple[Path, NDArray[np.uint8]]]
+    shared: Path
+
+    def animate(self, picture: NDArray[np.uint8], audio: Audio, seed: int = 0) -> Iterator[NDArray[np.uint8]]:
+        return iter(self.pipeline(picture, audio, seed=seed, frame="crop", size_px=SIZE_PX, fps=25))
+
+    def observe(self, picture: NDArray[np.uint8], audio: Audio, seed: int = 0) -> Observation:
+        return self.observer(self.animate(picture, audio, seed), 25.0, audio)
+
+    def crop(self, picture: NDArray[np.uint8]) -> Observation:
+        """The portrait as the video shows it at rest: the square around the face."""
+        scene = self.pipeline(picture, silence(0.04), frame="crop", size_px=SIZE_PX, fps=25)
+        return self.observer([next(iter(scene))], 25.0, None)
+
+    def voice(self, name: str) -> Audio:
+        return read_audio(self.shared / name).mono().resample(RATE_HZ)
+
+
+def silence(seconds: float) -> Audio:
+    return Audio(np.zeros((1, round(seconds * RATE_HZ)), np.float32), RATE_HZ)
+
+
+def cut(audio: Audio, seconds: float) -> Audio:
+    return Audio(audio.samples[:, : round(seconds * audio.sample_rate_hz)], audio.sample_rate_hz)
+
+
+def chained(audios: list[Audio], seconds: float) -> Audio:
+    """One after the other, over and over, until they are so long."""
+    once = np.concatenate([audio.samples for audio in audios], 1)
+    count = -(-round(seconds * RATE_HZ) // once.shape[1])
+    return cut(Audio(np.tile(once, (1, count)), RATE_HZ), seconds)
+
+
+def silent_mouths(bench: Bench) -> Figures:
+    """Spread of the mouth's opening in silence over that in speech, 20 portraits, 2 s each."""
+    voice, ratios = cut(bench.voice("speech/fleurs-en-001.ogg"), 2.0), {}
+    for path, picture in bench.portraits[:20]:
+        quiet, loud = (
+            spread(bench.observe(picture, audio).curve(mouth_opening)) for audio in (silence(2.0), voice)
+        )
+        ratios[path.stem] = quiet / loud
+    values = list(ratios.values())
+    return {"mean": np.mean(values), "largest": max(values), "portraits": len(values), "each": ratios}
+
+
+def likeness(bench: Bench) -> Figures:
+    """Identity, sharpness and still background over 50 portraits, 2 s of speech each."""
+    voice, rows = cut(bench.voice("speech/fleurs-en-003.ogg"), 2.0), {}
+    for path, picture in bench.portraits[:50]:
+        made, portrait = bench.observe(picture, voice), bench.crop(picture)
+        chips = [
+            face_chip(frame, points)
+            for frame, points, seen in zip(made.frames, made.points_px, made.has_face, strict=True)
+            if seen
+        ]
+        rest = sharpness(face_chip(portrait.frames[0], portrait.points_px[0]))
+        rows[path.stem] = {
+            "identity_cosine": score_identity(made, portrait)["identity_cosine"],
+            "sharpness": float(np.mean([sharpness(chip) for chip in chips])) / rest,
+            "flicker_grey": flicker(made.frames, background_mask(made)),
+            "mouth_spread": spread(made.curve(mouth_opening)),
+            "faces_found": float(made.has_face.mean()),
+        }
+    figures: Figures = {"portraits": len(rows), "each": rows}
+    for key in next(iter(rows.values())):
+        values = np.array([row[key] for row in rows.values()])
+        figures[key] = {"mean": np.nanmean(values), "least": np.nanmin(values), "most": np.nanmax(values)}
+    return figures
+
+
+def life(bench: Bench) -> Figures:
+    """Blinks and head over 60 s of English, one portrait."""
+    voices = [bench.voice(f"speech/fleurs-en-00{i}.ogg") for i in range(6)]
+    path, picture = bench.portraits[0]
+    return score_life(bench.observe(picture, chained(voices, 60.0))) | {"portrait": path.stem}
+
+
+def languages(bench: Bench) -> Figures:
+    """Sync-own of two voices of each language and of the song, the same two portraits for all; 8 s each."""
+    names = {code: [f"speech/fleurs-{code}-00{i}.ogg" for i in (0, 3)] for code in LANGUAGES}
+    names["song"] = ["singing/antagata_dokosa.flac"]
+    figures: Figures = {}
+    for code, files in names.items():
+        rows = []
+        for (_, picture), file in zip(bench.portraits, files * (3 - len(files)), strict=False):
+            seen = bench.observe(picture, cut(bench.voice(file), 8.0))
+            rows.append(bench.sync(seen) | {"mouth_spread": spread(seen.curve(mouth_opening))})
+        figures[code] = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+    return figures
+
+
+def drift(bench: Bench) -> Figures:
+    """The last 10 s of 3 minutes over the first: sharpness, and the mean of each colour channel."""
+    voices = [bench.voice(f"speech/fleurs-{code}-001.ogg") for code in LANGUAGES]
+    path, picture = bench.portraits[1]
+    window, total = 250, 4500
+    parts: dict[str, list[NDArray[np.uint8]]] = {"first": [], "last": []}
+    for index, frame in enumerate(bench.animate(picture, chained(voices, total / 25))):
+        if index < window:
+            parts["first"].append(frame)
+        elif index >= total - window:
+            parts["last"].append(frame)
+    sharp, colour = {}, {}
+    for name, frames in parts.items():
+        seen = bench.observer(frames, 25.0, None)
+        chips = [face_chip(f, p) for f, p, s in zip(frames, seen.points_px, seen.has_face, strict=True) if s]
+        sharp[name] = float(np.mean([sharpness(chip) for chip in chips]))
+        colour[name] = np.mean(chips, axis=(0, 1, 2))
+    return {
+        "sharpness_ratio": sharp["last"] / sharp["first"],
+        "colour_ratio": (colour["last"] / colour["first"]).tolist(),
+        "portrait": path.stem,
+    }
+
+
+PARTS: dict[str, Callable[[Bench], Figures]] = {
+    "silence": silent_mouths,
+    "likeness": likeness,
+    "life": life,
+    "languages": languages,
+    "drift": drift,
+}
+
+
+def load_portraits(shared: Path, count: int) -> list[tuple[Path, NDArray[np.uint8]]]:
+    """The first `count` portraits kept out of training in which the pipeline accepts a face."""
+    folders = f"portraits=[{shared / 'portraits/congress'}, {shared / 'portraits/historic'}]"
+    _, held_out = split_portraits(load_recipe(DataRecipe, Path("recipes/data.yaml"), [folders]))
+    analyzer = EmoPipeline.from_pretrained("embedded").face_analyzer
+    portraits = []
+    for path in held_out:
+        picture = read_image(path)
+        try:
+            analyzer.find(picture)
+        except FaceError:
+            continue
+        portraits.append((path, picture))
+    return portraits[:count]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument(
+        "--shared", type=Path, required=True, help="folder with portraits/, speech/, singing/"
+    )
+    parser.add_argument("--model", default="embedded")
+    parser.add_argument("--parts", nargs="+", choices=tuple(PARTS), default=list(PARTS))
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    arguments = parser.parse_args()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    bench = Bench(
+        EmoPipeline.from_pretrained(arguments.model),
+        Observer.from_pretrained(),
+        SyncScorer.from_pretrained(),
+        load_portraits(arguments.shared, 50),
+        arguments.shared,
+    )
+    for name in arguments.parts:
+        path = arguments.output / f"{name}.json"
+        if not path.exists():
+            figures = {"what": PARTS[name].__doc__, "model": arguments.model} | PARTS[name](bench)
+            path.write_text(json.dumps(figures, indent=1, default=float) + "\n", encoding="utf-8")
+        shown = {k: v for k, v in json.loads(path.read_text(encoding="utf-8")).items() if k != "each"}
+        sys.stdout.write(json.dumps({name: shown}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
