@@ -6,10 +6,12 @@ and without guidance; `full_scale.py` times our backbone in the same way beside 
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -45,6 +47,10 @@ SETTINGS: dict[str, Any] = dict(
 )
 
 
+def _paired(forward: Callable[..., torch.Tensor], *args: Any, **options: Any) -> tuple[torch.Tensor, None]:
+    return forward(*args, **options), None
+
+
 def main(checkout: str, size: int, frames: int, device: str, dtype_name: str, repeats: int) -> None:
     sys.path.insert(0, checkout)
     kind = importlib.import_module("hallo.models.unet_3d").UNet3DConditionModel
@@ -53,6 +59,10 @@ def main(checkout: str, size: int, frames: int, device: str, dtype_name: str, re
         # As the checkout does it: its forward reads a setting that its constructor does not take.
         network = kind.from_config(SETTINGS)
     network = network.to(dtype).to_empty(device=device).eval()
+    for module in network.modules():
+        if type(module).__name__ == "TemporalBasicTransformerBlock":
+            # Its caller unpacks a pair, which only a block patched by the reference control returns.
+            module.forward = functools.partial(_paired, module.forward)
     block = (0.02 * torch.randn(1 << 20)).to(device, dtype)
     with torch.no_grad():
         for tensor in (*network.parameters(), *network.buffers()):

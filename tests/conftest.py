@@ -88,7 +88,6 @@ def tiny_pipeline(face_analyzer: FaceAnalyzer) -> EmoPipeline:
         torch.manual_seed(7)
         autoencoder = MotionAutoencoder(
             sample_size=64,
-            code_channels=3,
             fine_channels=8,
             middle_channels=16,
             reference_channels=24,

@@ -41,11 +41,11 @@ def test_people_blink_as_often_as_asked_at_any_frame_rate(fps: int, rate: float)
 
 def test_a_blink_shuts_the_eye_wholly_and_takes_a_third_of_a_second() -> None:
     lids = _draw(50, gap=0.28)[:, 0]
-    assert lids.min() == pytest.approx(-(0.28 - 0.06) / 0.1, rel=0.02)
+    assert lids.min() == pytest.approx(-(0.28 - 0.02) / 0.1, rel=0.02)
     assert lids.max() == 0
     down = lids < 0.1 * lids.min()
     assert 0.15 < down.sum() / 50 / _count(lids) < 0.45
-    assert not _draw(gap=0.05)[:, 0].any()  # eyes that are shut in the portrait stay so
+    assert not _draw(gap=0.02)[:, 0].any()  # eyes that are shut in the portrait stay so
 
 
 def test_the_head_drifts_slowly_and_starts_at_rest() -> None:

@@ -16,8 +16,8 @@ from openemo.face.gestures import GESTURES, LID_UNIT
 
 __all__ = ["draw_gestures"]
 
-_SHUT: Final = 0.06  # lid gap over eye width of a closed eye
-_CLOSING_S, _CLOSED_S, _OPENING_S = 0.06, 0.06, 0.07  # the last is the time in which two thirds are opened
+_SHUT: Final = 0.02  # lid gap over eye width of a closed eye
+_CLOSING_S, _CLOSED_S, _OPENING_S = 0.06, 0.08, 0.07  # the last is the time in which two thirds are opened
 _SHORTEST_GAP_S: Final = 0.8
 _MEMORY_S: Final = 0.25
 
@@ -30,6 +30,7 @@ def draw_gestures(
     blinks_per_minute: float,
     head_motion: float,
     rng: np.random.Generator,
+    blink_depth: float = 1.0,
 ) -> NDArray[np.float32]:
     """(num_frames, 5) gestures, see `openemo.face.gestures`; the first frame holds the portrait's own head.
 
@@ -37,10 +38,12 @@ def draw_gestures(
         lid_gap: of the portrait; eyes that are shut stay shut.
         blinks_per_minute: on average; 0 for none.
         head_motion: spread of the head's movement, 1 as in the corpus, 0 for none.
+        blink_depth: how far lids fall, 1 for shut.
     """
     times_s = np.arange(num_frames) / float(fps)
     gestures = np.zeros((num_frames, len(GESTURES)), np.float32)
-    gestures[:, 0] = -max(0.0, lid_gap - _SHUT) / LID_UNIT * _lids(times_s, blinks_per_minute, rng)
+    shut = -max(0.0, lid_gap - _SHUT) / LID_UNIT
+    gestures[:, 0] = blink_depth * shut * _lids(times_s, blinks_per_minute, rng)
     gestures[:, 1:] = head_motion * _drift(num_frames, float(fps), rng)
     return gestures
 

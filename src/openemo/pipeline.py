@@ -299,6 +299,7 @@ class EmoPipeline:
             plan.fps,
             lid_gap=lid_gap(plan.scene.face.points_px),
             blinks_per_minute=plan.settings.blinks_per_minute,
+            blink_depth=plan.settings.blink_depth,
             head_motion=plan.settings.head_motion,
             rng=np.random.default_rng(plan.seed),
         )

@@ -16,13 +16,16 @@ from openemo.models.motion_decoder import (
     MotionDecoder,
     ReferencePyramid,
     ResBlock,
+    move_picture,
     pack_flow,
+    stretch,
+    torn,
     unpack_flow,
     warp,
 )
 
-SIDE, GRID, FLOW_GRID = 48, 3, 6
-BATCH, FRAMES, CODE, COARSE = 2, 5, 7, 24
+SIDE, GRID, FLOW_GRID = 48, 3, 12
+BATCH, FRAMES, COARSE = 2, 5, 24
 # Of grid_sample: its coordinates are rounded to 2^-24 of the side, times slopes of 2 per pixel.
 SAMPLED = 2e-5
 
@@ -33,12 +36,10 @@ def _network(*, awake: bool = False) -> MotionAutoencoder:
         torch.manual_seed(11)
         network: MotionAutoencoder = MotionAutoencoder(
             sample_size=SIDE,
-            code_channels=CODE,
             fine_channels=8,
             middle_channels=16,
             reference_channels=COARSE,
             flow_scale=0.02,
-            code_scale=0.5,
         )
         for parameter in network.parameters():
             if awake and not parameter.any():
@@ -64,14 +65,6 @@ def test_zero_latents_are_the_reference_itself_in_a_fresh_network() -> None:
     torch.testing.assert_close(frames, expected, atol=SAMPLED, rtol=0)
 
 
-def test_a_fresh_decoder_adds_nothing_to_the_warp_whatever_the_code() -> None:
-    network, images = _network(), _rand(BATCH, 3, SIDE, SIDE)
-    latents = _rand(BATCH, network.latent_channels, FRAMES, GRID, GRID)
-    without_code = latents.clone()
-    without_code[:, -CODE:] = 0
-    assert torch.equal(_decode(network, latents, images), _decode(network, without_code, images))
-
-
 def test_a_finer_flow_is_packed_as_the_coarse_one_and_what_it_lacks() -> None:
     flow = _rand(BATCH, 2, 8 * GRID, 8 * GRID)
     for stride in FLOW_STRIDES:
@@ -93,16 +86,13 @@ def test_another_flow_stride_is_refused() -> None:
         MotionAutoencoder(sample_size=SIDE, flow_stride=2)
 
 
-def test_pack_and_unpack_are_inverse_and_put_flow_first() -> None:
+def test_pack_and_unpack_are_inverse_and_scale() -> None:
     network = _network()
-    flow, code = 0.1 * _rand(BATCH, 2, FLOW_GRID, FLOW_GRID), _rand(BATCH, CODE, GRID, GRID, seed=6)
-    latents = network.pack(flow, code)
+    flow = 0.1 * _rand(BATCH, 2, FLOW_GRID, FLOW_GRID)
+    latents = network.pack(flow)
     assert latents.shape == (BATCH, network.latent_channels, GRID, GRID)
-    assert network.latent_channels == 8 + CODE
-    torch.testing.assert_close(latents[:, 8:], code / 0.5)
-    torch.testing.assert_close(latents[:, :8].abs().max(), flow.abs().max() / 0.02)
-    for got, expected in zip(network.unpack(latents), (flow, code), strict=True):
-        torch.testing.assert_close(got, expected)  # one division and one product: float rounding
+    torch.testing.assert_close(4 * (latents**2).sum(), (flow / 0.02).square().sum())
+    torch.testing.assert_close(network.unpack(latents), flow)  # one division and one product: rounding
 
 
 @pytest.mark.parametrize(("right", "down"), [(5, 0), (0, 3), (-4, 2)])
@@ -120,7 +110,7 @@ def test_latents_of_a_flow_to_the_right_move_the_picture_and_not_downwards() -> 
     network, images = _network(), _rand(1, 3, SIDE, SIDE)
     flow = torch.zeros(1, 2, FLOW_GRID, FLOW_GRID)
     flow[:, 0] = 4 / SIDE
-    latents = network.pack(flow, torch.zeros(1, CODE, GRID, GRID))[:, :, None]
+    latents = network.pack(flow)[:, :, None]
     frame = _decode(network, latents, images)[:, :, 0]
     torch.testing.assert_close(frame[..., :-4], images[..., 4:], atol=SAMPLED, rtol=0)
 
@@ -137,7 +127,7 @@ def _waves(side: int, right: float = 0.0, down: float = 0.0) -> Tensor:
 def test_motion_is_the_same_at_any_resolution_of_the_picture(side: int) -> None:
     network, images, (right, down) = _network(), _waves(SIDE), (0.06, -0.1)
     flow = torch.tensor([right, down]).reshape(1, 2, 1, 1).expand(1, 2, FLOW_GRID, FLOW_GRID)
-    latents = network.pack(flow, torch.zeros(1, CODE, GRID, GRID))[:, :, None]
+    latents = network.pack(flow)[:, :, None]
     reference = network.encode_reference(images)
     with torch.no_grad():
         frame = network.decode(latents, images, reference, picture_B3HW=_waves(side))[:, :, 0]
@@ -172,16 +162,14 @@ def test_reference_input_has_the_resting_reference_first_and_then_the_motion_fra
     assert torch.equal(network.reference_input(reference, None), together[:, :, :1])
 
 
-def test_the_loss_on_made_frames_reaches_encoder_and_pixels() -> None:
+def test_the_loss_on_made_frames_reaches_every_weight_and_the_flow() -> None:
     network = _network(awake=True)
-    frames = _rand(BATCH, 3, SIDE, SIDE).requires_grad_()
     images, flow = _rand(BATCH, 3, SIDE, SIDE, seed=6), 0.05 * _rand(BATCH, 2, FLOW_GRID, FLOW_GRID)
-    code = network.encode_code(frames, images, flow)
-    assert code.shape == (BATCH, CODE, GRID, GRID)
-    made = warp(images, flow) + network.decoder(code, network.encode_reference(images), flow)
+    flow.requires_grad_()
+    made = warp(images, flow) + network.decoder(network.encode_reference(images), flow)
     (made**2).mean().backward()
-    assert frames.grad is not None
-    assert frames.grad.abs().amax((1, 2, 3)).min() > 0
+    assert flow.grad is not None
+    assert flow.grad.abs().amax((1, 2, 3)).min() > 0
     idle = [name for name, parameter in network.named_parameters() if parameter.grad is None]
     assert not idle
 
@@ -189,7 +177,7 @@ def test_the_loss_on_made_frames_reaches_encoder_and_pixels() -> None:
 def test_zero_initialised_decoder_learns_from_the_first_step() -> None:
     network = _network()
     images, flow = _rand(1, 3, SIDE, SIDE), torch.zeros(1, 2, FLOW_GRID, FLOW_GRID)
-    residual = network.decoder(_rand(1, CODE, GRID, GRID), network.encode_reference(images), flow)
+    residual = network.decoder(network.encode_reference(images), flow)
     assert not residual.any()
     residual.sum().backward()
     gradient = network.decoder.conv_out.weight.grad
@@ -217,10 +205,8 @@ def test_neither_batch_items_nor_frames_mix() -> None:
 
 def test_saved_and_loaded_networks_are_equal(tmp_path: Path) -> None:
     network, images = _network(awake=True), _rand(BATCH, 3, SIDE, SIDE)
-    network.register_to_config(code_scale=0.37)
     network.save_pretrained(tmp_path)
     loaded = MotionAutoencoder.from_pretrained(tmp_path)
-    assert dict(loaded.config)["code_scale"] == 0.37
     assert (loaded.latent_channels, loaded.latent_size) == (network.latent_channels, GRID)
     latents = _rand(BATCH, network.latent_channels, FRAMES, GRID, GRID)
     assert torch.equal(_decode(loaded, latents, images), _decode(network, latents, images))
@@ -245,6 +231,51 @@ def test_a_sharp_warp_keeps_what_a_plain_one_smooths_away() -> None:
     assert sharp > 1.1 * plain
 
 
+def _opening(grid: int, height: float = 0.2, fade: float = 0.35) -> Tensor:
+    """(1, 2, grid, grid): the rows of a hole come from the line in the middle; around it all makes room."""
+    y = (torch.arange(grid) + 0.5) / grid - 0.5
+    room = (1 - (y.abs() - height / 2) / fade).clamp(0, 1) * height / 2
+    flow = torch.zeros(1, 2, grid, grid)
+    flow[:, 1] = torch.where(y.abs() < height / 2, -y, -y.sign() * room)[:, None]
+    return flow
+
+
+def test_stretch_is_the_derivative_of_the_flow_at_any_size() -> None:
+    grid = 32
+    ticks = (torch.arange(grid) + 0.5) / grid
+    x, y = ticks[None, :].expand(grid, grid), ticks[:, None].expand(grid, grid)
+    flow = torch.stack([0.1 * x - 0.3 * y, 0.2 * x - 0.5 * y])[None]
+    for size in (32, 16, 8):
+        inner = stretch(flow, (size, size))[..., 1:-1, 1:-1]
+        expected = torch.tensor([0.1, 0.2, -0.3, -0.5])[None, :, None, None].expand_as(inner)
+        torch.testing.assert_close(inner, expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("side", [64, 200])
+def test_what_opens_is_dark_in_the_tone_around_and_all_else_is_the_warp(side: int) -> None:
+    assert torn(_opening(32), (side, side))[:, :, side // 2].min() == 1
+    flow, picture = _opening(32), 0.2 * _waves(side) + torch.tensor([0.3, 0.0, -0.2])[None, :, None, None]
+    moved, warped = move_picture(picture, flow), warp(picture, flow)
+    hole = slice(round(0.46 * side), round(0.54 * side))
+    assert (moved[:, :, hole] < warped[:, :, hole]).all()
+    red, green, blue = moved[:, :, hole].mean((0, 2, 3))
+    assert red > green > blue
+    for rest in (slice(0, round(0.33 * side)), slice(round(0.67 * side), side)):
+        assert torch.equal(moved[:, :, rest], warped[:, :, rest])
+    assert torch.equal(move_picture(picture, torch.zeros_like(flow)), warp(picture, torch.zeros_like(flow)))
+
+
+def test_lids_that_close_are_not_torn() -> None:
+    """Skin drawn out to two and a half times its height, and the eye pressed into a line below it."""
+    y = (torch.arange(64) + 0.5) / 64
+    flow = torch.zeros(1, 2, 64, 64)
+    lid = (-0.6 * (y - 0.45)).clamp(-0.03, 0)
+    flow[:, 1] = torch.where(y < 0.5, lid, (lid + 3 * (y - 0.5)).clamp_max(0))[:, None]
+    assert not torn(flow, (64, 64)).any()
+    flow[:, 1] = lid[:, None]  # without the line it would be
+    assert torn(flow, (64, 64)).max() > 0.5
+
+
 def test_a_local_block_gives_a_window_what_it_gives_the_whole_map() -> None:
     whole = _rand(1, 16, 12, 12)
     for local in (True, False):
@@ -258,12 +289,12 @@ def test_a_local_block_gives_a_window_what_it_gives_the_whole_map() -> None:
 
 def test_nothing_is_drawn_in_the_margin_and_the_same_within() -> None:
     size, margin = 18, 2
-    decoder = MotionDecoder(CODE, (8, 16, COARSE), channels=(8, 12, 16), blocks=1, flow_stride=8)
+    decoder = MotionDecoder((8, 16, COARSE), channels=(8, 12, 16), blocks=1, flow_stride=8)
     torch.nn.init.normal_(decoder.conv_out.weight, std=0.1)
     pyramid = ReferencePyramid(*(_rand(1, c, size * k, size * k) for c, k in ((8, 4), (16, 2), (COARSE, 1))))
-    code, flow = _rand(1, CODE, size, size), 0.02 * _rand(1, 2, 2 * size, 2 * size)
+    flow = 0.02 * _rand(1, 2, 2 * size, 2 * size)
     with torch.no_grad():
-        whole, inner = decoder(code, pyramid, flow), decoder(code, pyramid, flow, margin=margin)
+        whole, inner = decoder(pyramid, flow), decoder(pyramid, flow, margin=margin)
     assert inner.shape == whole.shape == (1, 3, 16 * size, 16 * size)
     edge = 16 * margin
     assert not inner[..., :edge, :].any()

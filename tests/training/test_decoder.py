@@ -46,14 +46,13 @@ def before(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return recipe.output
 
 
-def test_latents_and_their_scale_stay(data_dir: Path, before: Path, tmp_path: Path) -> None:
+def test_the_references_features_and_the_settings_stay(data_dir: Path, before: Path, tmp_path: Path) -> None:
     recipe = _recipe(
         data_dir,
         tmp_path,
         start=before / "export" / "autoencoder",
         decoder_only=True,
         adversarial_weight=0.1,
-        code_fade=0.5,
         mean_decay=0.0,
     )
     train(AutoencoderStage(recipe), recipe, recipe.output)

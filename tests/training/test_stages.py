@@ -6,6 +6,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -13,12 +14,13 @@ from torch import Tensor, nn
 
 from openemo import training
 from openemo.data.sequences import Sequence
+from openemo.face.geometry import LEFT_EYE, OUTER_LIPS, RIGHT_EYE
 from openemo.models import EmoUNet, ReferenceNet, reference_config, unet_config
 from openemo.models.autoencoder import MotionAutoencoder
 from openemo.models.conditioning import AudioProjection, AudioTimeEmbedding, SpeedEncoder
 from openemo.models.temporal import TemporalModule
 from openemo.training.autoencoder import AutoencoderStage, region_weight, to_tensor
-from openemo.training.denoiser import DenoiserStage, StageName, trained_in
+from openemo.training.denoiser import DenoiserStage, StageName, _loss_weight, trained_in
 from openemo.training.latents import CodedSequence, encode_sequences
 from openemo.training.recipe import AutoencoderRecipe, DenoiserRecipe
 
@@ -80,11 +82,9 @@ def speed(folder: Path, data_dir: Path, autoencoder: Path, video: Path) -> Path:
     return _run("speed", folder, data_dir, DENOISER, autoencoder=autoencoder, start=video, speed_dropout=0.0)
 
 
-def test_the_autoencoder_stage_exports_a_scaled_autoencoder(autoencoder: Path) -> None:
+def test_the_autoencoder_stage_exports_what_a_pipeline_loads(autoencoder: Path) -> None:
     network = MotionAutoencoder.from_pretrained(autoencoder)
-    assert (network.latent_channels, network.latent_size) == (16, 4)
-    assert network.config.code_scale > 0
-    assert network.config.code_scale != 1
+    assert (network.latent_channels, network.latent_size) == (32, 4)
     assert network.decoder.conv_out.weight.any()  # it started at zero, and learnt
 
 
@@ -114,8 +114,8 @@ def _changed(before: Path, after: Path, network: str) -> set[str]:
 def test_exports_load_as_a_pipeline_loads_them(speed: Path) -> None:
     unet = EmoUNet.from_pretrained(speed / "unet")
     reference_net = ReferenceNet.from_pretrained(speed / "reference_net")
-    assert unet.config.in_channels == 16
-    assert reference_net.config.in_channels == 64 + 16
+    assert unet.config.in_channels == 32
+    assert reference_net.config.in_channels == 64 + 32
     assert (speed / "scheduler" / "scheduler_config.json").is_file()
 
 
@@ -225,13 +225,13 @@ def test_coded_sequences_are_relative_to_the_reference_and_made_once(
     paths = encode_sequences(data_dir / "sequences", network, tmp_path)
     assert [path.name for path in paths] == ["driven-a.npz", "driven-b.npz", "quiet-a.npz", "real-c1.npz"]
     source, coded = Sequence.load(data_dir / "sequences" / "driven-a.npz"), CodedSequence.load(paths[0])
-    assert coded.latents.shape == (7, 16, 4, 4)
+    assert coded.latents.shape == (7, 32, 4, 4)
     assert coded.features.shape == (64, 4, 4)
     assert (coded.boxes.shape, coded.face.shape, coded.gestures.shape) == ((7, 4), (478, 2), (7, 5))
     assert not coded.gestures[0].any()
     assert (coded.clip, coded.first_frame) == ("c1", 2)
-    assert not coded.latents[0, :8].any()  # the first frame has the reference's landmarks: no flow
-    assert coded.latents[1, :8].any()
+    assert not coded.latents[0].any()  # the first frame has the reference's landmarks: no flow
+    assert coded.latents[1].any()
     low, high = coded.boxes[:, :2], coded.boxes[:, 2:]
     points = source.points_px[1:] / 64
     assert (points >= low[:, None] - 1e-6).all()
@@ -253,8 +253,7 @@ def test_coded_frames_decode_to_the_warp_and_what_was_coded(
     with torch.no_grad():
         reference = network.encode_reference(image)
         frames = network.decode(latents, image, reference)
-        flow, code = network.unpack(latents[:, :, 0])
-        residual = network.decoder(code, reference, flow)
+        residual = network.decoder(reference, network.unpack(latents[:, :, 0]))
     torch.testing.assert_close(
         reference.coarse[0], torch.from_numpy(coded.features).float(), atol=2e-3, rtol=1e-3
     )
@@ -274,3 +273,19 @@ def test_the_weight_of_a_region_is_at_the_region() -> None:
         assert (column + 0.5) / 101 == pytest.approx(x, abs=0.5 / 101 + 1e-6)
         assert (row + 0.5) / 101 == pytest.approx(y, abs=0.5 / 101 + 1e-6)
         assert float(item.max()) == pytest.approx(1, abs=0.05)  # the middle lies between pixels
+
+
+def test_the_loss_weighs_mouth_and_eyes_as_the_recipe_says() -> None:
+    face = np.zeros((478, 2), np.float32)
+    # At the centres of cells 10 and 15, 14 and 6, 6 and 6.
+    for part, centre in (
+        (OUTER_LIPS, (0.525, 0.775)),
+        (LEFT_EYE, (0.725, 0.325)),
+        (RIGHT_EYE, (0.325, 0.325)),
+    ):
+        face[list(part)] = np.linspace(-0.05, 0.05, len(part))[:, None] + centre
+    weight = _loss_weight(face, 20, 12.0, 3.0)[0, 0]
+    assert float(weight[15, 10]) == pytest.approx(13, abs=0.01)
+    assert weight[6, [6, 14]].tolist() == pytest.approx([4, 4], abs=0.01)
+    assert float(weight[0, 10]) < 1.1
+    assert torch.equal(_loss_weight(face, 20, 0.0, 0.0), torch.ones(1, 1, 20, 20))

@@ -1,11 +1,12 @@
-"""Motion-compensated autoencoder: the latent of a frame is what differs from the reference picture.
+"""Motion-compensated autoencoder: the latent of a frame is how it moved from the reference picture.
 
-A frame is coded as a small backward flow field (where each place of the frame comes from in the reference)
-and a residual code for what no warp can show: the inside of the mouth, eyelids, shading. The decoder warps
-the reference and adds the decoded residual, so identity, background and sharpness come from the photo itself,
-at any resolution of the photo. At rest both parts are zero. This is the principle of neural video codecs and
-of latent flow diffusion (Ni et al., LFDM, CVPR 2023); to the diffusion network flow and code are ordinary
-latents.
+A frame is coded as a small backward flow field: where each place of the frame comes from in the reference.
+The decoder warps the reference and adds what no warp can show (the inside of the mouth, lashes, shading),
+which it tells from the flow and the reference; so identity, background and sharpness come from the photo
+itself, at any resolution of the photo. At rest the latent is zero. This is the principle of neural video
+codecs and of latent flow diffusion (Ni et al., LFDM, CVPR 2023); to the diffusion network the flow is an
+ordinary latent. A codec's residual code was tried and given up: a denoiser's code is the mean of what may be
+there, and the decoder drew better without it (`docs/log.md`).
 
 Shapes: B batch, C channels, F frames, S picture side, H = W = S / 16 latent side.
 """
@@ -13,7 +14,6 @@ Shapes: B batch, C channels, F frames, S picture side, H = W = S / 16 latent sid
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -29,9 +29,9 @@ from openemo.models.motion_decoder import (
     MotionDecoder,
     ReferencePyramid,
     ResBlock,
+    move_picture,
     pack_flow,
     unpack_flow,
-    warp,
 )
 from openemo.models.tone import to_tone_of
 
@@ -42,37 +42,31 @@ _MARGIN = 1 / 8
 
 
 class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """Frames <-> (flow, residual code), both relative to a reference picture.
+    """Frames <-> flow relative to a reference picture.
 
-    Latents have 8 or 32 flow channels (two components at twice or four times the latent grid, see
-    `pack_flow`), followed by `code_channels` of residual code, all scaled to about unit spread.
+    Latents have 8 or 32 channels (two components at twice or four times the latent grid, see `pack_flow`),
+    scaled to about unit spread.
 
     Args:
         sample_size: side of the square crop that the networks see, px; a multiple of 16.
-        code_channels: channels of the residual code.
-        fine_channels, middle_channels, reference_channels: widths of the encoders at strides 4, 8 and 16.
+        fine_channels, middle_channels, reference_channels: widths of the reference's encoder at strides 4, 8
+            and 16.
         decoder_channels, decoder_blocks: see `MotionDecoder`.
         flow_stride: pixels per cell of the flow, 8 or 4. An eyelid moves by less than 8.
         flow_scale: displacement, in units of the crop's side, that counts as 1 in the latents.
-        code_scale: spread of the raw residual code that counts as 1 in the latents; measured after training.
-        code_gain: how much of a latent's code is decoded. A denoiser's code is the mean of what may be there,
-            which says less than none; at 0 the decoder draws what the flow says has opened.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
         sample_size: int = 256,
-        code_channels: int = 8,
         fine_channels: int = 24,
         middle_channels: int = 64,
         reference_channels: int = 64,
         decoder_channels: Sequence[int] = (32, 96, 128),
         decoder_blocks: int = 2,
-        flow_stride: int = 8,
+        flow_stride: int = 4,
         flow_scale: float = 0.005,
-        code_scale: float = 1.0,
-        code_gain: float = 1.0,
     ) -> None:
         super().__init__()
         if sample_size % STRIDE:
@@ -97,18 +91,7 @@ class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.reference_down2 = nn.Conv2d(middle, coarse, 3, stride=2, padding=1)
         self.reference_coarse = ResBlock(coarse)
 
-        self.code_in = nn.Conv2d(2 * pixels, fine, 3, padding=1)
-        self.code_fine = ResBlock(fine)
-        self.code_down1 = nn.Conv2d(fine, middle, 3, stride=2, padding=1)
-        self.code_middle = ResBlock(middle)
-        self.code_down2 = nn.Conv2d(middle, 2 * middle, 3, stride=2, padding=1)
-        self.code_coarse = ResBlock(2 * middle)
-        # Normalised, so that the code starts at a size the decoder can hear beside the reference's features.
-        self.code_norm = nn.GroupNorm(8, 2 * middle)
-        self.code_out = nn.Conv2d(2 * middle, code_channels, 1)
-
         self.decoder = MotionDecoder(
-            code_channels,
             (fine, middle, coarse),
             channels=decoder_channels,
             blocks=decoder_blocks,
@@ -117,11 +100,6 @@ class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     @property
     def latent_channels(self) -> int:
-        return self.flow_channels + int(self.config.code_channels)
-
-    @property
-    def flow_channels(self) -> int:
-        """The first channels of the latents."""
         return 2 * (STRIDE // int(self.config.flow_stride)) ** 2
 
     @property
@@ -157,30 +135,14 @@ class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         features = reference.coarse[:, :, None].expand(-1, -1, motion.shape[2], -1, -1)
         return torch.cat([features, motion], 1)
 
-    def encode_code(self, frames_B3SS: Tensor, image_B3SS: Tensor, flow_B2hw: Tensor) -> Tensor:
-        """Raw residual code (B, C_code, H, W) of frames whose flow from the reference is known.
+    def pack(self, flow_B2hw: Tensor) -> Tensor:
+        """Flow in units of the side, on its own grid -> latents (B, C, H, W), about unit spread."""
+        return pack_flow(flow_B2hw / self.config.flow_scale, self.config.flow_stride)
 
-        Args:
-            frames_B3SS, image_B3SS: frame and reference in [-1, 1].
-            flow_B2hw: backward flow in units of the side, on the grid of `flow_stride`.
-        """
-        missing = frames_B3SS - warp(image_B3SS, flow_B2hw)
-        x = F.pixel_unshuffle(torch.cat([frames_B3SS, missing], 1), PIXEL_STRIDE)
-        x = self.code_fine(self.code_in(x))
-        x = self.code_middle(self.code_down1(x))
-        x = self.code_coarse(self.code_down2(x))
-        return cast(Tensor, self.code_out(F.silu(self.code_norm(x))))
-
-    def pack(self, flow_B2hw: Tensor, code_BCHW: Tensor) -> Tensor:
-        """Flow (units of the side, its own grid) and raw code -> latents (B, C, H, W), about unit spread."""
-        flow = pack_flow(flow_B2hw / self.config.flow_scale, self.config.flow_stride)
-        return torch.cat([flow, code_BCHW / self.config.code_scale], 1)
-
-    def unpack(self, latents_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+    def unpack(self, latents_BCHW: Tensor) -> Tensor:
         """The inverse of `pack`."""
-        num_flow = self.flow_channels
-        flow = unpack_flow(latents_BCHW[:, :num_flow].float(), self.config.flow_stride)
-        return flow * self.config.flow_scale, latents_BCHW[:, num_flow:] * self.config.code_scale
+        flow = unpack_flow(latents_BCHW.float(), self.config.flow_stride)
+        return flow * float(self.config.flow_scale)
 
     def decode(
         self,
@@ -201,12 +163,11 @@ class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """
         picture = image_B3SS if picture_B3HW is None else picture_B3HW
         batch, _, num_frames = latents_BCFHW.shape[:3]
-        flow, code = self.unpack(latents_BCFHW.transpose(1, 2).flatten(0, 1))
+        flow = self.unpack(latents_BCFHW.transpose(1, 2).flatten(0, 1))
         residual = self.decoder(
-            self.config.code_gain * code,
             reference.expand_frames(num_frames),
             flow,
-            margin=int(_MARGIN * min(code.shape[-2:])),
+            margin=int(_MARGIN * min(latents_BCFHW.shape[-2:])),
         )
         residual = to_tone_of(image_B3SS, torch.unflatten(residual, 0, (batch, num_frames))).flatten(0, 1)
         if residual.shape[-2:] != picture.shape[-2:]:
@@ -214,6 +175,6 @@ class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
             residual = F.interpolate(
                 residual.float(), size=picture.shape[-2:], mode="bilinear", align_corners=False
             )
-        moved = warp(picture.repeat_interleave(num_frames, 0), flow, is_sharp=True)
+        moved = move_picture(picture.repeat_interleave(num_frames, 0), flow, is_sharp=True)
         frames: Tensor = moved + residual.to(picture.dtype)
         return frames.clamp(-1, 1).reshape(batch, num_frames, *frames.shape[1:]).transpose(1, 2)

@@ -20,7 +20,10 @@ __all__ = [
     "MotionDecoder",
     "ReferencePyramid",
     "ResBlock",
+    "move_picture",
     "pack_flow",
+    "stretch",
+    "torn",
     "unpack_flow",
     "warp",
 ]
@@ -73,6 +76,17 @@ def warp(picture_BCHW: Tensor, flow_B2hw: Tensor, *, is_sharp: bool = False) -> 
     return moved.to(picture_BCHW.dtype)
 
 
+_STRETCHES: Final = 4  # derivatives of a flow
+
+# A place whose source has less than this part of its own area was not to be seen in the reference.
+_TORN, _EDGE = 0.45, 0.15
+# Lids that close draw skin out, too, but press the eye together right below it: within so many cells, to more
+# than so many times the area. Lips that open do not.
+_PRESSED, _PRESSED_EDGE = 1.6, 0.2
+_NEAR_CELLS: Final = (9, 5)
+_DARKNESS: Final = 0.4  # of the brightness around; the inside of mouths, teeth included
+_AROUND_CELLS: Final = 16
+
 # Four neighbours to their mean and three differences (Haar); its own inverse but for the factor of 4.
 _HAAR: Final = ((1, 1, 1, 1), (1, -1, 1, -1), (1, 1, -1, -1), (1, -1, -1, 1))
 
@@ -100,6 +114,49 @@ def unpack_flow(channels_BCHW: Tensor, stride: int) -> Tensor:
     parts = F.pixel_shuffle(channels_BCHW, 2).reshape(batch, 4, 2, 2 * height, 2 * width)
     cells = torch.einsum("kc,bkxhw->bxchw", channels_BCHW.new_tensor(_HAAR), parts)
     return F.pixel_shuffle(cells.flatten(1, 2), 2)
+
+
+def move_picture(picture_B3HW: Tensor, flow_B2hw: Tensor, *, is_sharp: bool = False) -> Tensor:
+    """`warp`, and darkness where the flow tears a picture open: what the decoder draws upon.
+
+    Between lips that open, a warp draws out the line between them to streaks, which no residual ever hid. The
+    darkness has the tone of what lies around.
+
+    Args:
+        picture_B3HW: in [-1, 1]. flow_B2hw, is_sharp: as for `warp`.
+    """
+    moved = warp(picture_B3HW, flow_B2hw, is_sharp=is_sharp)
+    size = moved.shape[-2:]
+    around = F.interpolate(F.adaptive_avg_pool2d(moved, _AROUND_CELLS), size=size, mode="bilinear")
+    dark = _DARKNESS * (around + 1) - 1
+    return torch.lerp(moved, dark, torn(flow_B2hw, size).to(moved.dtype))
+
+
+def torn(flow_B2hw: Tensor, size: tuple[int, ...]) -> Tensor:
+    """(B, 1, H, W), 0 to 1: where a flow tears the reference open, so that nothing of it belongs there.
+
+    By the area in the reference that a place's own area comes from: the determinant of x + flow(x).
+    """
+    xx, yx, xy, yy = stretch(flow_B2hw, flow_B2hw.shape[-2:]).chunk(4, 1)
+    area = (1 + xx) * (1 + yy) - yx * xy
+    near = (_NEAR_CELLS[0] // 2, _NEAR_CELLS[1] // 2)
+    pressed = F.max_pool2d(area, _NEAR_CELLS, stride=1, padding=near)
+    free = ((_PRESSED + _PRESSED_EDGE - pressed) / (2 * _PRESSED_EDGE)).clamp(0, 1)
+    # The area is interpolated, not what follows from it: its limit is then finer than a cell.
+    area = F.interpolate(torch.lerp(torch.ones_like(area), area, free), size=size, mode="bilinear")
+    return ((_TORN + _EDGE - area) / (2 * _EDGE)).clamp(0, 1)
+
+
+def stretch(flow_B2hw: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Derivatives of the flow at a size (H, W): (B, 4, H, W), of x and y to the right, then down; no unit.
+
+    0 where nothing is stretched, -1 where all pixels come from one place.
+    """
+    height, width = flow_B2hw.shape[-2:]
+    padded = F.pad(flow_B2hw.float(), (1, 1, 1, 1), mode="replicate")
+    right = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) * (width / 2)
+    down = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) * (height / 2)
+    return F.interpolate(torch.cat([right, down], 1), size=size, mode="area")
 
 
 class _PlaceNorm(nn.LayerNorm):
@@ -130,14 +187,13 @@ class ResBlock(nn.Module):
 
 
 class MotionDecoder(nn.Module):
-    """Code, flow and the moved features of the reference to the residual of a frame.
+    """Flow and the moved features of the reference to the residual of a frame: shadows, lips, lids.
 
     From the latent grid up to a quarter of the picture's side; at each level the reference's features come
-    in, moved by the flow. The flow is an input of its own too: how far a place was stretched says what opened
-    there.
+    in, moved by the flow, and how the flow stretches each place: between lips that open every pixel comes
+    from the same line, so its derivative down is -1 there, and nothing else in the input says it as sharply.
 
     Args:
-        code_channels: of the residual code.
         reference_channels: of the reference's features at strides 4, 8 and 16.
         channels: of the decoder at strides 4, 8 and 16.
         blocks: `ResBlock`s at each level.
@@ -146,7 +202,6 @@ class MotionDecoder(nn.Module):
 
     def __init__(
         self,
-        code_channels: int,
         reference_channels: Sequence[int],
         *,
         channels: Sequence[int],
@@ -156,10 +211,10 @@ class MotionDecoder(nn.Module):
         super().__init__()
         self.flow_stride = flow_stride
         fine, middle, coarse = channels
-        inputs = code_channels + 2 * (STRIDE // flow_stride) ** 2
+        inputs = 2 * (STRIDE // flow_stride) ** 2
         levels = ((inputs, coarse, 2), (coarse, middle, 1), (middle, fine, 0))
         self.joins = nn.ModuleList(
-            nn.Conv2d(before + reference_channels[level], width, 3, padding=1)
+            nn.Conv2d(before + reference_channels[level] + _STRETCHES, width, 3, padding=1)
             for before, width, level in levels
         )
         self.blocks = nn.ModuleList(
@@ -172,27 +227,28 @@ class MotionDecoder(nn.Module):
         nn.init.zeros_(self.conv_out.weight)
         nn.init.zeros_(cast(Tensor, self.conv_out.bias))
 
-    def forward(
-        self, code_BCHW: Tensor, reference: ReferencePyramid, flow_B2hw: Tensor, *, margin: int = 0
-    ) -> Tensor:
+    def forward(self, reference: ReferencePyramid, flow_B2hw: Tensor, *, margin: int = 0) -> Tensor:
         """What is added to the warped reference, (B, 3, S, S).
 
         Args:
-            code_BCHW: raw residual code. reference: one set of features for each code.
+            reference: one set of features for each flow.
             flow_B2hw: backward flow in units of the side, on the grid of `flow_stride`.
             margin: cells of the latent grid at each side where nothing is computed, and the residual is zero.
         """
         dtype = reference.coarse.dtype
         # In units of 8 pixels, so that a window of a picture decodes as the whole does.
         moved = pack_flow(flow_B2hw * (flow_B2hw.shape[-1] * self.flow_stride / 8), self.flow_stride)
-        x = _inner(torch.cat([code_BCHW.to(dtype), moved.to(dtype)], 1), margin)
+        x = _inner(moved.to(dtype), margin)
         for index, level in enumerate((reference.coarse, reference.middle, reference.fine)):
             if index:
                 x = F.pixel_shuffle(self.ups[index - 1](x), 2)
-            known = _inner(warp(level, flow_B2hw), margin * 2**index)
-            x = self.blocks[index](self.joins[index](torch.cat([x, known], 1)))
+            known = torch.cat([warp(level, flow_B2hw), stretch(flow_B2hw, level.shape[-2:]).to(dtype)], 1)
+            x = torch.cat([x, _inner(known, margin * 2**index)], 1)
+            x = self.blocks[index](self.joins[index](x))
         residual = F.pixel_shuffle(self.conv_out(F.silu(self.norm_out(x))), PIXEL_STRIDE)
-        return F.pad(residual, (margin * STRIDE,) * 4)
+        residual = F.pad(residual, (margin * STRIDE,) * 4)
+        # What opens stays dark. Drawn from the flow alone it becomes the mean of all mouths: a grey plate.
+        return residual * (1 - torn(flow_B2hw, residual.shape[-2:])).to(dtype)
 
 
 def _inner(x: Tensor, margin: int) -> Tensor:

@@ -59,8 +59,8 @@ _BACKBONE: dict[str, dict[str, Any]] = {
         speed_dim=256,
     ),
     "embedded": dict(
-        in_channels=40,
-        out_channels=40,
+        in_channels=32,
+        out_channels=32,
         audio_feature_dim=1024,
         audio_tokens=10,
         audio_dim=128,
@@ -113,11 +113,11 @@ _BACKBONE: dict[str, dict[str, Any]] = {
     ),
 }
 
-# What else a ReferenceNet has. embedded: 64 channels of the autoencoder's reference features and 40 of motion
-# latents (32 of flow, 8 of residual code).
+# What else a ReferenceNet has. embedded: 64 channels of the autoencoder's reference features and 32 of motion
+# latents.
 _REFERENCE: dict[str, dict[str, Any]] = {
     "sd15": dict(in_channels=4),
-    "embedded": dict(in_channels=64 + 40),
+    "embedded": dict(in_channels=64 + 32),
     "hallo": dict(in_channels=4, motion_features="attention", tile_text=True),
     "echomimic": dict(in_channels=4, cross_attention_dim=None),
 }

@@ -18,7 +18,7 @@ from openemo.face.geometry import LEFT_EYE, OUTER_LIPS, RIGHT_EYE, mouth_opening
 from openemo.face.gestures import lid_gap
 from openemo.models.autoencoder import MotionAutoencoder
 from openemo.models.discriminator import PatchDiscriminator
-from openemo.models.motion_decoder import warp
+from openemo.models.motion_decoder import move_picture
 from openemo.training.exports import load_export
 from openemo.training.recipe import AutoencoderRecipe
 
@@ -33,7 +33,6 @@ __all__ = [
     "to_tensor",
 ]
 
-_CODE_BATCHES = 16
 _EYES = (*LEFT_EYE, *RIGHT_EYE)
 WINDOWS = {"mouth": OUTER_LIPS, "eyes": _EYES, "eyes and mouth": (*OUTER_LIPS, *_EYES)}
 _MOUTH_PX = 64  # holds a wide open mouth in a crop of 256
@@ -67,7 +66,7 @@ def region_weight(points: Tensor, size: int, indices: tuple[int, ...]) -> Tensor
 
 
 class AutoencoderStage:
-    """Reconstruction of frames from reference, flow and residual code."""
+    """Reconstruction of frames from reference and flow."""
 
     def __init__(self, recipe: AutoencoderRecipe) -> None:
         self.recipe = recipe
@@ -99,12 +98,8 @@ class AutoencoderStage:
         frames, references, flow, points = self._batch(generator, "eyes" if on_eyes else recipe.window_on)
         pyramid = self.model.encode_reference(references).expand_frames(recipe.frames)
         images = references.repeat_interleave(recipe.frames, 0)
-        code = self.model.encode_code(frames, images, flow)
-        spread = code.detach().std()
-        fade = (1 - recipe.code_fade * torch.rand(len(code), 1, 1, 1, generator=generator)).clamp_min(0)
-        noisy = fade * code + recipe.code_noise * spread * torch.randn(code.shape, generator=generator)
-        warped = warp(images, flow)
-        made = warped + self.model.decoder(noisy, pyramid, flow)
+        warped = move_picture(images, flow)
+        made = warped + self.model.decoder(pyramid, flow)
         mouth = region_weight(points, frames.shape[-1], OUTER_LIPS)
         eyes = region_weight(points, frames.shape[-1], RIGHT_EYE) + region_weight(
             points, frames.shape[-1], LEFT_EYE
@@ -127,7 +122,6 @@ class AutoencoderStage:
             "huber": error,
             "mouth": mouth_error,
             "mouth_of_warp": warp_error,
-            "code": spread,
         }
 
     def _judged(self, made: Tensor, frames: Tensor, warped: Tensor, points: Tensor) -> dict[str, Tensor]:
@@ -152,21 +146,8 @@ class AutoencoderStage:
             "matching": weight * self.recipe.matching_weight * torch.as_tensor(matching),
         }
 
-    @torch.no_grad()
     def export(self, modules: Mapping[str, nn.Module], folder: Path) -> None:
-        """Writes the autoencoder, with the spread of its code measured on the training data."""
-        if self.recipe.decoder_only:
-            self.model.save_pretrained(folder / "autoencoder")
-            return
-        generator = torch.Generator().manual_seed(self.recipe.seed)
-        codes = []
-        for _ in range(_CODE_BATCHES):
-            frames, references, flow, points = self._batch(generator, self.recipe.window_on)
-            code = self.model.encode_code(frames, references.repeat_interleave(self.recipe.frames, 0), flow)
-            mouth = region_weight(points, code.shape[-1], OUTER_LIPS)
-            codes.append((mouth * code**2).sum() / (mouth.sum() * code.shape[1]))
-        # Unit spread where it matters: around the mouth.
-        self.model.register_to_config(code_scale=float(torch.stack(codes).mean().sqrt()))
+        """Writes the autoencoder as a pipeline loads it."""
         self.model.save_pretrained(folder / "autoencoder")
 
     def _batch(self, generator: torch.Generator, part: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -135,9 +135,6 @@ class DenoiserStage:
             for key, parameter in module.named_parameters():
                 parameter.requires_grad_(wanted(key))
         self.scheduler = _schedule(recipe)
-        self.channel_weight = torch.ones(self.autoencoder.latent_channels, 1, 1, 1)
-        if isinstance(self.autoencoder, MotionAutoencoder):
-            self.channel_weight[: self.autoencoder.flow_channels] = recipe.flow_weight
         self.groups = _load_sequences(recipe, self.autoencoder)
         self.voices = load_voices(recipe.data / "voices")
 
@@ -215,8 +212,7 @@ class DenoiserStage:
             self._locator(sequence, frames, clean.shape[-1] * self.autoencoder.stride, rng),
             torch.from_numpy(sequence.speed_rad_s[frames.start : frames.stop]),
             torch.from_numpy(sequence.gestures[frames.start : frames.stop]),
-            _loss_weight(sequence.face, clean.shape[-1], recipe.mouth_weight, recipe.eye_weight)
-            * self.channel_weight,
+            _loss_weight(sequence.face, clean.shape[-1], recipe.mouth_weight, recipe.eye_weight),
         )
 
     def _locator(

@@ -68,7 +68,7 @@ def encode_sequence(
     ]
     if isinstance(autoencoder, MotionAutoencoder):
         features = autoencoder.encode_reference(reference).coarse[0]
-        latents = [_motion(sequence, indices, reference, autoencoder) for indices in batches]
+        latents = [_motion(sequence, indices, autoencoder) for indices in batches]
     else:
         image_autoencoder: ImageAutoencoder = autoencoder
         features = image_autoencoder.encode_reference(reference)[0]
@@ -86,12 +86,10 @@ def encode_sequence(
     )
 
 
-def _motion(sequence: Sequence, indices: range, reference: Tensor, autoencoder: MotionAutoencoder) -> Tensor:
-    frames = _pictures(sequence, indices)
+def _motion(sequence: Sequence, indices: range, autoencoder: MotionAutoencoder) -> Tensor:
     points, stride = sequence.points_px, int(autoencoder.config.flow_stride)
     flow = torch.stack([flow_between(points[0], points[i], sequence.size_px, stride) for i in indices])
-    code = autoencoder.encode_code(frames, reference.expand(len(frames), -1, -1, -1), flow)
-    return autoencoder.pack(flow, code).half()
+    return autoencoder.pack(flow).half()
 
 
 def _images(sequence: Sequence, indices: range, autoencoder: ImageAutoencoder) -> Tensor:

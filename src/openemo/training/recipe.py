@@ -60,18 +60,11 @@ class AutoencoderRecipe(LoopRecipe):
     model: dict[str, Any] = Field(default_factory=dict, description="arguments of MotionAutoencoder")
     start: Path | None = Field(None, description="exported autoencoder to go on from")
     decoder_only: bool = Field(
-        False, description="encoder and latents stay as they are, so networks trained on them still fit"
+        False, description="the reference's features stay as they are, so networks trained on them still fit"
     )
     mouth_weight: float = 20.0
     eye_weight: float = 2.0
     gradient_weight: float = 1.0
-    code_noise: float = Field(0.1, description="of the code's spread; makes the code smooth")
-    code_fade: float = Field(
-        0.0,
-        ge=0,
-        description="how far the code is damped at most, as a denoiser in doubt does; above 1 some frames "
-        "have none, and the decoder learns to draw what the flow says has opened",
-    )
     adversarial_weight: float = Field(0.0, description="of a discriminator on mouths; 0 for none")
     matching_weight: float = Field(1.0, description="of its features' difference, over the adversarial term")
 
@@ -133,10 +126,6 @@ class DenoiserRecipe(LoopRecipe):
     )
     mouth_weight: float = Field(12.0, description="of the loss at the mouth, added to 1 elsewhere")
     eye_weight: float = Field(4.0, description="the same at each eye")
-    flow_weight: float = Field(
-        6.0,
-        description="of the loss in the flow channels over that in the code, whose texture no sound tells",
-    )
     target: Literal["velocity", "sample", "start"] = Field(
         "sample",
         description='what the network predicts, see `make_scheduler`; "start": by the schedule in `start`',
