@@ -127,9 +127,12 @@ def move_picture(picture_B3HW: Tensor, flow_B2hw: Tensor, *, is_sharp: bool = Fa
     """
     moved = warp(picture_B3HW, flow_B2hw, is_sharp=is_sharp)
     size = moved.shape[-2:]
+    opened = torn(flow_B2hw, size)
+    if not opened.any():
+        return moved
     around = F.interpolate(F.adaptive_avg_pool2d(moved, _AROUND_CELLS), size=size, mode="bilinear")
     dark = _DARKNESS * (around + 1) - 1
-    return torch.lerp(moved, dark, torn(flow_B2hw, size).to(moved.dtype))
+    return torch.lerp(moved, dark, opened.to(moved.dtype))
 
 
 def torn(flow_B2hw: Tensor, size: tuple[int, ...]) -> Tensor:

@@ -35,5 +35,7 @@ def to_tone_of(picture_B3HW: Tensor, change_BN3HW: Tensor) -> Tensor:
     slopes_B31 = ((pixels * brightness).mean(2, keepdim=True) + 1e-6) / (power + 1e-6)
     distance_B = (pixels - slopes_B31 * brightness).square().mean((1, 2)).sqrt()
     share = ((_COLOURED - distance_B) / (_COLOURED - _TONED)).clamp(0, 1)[:, None, None, None, None]
+    if not share.any():
+        return change_BN3HW
     toned = change_BN3HW.mean(2, keepdim=True) * slopes_B31[:, None, :, :, None].to(change_BN3HW.dtype)
     return change_BN3HW + share.to(change_BN3HW.dtype) * (toned - change_BN3HW)
