@@ -72,9 +72,9 @@ def test_temporal_names_are_animatediff_v2s(backbone: dict[str, tuple[int, ...]]
 def test_networks_of_a_preset_fit_each_other() -> None:
     unet = EmoUNet(**unet_config("embedded"))
     reference_net = ReferenceNet(**reference_config("embedded"))
-    features = reference_net(torch.zeros(1, 80, 3, 8, 8))
-    output = unet(torch.zeros(1, 16, 2, 8, 8), torch.tensor(5), reference=features)
-    assert output.shape == (1, 16, 2, 8, 8)
+    features = reference_net(torch.zeros(1, 96, 3, 8, 8))
+    output = unet(torch.zeros(1, 32, 2, 8, 8), torch.tensor(5), reference=features)
+    assert output.shape == (1, 32, 2, 8, 8)
 
 
 def test_embedded_is_small() -> None:
