@@ -26,13 +26,15 @@ from openemo.audio.reading import Audio, read_audio
 from openemo.data.prepare import split_portraits
 from openemo.data.recipe import DataRecipe
 from openemo.errors import FaceError
-from openemo.evaluation.alignment import face_chip
 from openemo.evaluation.identity import score_identity
 from openemo.evaluation.life import score_life
 from openemo.evaluation.numbers import spread
 from openemo.evaluation.observation import Observation, Observer
-from openemo.evaluation.picture import background_mask, flicker, sharpness
+from openemo.evaluation.picture import background_mask, face_chips, flicker, sharpness
+from openemo.evaluation.rows import silence_like
 from openemo.evaluation.sync import SyncScorer
+from openemo.face.analyzer import FaceAnalyzer
+from openemo.face.crop import CropRegion
 from openemo.face.geometry import mouth_opening
 from openemo.training.recipe import load_recipe
 from openemo.video.images import read_image
@@ -60,16 +62,12 @@ class Bench:
         return self.observer(self.animate(picture, audio, seed), 25.0, audio)
 
     def crop(self, picture: NDArray[np.uint8]) -> Observation:
-        """The portrait as the video shows it at rest: the square around the face."""
-        scene = self.pipeline(picture, silence(0.04), frame="crop", size_px=SIZE_PX, fps=25)
-        return self.observer([next(iter(scene))], 25.0, None)
+        """The portrait's own square around the face, as large as the video's."""
+        region = CropRegion.around(self.pipeline.face_analyzer.find(picture), self.pipeline.config.crop_scale)
+        return self.observer([region.extract(picture, SIZE_PX)], 25.0, None)
 
     def voice(self, name: str) -> Audio:
         return read_audio(self.shared / name).mono().resample(RATE_HZ)
-
-
-def silence(seconds: float) -> Audio:
-    return Audio(np.zeros((1, round(seconds * RATE_HZ)), np.float32), RATE_HZ)
 
 
 def cut(audio: Audio, seconds: float) -> Audio:
@@ -83,12 +81,17 @@ def chained(audios: list[Audio], seconds: float) -> Audio:
     return cut(Audio(np.tile(once, (1, count)), RATE_HZ), seconds)
 
 
+def sharpness_of(seen: Observation) -> float:
+    return float(np.mean([sharpness(chip) for chip in face_chips(seen) if chip is not None]))
+
+
 def silent_mouths(bench: Bench) -> Figures:
     """Spread of the mouth's opening in silence over that in speech, 20 portraits, 2 s each."""
     voice, ratios = cut(bench.voice("speech/fleurs-en-001.ogg"), 2.0), {}
     for path, picture in bench.portraits[:20]:
         quiet, loud = (
-            spread(bench.observe(picture, audio).curve(mouth_opening)) for audio in (silence(2.0), voice)
+            spread(bench.observe(picture, audio).curve(mouth_opening))
+            for audio in (silence_like(voice), voice)
         )
         ratios[path.stem] = quiet / loud
     values = list(ratios.values())
@@ -100,15 +103,9 @@ def likeness(bench: Bench) -> Figures:
     voice, rows = cut(bench.voice("speech/fleurs-en-003.ogg"), 2.0), {}
     for path, picture in bench.portraits[:50]:
         made, portrait = bench.observe(picture, voice), bench.crop(picture)
-        chips = [
-            face_chip(frame, points)
-            for frame, points, seen in zip(made.frames, made.points_px, made.has_face, strict=True)
-            if seen
-        ]
-        rest = sharpness(face_chip(portrait.frames[0], portrait.points_px[0]))
         rows[path.stem] = {
             "identity_cosine": score_identity(made, portrait)["identity_cosine"],
-            "sharpness": float(np.mean([sharpness(chip) for chip in chips])) / rest,
+            "sharpness": sharpness_of(made) / sharpness_of(portrait),
             "flicker_grey": flicker(made.frames, background_mask(made)),
             "mouth_spread": spread(made.curve(mouth_opening)),
             "faces_found": float(made.has_face.mean()),
@@ -130,11 +127,11 @@ def life(bench: Bench) -> Figures:
 def languages(bench: Bench) -> Figures:
     """Sync-own of two voices of each language and of the song, the same two portraits for all; 8 s each."""
     names = {code: [f"speech/fleurs-{code}-00{i}.ogg" for i in (0, 3)] for code in LANGUAGES}
-    names["song"] = ["singing/antagata_dokosa.flac"]
+    names["song"] = 2 * ["singing/antagata_dokosa.flac"]
     figures: Figures = {}
     for code, files in names.items():
         rows = []
-        for (_, picture), file in zip(bench.portraits, files * (3 - len(files)), strict=False):
+        for (_, picture), file in zip(bench.portraits[:2], files, strict=True):
             seen = bench.observe(picture, cut(bench.voice(file), 8.0))
             rows.append(bench.sync(seen) | {"mouth_spread": spread(seen.curve(mouth_opening))})
         figures[code] = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
@@ -155,9 +152,8 @@ def drift(bench: Bench) -> Figures:
     sharp, colour = {}, {}
     for name, frames in parts.items():
         seen = bench.observer(frames, 25.0, None)
-        chips = [face_chip(f, p) for f, p, s in zip(frames, seen.points_px, seen.has_face, strict=True) if s]
-        sharp[name] = float(np.mean([sharpness(chip) for chip in chips]))
-        colour[name] = np.mean(chips, axis=(0, 1, 2))
+        sharp[name] = sharpness_of(seen)
+        colour[name] = np.mean([chip for chip in face_chips(seen) if chip is not None], axis=(0, 1, 2))
     return {
         "sharpness_ratio": sharp["last"] / sharp["first"],
         "colour_ratio": (colour["last"] / colour["first"]).tolist(),
@@ -174,11 +170,10 @@ PARTS: dict[str, Callable[[Bench], Figures]] = {
 }
 
 
-def load_portraits(shared: Path, count: int) -> list[tuple[Path, NDArray[np.uint8]]]:
-    """The first `count` portraits kept out of training in which the pipeline accepts a face."""
+def load_portraits(shared: Path, analyzer: FaceAnalyzer, count: int) -> list[tuple[Path, NDArray[np.uint8]]]:
+    """The first `count` portraits kept out of training in which a face is found."""
     folders = f"portraits=[{shared / 'portraits/congress'}, {shared / 'portraits/historic'}]"
     _, held_out = split_portraits(load_recipe(DataRecipe, Path("recipes/data.yaml"), [folders]))
-    analyzer = EmoPipeline.from_pretrained("embedded").face_analyzer
     portraits = []
     for path in held_out:
         picture = read_image(path)
@@ -200,11 +195,12 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
+    pipeline = EmoPipeline.from_pretrained(arguments.model)
     bench = Bench(
-        EmoPipeline.from_pretrained(arguments.model),
+        pipeline,
         Observer.from_pretrained(),
         SyncScorer.from_pretrained(),
-        load_portraits(arguments.shared, 50),
+        load_portraits(arguments.shared, pipeline.face_analyzer, 50),
         arguments.shared,
     )
     for name in arguments.parts:

@@ -22,7 +22,8 @@ def find_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
-    # AssertionError is torch's own for a build without CUDA.
+    # RuntimeError: an unknown name, or no driver. AssertionError: torch's own for a build without CUDA.
+    # NotImplementedError: a backend that this build does not have.
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(

@@ -11,18 +11,8 @@ from torch import Tensor
 
 from openemo.errors import ConfigError
 from openemo.models.autoencoder import MotionAutoencoder
-from openemo.models.motion_decoder import (
-    FLOW_STRIDES,
-    MotionDecoder,
-    ReferencePyramid,
-    ResBlock,
-    move_picture,
-    pack_flow,
-    stretch,
-    torn,
-    unpack_flow,
-    warp,
-)
+from openemo.models.flow import FLOW_STRIDES, move_picture, pack_flow, stretch, torn, unpack_flow, warp
+from openemo.models.motion_decoder import MotionDecoder, ReferencePyramid, ResBlock
 
 SIDE, GRID, FLOW_GRID = 48, 3, 12
 BATCH, FRAMES, COARSE = 2, 5, 24

@@ -47,7 +47,7 @@ _AROUND_EYES = [*RIGHT_EYE, *LEFT_EYE, *LIDS, *BROWS]
 # Touching lids are found a hair apart, or the wrong way round, in units of the crop's side. Between them the
 # flow would jump back and forth instead of hiding the eye.
 _LEAST_GAP = 0.006
-# Lids of a portrait close as far as the clip's do, and open at most so much wider than they are.
+# A portrait's eyes open at most so much wider than they are.
 _WIDEST_EYES = 1.25
 
 
@@ -134,7 +134,7 @@ def _parted(points: Floats) -> Floats:
 
 
 def face_flow(reference: Floats, target: Floats, grid: int) -> NDArray[np.float32]:
-    """Backward flow (2, grid, grid) between landmarks (478, 2 or more) in units of the side; see below."""
+    """`backward_flow` (2, grid, grid) between faces, landmarks (478, 2 or more) in units of the side."""
     return backward_flow(_parted(reference)[FLOW_POINTS], _parted(target)[FLOW_POINTS], grid)
 
 

@@ -15,7 +15,7 @@ from openemo.evaluation.alignment import face_chip, face_pair
 from openemo.evaluation.numbers import mean, ratio
 from openemo.evaluation.observation import Observation
 
-__all__ = ["background_mask", "drift", "flicker", "psnr", "score_picture", "sharpness", "ssim"]
+__all__ = ["background_mask", "drift", "face_chips", "flicker", "psnr", "score_picture", "sharpness", "ssim"]
 
 Image = NDArray[np.uint8]
 Floats = NDArray[np.floating]
@@ -43,7 +43,7 @@ def score_picture(made: Observation, real: Observation, portrait: Observation) -
     if not portrait.has_face[0]:
         raise FaceError("no face found in the portrait", expected="a portrait to compare the frames with")
     pairs = _pairs(made, real)
-    chips = _chips(made)
+    chips = face_chips(made)
     reference = sharpness(face_chip(portrait.frames[0], portrait.points_px[0]))
     colour_drift, sharpness_drift = drift(chips, made.fps)
     return {
@@ -147,7 +147,8 @@ def _pairs(made: Observation, real: Observation) -> list[tuple[Image, Image]]:
     return [face_pair(a, a_px, b, b_px) for a, a_px, a_seen, b, b_px, b_seen in together if a_seen and b_seen]
 
 
-def _chips(observation: Observation) -> list[Image | None]:
+def face_chips(observation: Observation) -> list[Image | None]:
+    """The face of each frame, upright and of one size (`face_chip`); None where there is none."""
     return [
         face_chip(frame, points) if seen else None
         for frame, points, seen in zip(

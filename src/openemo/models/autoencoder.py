@@ -1,12 +1,12 @@
 """Motion-compensated autoencoder: the latent of a frame is how it moved from the reference picture.
 
 A frame is coded as a small backward flow field: where each place of the frame comes from in the reference.
-The decoder warps the reference and adds what no warp can show (the inside of the mouth, lashes, shading),
-which it tells from the flow and the reference; so identity, background and sharpness come from the photo
-itself, at any resolution of the photo. At rest the latent is zero. This is the principle of neural video
-codecs and of latent flow diffusion (Ni et al., LFDM, CVPR 2023); to the diffusion network the flow is an
-ordinary latent. A codec's residual code was tried and given up: a denoiser's code is the mean of what may be
-there, and the decoder drew better without it (`docs/log.md`).
+The decoder moves the reference, darkens what the flow tears open, and adds what else no warp can show
+(shadows, edges of lips, lashes), which it tells from the flow and the reference; so identity, background and
+sharpness come from the photo itself, at any resolution of the photo. At rest the latent is zero. This is the
+principle of neural video codecs and of latent flow diffusion (Ni et al., LFDM, CVPR 2023); to the diffusion
+network the flow is an ordinary latent. A codec's residual code was tried and given up: a denoiser's code is
+the mean of what may be there, and mouths looked better without it (`docs/log.md`).
 
 Shapes: B batch, C channels, F frames, S picture side, H = W = S / 16 latent side.
 """
@@ -22,17 +22,8 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from openemo.errors import ConfigError
-from openemo.models.motion_decoder import (
-    FLOW_STRIDES,
-    PIXEL_STRIDE,
-    STRIDE,
-    MotionDecoder,
-    ReferencePyramid,
-    ResBlock,
-    move_picture,
-    pack_flow,
-    unpack_flow,
-)
+from openemo.models.flow import FLOW_STRIDES, STRIDE, move_picture, pack_flow, unpack_flow
+from openemo.models.motion_decoder import PIXEL_STRIDE, MotionDecoder, ReferencePyramid, ResBlock
 from openemo.models.tone import to_tone_of
 
 __all__ = ["MotionAutoencoder"]

@@ -18,7 +18,7 @@ from openemo.face.geometry import LEFT_EYE, OUTER_LIPS, RIGHT_EYE, mouth_opening
 from openemo.face.gestures import lid_gap
 from openemo.models.autoencoder import MotionAutoencoder
 from openemo.models.discriminator import PatchDiscriminator
-from openemo.models.motion_decoder import move_picture
+from openemo.models.flow import move_picture
 from openemo.training.exports import load_export
 from openemo.training.recipe import AutoencoderRecipe
 
@@ -50,16 +50,19 @@ def flow_between(
     return torch.from_numpy(face_flow(reference / size_px, target / size_px, size_px // stride))
 
 
-def region_weight(points: Tensor, size: int, indices: tuple[int, ...]) -> Tensor:
+def region_weight(
+    points: Tensor, size: int, indices: tuple[int, ...], *, reach: float = 0.35, least: float = 0.0175
+) -> Tensor:
     """(N, 1, size, size) Gaussian over a facial part, 1 at its middle.
 
     Args:
         points: (N, 478, 2) landmarks in units of the side. indices: the part's landmarks.
+        reach: standard deviation over the part's longer side; least: in units of the picture's side.
     """
     part = points[:, list(indices)]
     low, high = part.amin(1), part.amax(1)
     centre = (low + high) / 2
-    sigma = (high - low).amax(1, keepdim=True).clamp_min(0.05) * 0.35
+    sigma = ((high - low).amax(1, keepdim=True) * reach).clamp_min(least)
     ticks = (torch.arange(size) + 0.5) / size
     x, y = (torch.exp(-(((ticks[None] - centre[:, axis : axis + 1]) / sigma) ** 2) / 2) for axis in (0, 1))
     return (y[:, :, None] * x[:, None, :])[:, None]

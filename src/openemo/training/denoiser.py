@@ -24,6 +24,7 @@ from openemo.models.motion_decoder import ReferencePyramid
 from openemo.models.vae import ImageAutoencoder
 from openemo.timing import parse_fps
 from openemo.training.audio import is_audio_layer, load_audio_layers
+from openemo.training.autoencoder import region_weight
 from openemo.training.exports import load_export
 from openemo.training.latents import CodedSequence, encode_sequences
 from openemo.training.objective import add_noise, draw_timesteps, make_scheduler, weighted_mse
@@ -301,12 +302,7 @@ def _face_region(
 
 def _loss_weight(face: NDArray[np.float32], size: int, mouth_weight: float, eye_weight: float) -> Tensor:
     """(1, 1, size, size), for all channels and frames: 1, and more at the reference's mouth and eyes."""
-    weight = np.ones((size, size))
-    ticks = (np.arange(size) + 0.5) / size
+    weight, points = torch.ones(1, 1, size, size), torch.from_numpy(face)[None]
     for part, strength in ((OUTER_LIPS, mouth_weight), (RIGHT_EYE, eye_weight), (LEFT_EYE, eye_weight)):
-        points = face[list(part)]
-        centre = (points.min(0) + points.max(0)) / 2
-        sigma = max(float(np.ptp(points, axis=0).max()) * 0.45, 0.05)
-        x, y = (np.exp(-(((ticks - c) / sigma) ** 2) / 2) for c in centre)
-        weight += strength * np.outer(y, x)
-    return torch.from_numpy(weight).float()[None, None]
+        weight += strength * region_weight(points, size, part, reach=0.45, least=0.05)
+    return weight

@@ -1,0 +1,134 @@
+"""Backward flow fields: as latents, as motion of a picture, and what they say of it.
+
+Shapes: B pictures, C channels, H x W of a picture or of the latent grid, h x w of the flow's own grid.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = [
+    "FLOW_STRIDES",
+    "NUM_STRETCHES",
+    "STRIDE",
+    "move_picture",
+    "pack_flow",
+    "stretch",
+    "torn",
+    "unpack_flow",
+    "warp",
+]
+
+STRIDE: Final = 16  # pixels per latent cell
+FLOW_STRIDES: Final = (8, 4)  # twice or four times as fine as the latent grid; packed into channels
+NUM_STRETCHES: Final = 4  # derivatives of a flow
+
+# A place whose source has less than this part of its own area was not to be seen in the reference.
+_TORN, _EDGE = 0.45, 0.15
+# Lids that close draw skin out, too, but press the eye together right below it: within so many cells, to more
+# than so many times the area. Lips that open do not.
+_PRESSED, _PRESSED_EDGE = 1.6, 0.2
+_NEAR_CELLS: Final = (9, 5)
+_DARKNESS: Final = 0.4  # of the brightness around; the inside of mouths, teeth included
+_AROUND_CELLS: Final = 16
+
+# Four neighbours to their mean and three differences (Haar); its own inverse but for the factor of 4.
+_HAAR: Final = ((1, 1, 1, 1), (1, -1, 1, -1), (1, 1, -1, -1), (1, -1, -1, 1))
+
+
+def warp(picture_BCHW: Tensor, flow_B2hw: Tensor, *, is_sharp: bool = False) -> Tensor:
+    """Moves a picture by a backward flow: output(x) = picture(x + flow(x)).
+
+    Args:
+        picture_BCHW: any feature map or picture.
+        flow_B2hw: displacement (x, y) in units of the picture's side (1 = the whole side), at any resolution;
+            it is interpolated to the picture's. Outside the picture the border repeats.
+        is_sharp: bicubic instead of bilinear, twice as slow. Moved by half a pixel, bilinear pictures lose a
+            quarter of their edges, bicubic ones a twentieth.
+    """
+    height, width = picture_BCHW.shape[-2:]
+    flow = F.interpolate(flow_B2hw.float(), size=(height, width), mode="bilinear", align_corners=False)
+    ys = (torch.arange(height, device=flow.device, dtype=flow.dtype) + 0.5) * (2 / height) - 1
+    xs = (torch.arange(width, device=flow.device, dtype=flow.dtype) + 0.5) * (2 / width) - 1
+    grid_x = xs[None, None, :] + 2 * flow[:, 0]
+    grid_y = ys[None, :, None] + 2 * flow[:, 1]
+    grid = torch.stack([grid_x, grid_y], -1)
+    mode = "bicubic" if is_sharp else "bilinear"
+    moved = F.grid_sample(picture_BCHW.float(), grid, mode=mode, padding_mode="border", align_corners=False)
+    return moved.to(picture_BCHW.dtype)
+
+
+def pack_flow(flow_B2hw: Tensor, stride: int) -> Tensor:
+    """A flow field on its own grid -> channels on the latent grid, (B, 2 * (16 / stride)^2, H, W).
+
+    First the 8 channels of the flow at stride 8, by pixel-unshuffle; at stride 4 these are means of four
+    cells, and 24 channels follow that say how the four differ: nearly nothing but at lips and lids.
+    """
+    if stride == 8:
+        return F.pixel_unshuffle(flow_B2hw, STRIDE // stride)
+    batch, _, height, width = flow_B2hw.shape
+    cells = F.pixel_unshuffle(flow_B2hw, 2).reshape(batch, 2, 4, height // 2, width // 2)
+    haar = flow_B2hw.new_tensor(_HAAR)
+    mean, *details = torch.einsum("kc,bxchw->kbxhw", haar / 4, cells)
+    return F.pixel_unshuffle(torch.cat([mean, *details], 1), 2)
+
+
+def unpack_flow(channels_BCHW: Tensor, stride: int) -> Tensor:
+    """The inverse of `pack_flow`."""
+    if stride == 8:
+        return F.pixel_shuffle(channels_BCHW, STRIDE // stride)
+    batch, _, height, width = channels_BCHW.shape
+    parts = F.pixel_shuffle(channels_BCHW, 2).reshape(batch, 4, 2, 2 * height, 2 * width)
+    cells = torch.einsum("kc,bkxhw->bxchw", channels_BCHW.new_tensor(_HAAR), parts)
+    return F.pixel_shuffle(cells.flatten(1, 2), 2)
+
+
+def move_picture(picture_B3HW: Tensor, flow_B2hw: Tensor, *, is_sharp: bool = False) -> Tensor:
+    """`warp`, and darkness where the flow tears a picture open: what the decoder adds to.
+
+    Between lips that open, a warp draws out the line between them to streaks, which no residual ever hid; and
+    drawn from the flow alone the inside becomes the mean of all mouths, a grey plate. The darkness has the
+    tone of what lies around.
+
+    Args:
+        picture_B3HW: in [-1, 1]. flow_B2hw, is_sharp: as for `warp`.
+    """
+    moved = warp(picture_B3HW, flow_B2hw, is_sharp=is_sharp)
+    size = moved.shape[-2:]
+    opened = torn(flow_B2hw, size)
+    if not opened.any():
+        return moved
+    around = F.interpolate(F.adaptive_avg_pool2d(moved, _AROUND_CELLS), size=size, mode="bilinear")
+    dark = _DARKNESS * (around + 1) - 1
+    return torch.lerp(moved, dark, opened.to(moved.dtype))
+
+
+def torn(flow_B2hw: Tensor, size: tuple[int, ...]) -> Tensor:
+    """(B, 1, H, W), 0 to 1: where a flow tears the reference open, so that nothing of it belongs there.
+
+    By the area in the reference that a place's own area comes from: the determinant of x + flow(x).
+    """
+    xx, yx, xy, yy = stretch(flow_B2hw, flow_B2hw.shape[-2:]).chunk(4, 1)
+    area = (1 + xx) * (1 + yy) - yx * xy
+    near = (_NEAR_CELLS[0] // 2, _NEAR_CELLS[1] // 2)
+    pressed = F.max_pool2d(area, _NEAR_CELLS, stride=1, padding=near)
+    free = ((_PRESSED + _PRESSED_EDGE - pressed) / (2 * _PRESSED_EDGE)).clamp(0, 1)
+    # The area is interpolated, not what follows from it: its limit is then finer than a cell.
+    area = F.interpolate(torch.lerp(torch.ones_like(area), area, free), size=size, mode="bilinear")
+    return ((_TORN + _EDGE - area) / (2 * _EDGE)).clamp(0, 1)
+
+
+def stretch(flow_B2hw: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Derivatives of the flow at a size (H, W): (B, 4, H, W), of x and y to the right, then down; no unit.
+
+    0 where nothing is stretched, -1 where all pixels come from one place.
+    """
+    height, width = flow_B2hw.shape[-2:]
+    padded = F.pad(flow_B2hw.float(), (1, 1, 1, 1), mode="replicate")
+    right = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) * (width / 2)
+    down = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) * (height / 2)
+    return F.interpolate(torch.cat([right, down], 1), size=size, mode="area")
