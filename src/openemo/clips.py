@@ -124,6 +124,7 @@ class ClipMaker:
             sight.image_B3SS,
             sight.features,
             picture_B3HW=sight.picture_B3PP,
+            inside=sight.inside,
         )
         return decoded_B3FHW
 

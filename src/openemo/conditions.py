@@ -18,6 +18,7 @@ from openemo.errors import ConfigError
 from openemo.face.masks import pyramid
 from openemo.models import EmoUNet, ReferenceNet
 from openemo.models.families import hallo_halves
+from openemo.models.inside import MouthInside
 from openemo.models.reference import ReferenceFeatures
 from openemo.scene import Scene
 
@@ -35,6 +36,7 @@ class Sight:
         place_BCHW: the face region, encoded; None for networks without face locator.
         region_masks: for each level (1, 3, H, W); empty for networks that do not hear by regions.
         identity_2LD: identity tokens of nobody, then of this person; None for networks without.
+        inside: what shows where the mouth opens; None for autoencoders that draw it themselves.
     """
 
     image_B3SS: Tensor
@@ -43,6 +45,7 @@ class Sight:
     place_BCHW: Tensor | None
     region_masks: tuple[Tensor, ...]
     identity_2LD: Tensor | None
+    inside: MouthInside | None = None
 
     @classmethod
     def of(
@@ -52,6 +55,7 @@ class Sight:
         image_B3SS: Tensor,
         picture_B3PP: Tensor,
         features: Any,
+        inside: MouthInside | None,
         scene: Scene,
         identity: NDArray[np.float32] | None,
         stride: int,
@@ -83,7 +87,13 @@ class Sight:
             sizes = pyramid(grid, len(unet.config.block_out_channels))
             masks = tuple(torch.from_numpy(mask)[None].to(image_B3SS) for mask in scene.regions.levels(sizes))
         return cls(
-            image_B3SS, picture_B3PP, features, place, masks, _identity_tokens(unet, identity, image_B3SS)
+            image_B3SS,
+            picture_B3PP,
+            features,
+            place,
+            masks,
+            _identity_tokens(unet, identity, image_B3SS),
+            inside,
         )
 
 

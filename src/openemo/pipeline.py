@@ -31,6 +31,7 @@ from openemo.errors import AudioError, ConfigError
 from openemo.face import FaceAnalyzer
 from openemo.face.gestures import lid_gap
 from openemo.face.identity import FaceEmbedder
+from openemo.inside import look_inside
 from openemo.liveliness import draw_gestures
 from openemo.models import EmoUNet, ReferenceNet
 from openemo.models.attention import slice_attention
@@ -312,11 +313,16 @@ class EmoPipeline:
         image, picture = (
             _to_tensor(part).to(self.device, self.unet.dtype) for part in (scene.crop, scene.picture)
         )
+        inside = None
+        if isinstance(self.autoencoder, MotionAutoencoder):
+            teeth = self.autoencoder.teeth.float().cpu().numpy()
+            inside = look_inside(scene.picture, scene.points, teeth).to(self.device)
         return Sight.of(
             self.unet,
             image_B3SS=image,
             picture_B3PP=picture,
             features=self.autoencoder.encode_reference(image),
+            inside=inside,
             scene=scene,
             identity=plan.identity,
             stride=self.autoencoder.stride,

@@ -38,6 +38,7 @@ class Scene:
         locator: (M, S, S) float32, the face locator's masks (EMO 3.2); M is 1, or 4 with parts of the face.
         regions: masks of the square's regions, for networks that hear by regions.
         face: the face that moves, px of the picture as it was given.
+        points: (478, 2) its landmarks in units of the square's side.
         width, height: of the video, px.
         show: from an animated square (P, P, 3) to a frame of the video.
         warnings: what the user should know.
@@ -48,6 +49,7 @@ class Scene:
     locator: NDArray[np.float32]
     regions: RegionMasks
     face: Face
+    points: NDArray[np.float32]
     width: int
     height: int
     show: Callable[[Image], Image]
@@ -86,14 +88,16 @@ def stage(
         face.points_px[:, :2] - (x0, y0), (x1 - x0, x1 - x0), face_expansion=1 + 2 * settings.locator_margin
     )
     locator = _locator(face, image, region, regions, crop_px, settings)[None]
+    points = np.asarray((face.points_px[:, :2] - (x0, y0)) / (x1 - x0), np.float32)
     if settings.locator == "parts":
-        points = (face.points_px[:, :2] - (x0, y0)) / (x1 - x0)
         locator = np.concatenate([locator, part_masks(points, crop_px)])
     warnings = _several(faces, face) if face_index is None else ()
     if framing == "crop":
         side_px = size_px or _CROP_SIZE_PX
         picture = region.extract(image, side_px)
-        return Scene(crop, picture, locator, regions, face, side_px, side_px, lambda frame: frame, warnings)
+        return Scene(
+            crop, picture, locator, regions, face, points, side_px, side_px, lambda frame: frame, warnings
+        )
 
     shown, scale = _limit_size(image, size_px or _FULL_SIZE_PX)
     if scale < 1 and size_px is None:
@@ -104,7 +108,8 @@ def stage(
     region = replace(region, centre_px=region.centre_px * scale, side_px=region.side_px * scale)
     picture = region.extract(shown, min(round(region.side_px), _MAX_PICTURE_PX))
     height, width = shown.shape[:2]
-    return Scene(crop, picture, locator, regions, face, width, height, region.paster(shown), warnings)
+    show = region.paster(shown)
+    return Scene(crop, picture, locator, regions, face, points, width, height, show, warnings)
 
 
 def _region(face: Face, image: Image, settings: PipelineConfig) -> CropRegion:

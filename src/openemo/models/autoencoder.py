@@ -1,12 +1,12 @@
 """Motion-compensated autoencoder: the latent of a frame is how it moved from the reference picture.
 
 A frame is coded as a small backward flow field: where each place of the frame comes from in the reference.
-The decoder moves the reference, darkens what the flow tears open, and adds what else no warp can show
-(shadows, edges of lips, lashes), which it tells from the flow and the reference; so identity, background and
-sharpness come from the photo itself, at any resolution of the photo. At rest the latent is zero. This is the
-principle of neural video codecs and of latent flow diffusion (Ni et al., LFDM, CVPR 2023); to the diffusion
-network the flow is an ordinary latent. A codec's residual code was tried and given up: a denoiser's code is
-the mean of what may be there, and mouths looked better without it (`docs/log.md`).
+The decoder moves the reference, shows the inside of the mouth where the flow tears it open, and adds what
+else no warp can show (shadows, edges of lips, lashes), told by flow and reference; so identity, background
+and sharpness come from the photo itself, at any resolution of the photo. At rest the latent is
+zero. This is the principle of neural video codecs and of latent flow diffusion (Ni et al., LFDM, CVPR 2023);
+to the diffusion network the flow is an ordinary latent. A codec's residual code was tried and given up: a
+denoiser's code is the mean of what may be there, and mouths looked better without it (`docs/log.md`).
 
 Shapes: B batch, C channels, F frames, S picture side, H = W = S / 16 latent side.
 """
@@ -22,7 +22,8 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from openemo.errors import ConfigError
-from openemo.models.flow import FLOW_STRIDES, STRIDE, move_picture, pack_flow, unpack_flow
+from openemo.models.flow import FLOW_STRIDES, STRIDE, pack_flow, unpack_flow, warp
+from openemo.models.inside import TEETH_SIZE, MouthInside
 from openemo.models.motion_decoder import PIXEL_STRIDE, MotionDecoder, ReferencePyramid, ResBlock
 from openemo.models.tone import to_tone_of
 
@@ -45,7 +46,13 @@ class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         decoder_channels, decoder_blocks: see `MotionDecoder`.
         flow_stride: pixels per cell of the flow, 8 or 4. An eyelid moves by less than 8.
         flow_scale: displacement, in units of the crop's side, that counts as 1 in the latents.
+
+    Attributes:
+        teeth: (4, *TEETH_SIZE), for portraits that hide theirs: colour over the face's light, and opacity
+            (`openemo.data.teeth`); zeros are none.
     """
+
+    teeth: Tensor
 
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
@@ -88,6 +95,7 @@ class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
             blocks=decoder_blocks,
             flow_stride=flow_stride,
         )
+        self.register_buffer("teeth", torch.zeros(4, *TEETH_SIZE))
 
     @property
     def latent_channels(self) -> int:
@@ -142,6 +150,7 @@ class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         reference: ReferencePyramid,
         *,
         picture_B3HW: Tensor | None = None,
+        inside: MouthInside | None = None,
     ) -> Tensor:
         """Latents -> frames (B, 3, F, height, width) in [-1, 1].
 
@@ -151,6 +160,7 @@ class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
             reference: its features, from `encode_reference`.
             picture_B3HW: the same crop at any other resolution; the frames then have this size, and the
                 photo's own detail. Defaults to `image_B3SS`.
+            inside: what shows where the mouth opens, of a single portrait (B = 1).
         """
         picture = image_B3SS if picture_B3HW is None else picture_B3HW
         batch, _, num_frames = latents_BCFHW.shape[:3]
@@ -166,6 +176,8 @@ class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
             residual = F.interpolate(
                 residual.float(), size=picture.shape[-2:], mode="bilinear", align_corners=False
             )
-        moved = move_picture(picture.repeat_interleave(num_frames, 0), flow, is_sharp=True)
+        moved = warp(picture.repeat_interleave(num_frames, 0), flow, is_sharp=True)
         frames: Tensor = moved + residual.to(picture.dtype)
+        if inside is not None:
+            frames = inside.paint(frames, flow)
         return frames.clamp(-1, 1).reshape(batch, num_frames, *frames.shape[1:]).transpose(1, 2)

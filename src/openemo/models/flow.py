@@ -15,8 +15,8 @@ __all__ = [
     "FLOW_STRIDES",
     "NUM_STRETCHES",
     "STRIDE",
-    "move_picture",
     "pack_flow",
+    "source_area",
     "stretch",
     "torn",
     "unpack_flow",
@@ -29,12 +29,6 @@ NUM_STRETCHES: Final = 4  # derivatives of a flow
 
 # A place whose source has less than this part of its own area was not to be seen in the reference.
 _TORN, _EDGE = 0.45, 0.15
-# Lids that close draw skin out, too, but press the eye together right below it: within so many cells, to more
-# than so many times the area. Lips that open do not.
-_PRESSED, _PRESSED_EDGE = 1.6, 0.2
-_NEAR_CELLS: Final = (9, 5)
-_DARKNESS: Final = 0.4  # of the brightness around; the inside of mouths, teeth included
-_AROUND_CELLS: Final = 16
 
 # Four neighbours to their mean and three differences (Haar); its own inverse but for the factor of 4.
 _HAAR: Final = ((1, 1, 1, 1), (1, -1, 1, -1), (1, 1, -1, -1), (1, -1, -1, 1))
@@ -87,38 +81,18 @@ def unpack_flow(channels_BCHW: Tensor, stride: int) -> Tensor:
     return F.pixel_shuffle(cells.flatten(1, 2), 2)
 
 
-def move_picture(picture_B3HW: Tensor, flow_B2hw: Tensor, *, is_sharp: bool = False) -> Tensor:
-    """`warp`, and darkness where the flow tears a picture open: what the decoder adds to.
-
-    Between lips that open, a warp draws out the line between them to streaks, which no residual ever hid; and
-    drawn from the flow alone the inside becomes the mean of all mouths, a grey plate. The darkness has the
-    tone of what lies around.
-
-    Args:
-        picture_B3HW: in [-1, 1]. flow_B2hw, is_sharp: as for `warp`.
-    """
-    moved = warp(picture_B3HW, flow_B2hw, is_sharp=is_sharp)
-    size = moved.shape[-2:]
-    opened = torn(flow_B2hw, size)
-    if not opened.any():
-        return moved
-    around = F.interpolate(F.adaptive_avg_pool2d(moved, _AROUND_CELLS), size=size, mode="bilinear")
-    dark = _DARKNESS * (around + 1) - 1
-    return torch.lerp(moved, dark, opened.to(moved.dtype))
-
-
-def torn(flow_B2hw: Tensor, size: tuple[int, ...]) -> Tensor:
-    """(B, 1, H, W), 0 to 1: where a flow tears the reference open, so that nothing of it belongs there.
-
-    By the area in the reference that a place's own area comes from: the determinant of x + flow(x).
-    """
+def source_area(flow_B2hw: Tensor) -> Tensor:
+    """(B, 1, h, w): the area in the reference that each cell's own area comes from, the determinant of
+    x + flow(x); 1 where nothing is stretched, less where the picture is drawn out."""
     xx, yx, xy, yy = stretch(flow_B2hw, flow_B2hw.shape[-2:]).chunk(4, 1)
-    area = (1 + xx) * (1 + yy) - yx * xy
-    near = (_NEAR_CELLS[0] // 2, _NEAR_CELLS[1] // 2)
-    pressed = F.max_pool2d(area, _NEAR_CELLS, stride=1, padding=near)
-    free = ((_PRESSED + _PRESSED_EDGE - pressed) / (2 * _PRESSED_EDGE)).clamp(0, 1)
-    # The area is interpolated, not what follows from it: its limit is then finer than a cell.
-    area = F.interpolate(torch.lerp(torch.ones_like(area), area, free), size=size, mode="bilinear")
+    return (1 + xx) * (1 + yy) - yx * xy
+
+
+def torn(area: Tensor) -> Tensor:
+    """0 to 1: where lips are torn open, so that nothing of the reference belongs there; from `source_area`.
+
+    The area is to be interpolated, not what follows from it: its limit is then finer than a cell.
+    """
     return ((_TORN + _EDGE - area) / (2 * _EDGE)).clamp(0, 1)
 
 

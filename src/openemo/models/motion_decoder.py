@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from openemo.models.flow import NUM_STRETCHES, STRIDE, pack_flow, stretch, torn, warp
+from openemo.models.flow import NUM_STRETCHES, STRIDE, pack_flow, stretch, warp
 
 __all__ = ["PIXEL_STRIDE", "MotionDecoder", "ReferencePyramid", "ResBlock"]
 
@@ -128,9 +128,7 @@ class MotionDecoder(nn.Module):
             x = torch.cat([x, _inner(known, margin * 2**index)], 1)
             x = self.blocks[index](self.joins[index](x))
         residual = F.pixel_shuffle(self.conv_out(F.silu(self.norm_out(x))), PIXEL_STRIDE)
-        residual = F.pad(residual, (margin * STRIDE,) * 4)
-        # What opens stays dark, see `move_picture`.
-        return residual * (1 - torn(flow_B2hw, residual.shape[-2:])).to(dtype)
+        return F.pad(residual, (margin * STRIDE,) * 4)
 
 
 def _inner(x: Tensor, margin: int) -> Tensor:

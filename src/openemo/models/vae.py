@@ -17,6 +17,8 @@ from diffusers.models.autoencoders.vae import Decoder, DiagonalGaussianDistribut
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
+from openemo.models.inside import MouthInside
+
 __all__ = ["SD15_SCALING_FACTOR", "ImageAutoencoder"]
 
 SD15_SCALING_FACTOR = 0.18215
@@ -123,8 +125,9 @@ class ImageAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         reference: Tensor | None = None,
         *,
         picture_B3HW: Tensor | None = None,
+        inside: MouthInside | None = None,
     ) -> Tensor:
-        """Latents -> frames (B, 3, F, 8 H, 8 W) in [-1, 1]; the other arguments are not needed here."""
+        """Latents -> frames (B, 3, F, 8 H, 8 W) in [-1, 1]; the rest is not needed here."""
         raw = latents_BCFHW.transpose(1, 2).flatten(0, 1) / self.config.scaling_factor
         frames: Tensor = self.decoder(self.post_quant_conv(raw)).clamp(-1, 1)
         return torch.unflatten(frames, 0, (len(latents_BCFHW), -1)).transpose(1, 2)

@@ -13,12 +13,13 @@ from torch import Tensor, nn
 
 from openemo.data.motion import face_flow
 from openemo.data.sequences import Sequence
+from openemo.data.teeth import mean_teeth
 from openemo.errors import TrainingError
 from openemo.face.geometry import LEFT_EYE, OUTER_LIPS, RIGHT_EYE, mouth_opening
 from openemo.face.gestures import lid_gap
 from openemo.models.autoencoder import MotionAutoencoder
 from openemo.models.discriminator import PatchDiscriminator
-from openemo.models.flow import move_picture
+from openemo.models.flow import source_area, torn, warp
 from openemo.training.exports import load_export
 from openemo.training.recipe import AutoencoderRecipe
 
@@ -35,6 +36,7 @@ __all__ = [
 
 _EYES = (*LEFT_EYE, *RIGHT_EYE)
 WINDOWS = {"mouth": OUTER_LIPS, "eyes": _EYES, "eyes and mouth": (*OUTER_LIPS, *_EYES)}
+_WITHIN_MOUTH = 0.1  # of `region_weight`; beyond it what is drawn out is skin
 _MOUTH_PX = 64  # holds a wide open mouth in a crop of 256
 
 
@@ -85,6 +87,10 @@ class AutoencoderStage:
             self.judge = PatchDiscriminator() if recipe.adversarial_weight else None
         if recipe.start is not None:
             self.model = load_export(MotionAutoencoder, recipe.start)
+        if not self.model.teeth.any():
+            teeth = mean_teeth(Sequence.load(path) for path in self.paths)
+            if teeth is not None:
+                self.model.teeth.copy_(torch.from_numpy(teeth))
         self._flow_stride = int(self.model.config.flow_stride)
         self.model.to(memory_format=torch.channels_last)
         if recipe.decoder_only:
@@ -101,19 +107,23 @@ class AutoencoderStage:
         frames, references, flow, points = self._batch(generator, "eyes" if on_eyes else recipe.window_on)
         pyramid = self.model.encode_reference(references).expand_frames(recipe.frames)
         images = references.repeat_interleave(recipe.frames, 0)
-        warped = move_picture(images, flow)
+        warped = warp(images, flow)
         made = warped + self.model.decoder(pyramid, flow)
         mouth = region_weight(points, frames.shape[-1], OUTER_LIPS)
         eyes = region_weight(points, frames.shape[-1], RIGHT_EYE) + region_weight(
             points, frames.shape[-1], LEFT_EYE
         )
-        weight = 1 + recipe.mouth_weight * mouth + recipe.eye_weight * eyes
+        # What shows where lips open is not the decoder's to draw, see `models.inside`.
+        area = F.interpolate(source_area(flow), size=frames.shape[-2:], mode="bilinear")
+        opened = torn(area) * (mouth > _WITHIN_MOUTH)
+        weight = (1 + recipe.mouth_weight * mouth + recipe.eye_weight * eyes) * (1 - opened)
         weight = weight / weight.mean((1, 2, 3), keepdim=True)
         error = (weight * _robust(made - frames)).mean()
         gradient = sum(
             (w * _robust(a - b)).mean()
             for (a, b, w) in zip(_gradients(made), _gradients(frames), _cut(weight), strict=True)
         )
+        mouth = mouth * (1 - opened)
         share = mouth.sum()
         with torch.no_grad():
             mouth_error = (mouth * (made - frames).abs()).sum() / (3 * share)

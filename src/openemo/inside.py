@@ -1,0 +1,193 @@
+"""The inside of a portrait's mouth: its own teeth where the photo shows them, else those the model brings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from openemo.face.geometry import FACE_OVAL, INNER_LIPS, OUTER_LIPS, STABLE
+from openemo.models.inside import TEETH_EDGE, TEETH_SIZE, TEETH_WIDTH, MouthInside
+from openemo.models.tone import to_tone_of
+
+__all__ = ["light_on", "look_inside"]
+
+Floats = NDArray[np.floating]
+Image = NDArray[np.uint8]
+
+_JAW: Final = (152, 148, 377, 176, 400, 199, 175, 200)
+# Lengths in widths of the mouth. A smile is that much wider than lips at rest, and the teeth with it.
+_SMILE: Final = 1.2
+_UPPER_BELOW: Final = 0.04  # the upper teeth's edge below the line where lips meet, at rest
+_BOX: Final = (0.8, 0.75, 1.0)  # half the width, above, below
+# Teeth in speech lie deeper than in a smile. The lower ones are narrower, and further in the shade.
+_UPPER_SHADE: Final = 0.8
+_LOWER_SHADE: Final = 0.6
+_LOWER_SIZE: Final = 0.8
+_DARK: Final = np.array([0.22, 0.14, 0.13])  # over the light
+_TONGUE: Final = np.array([0.45, 0.25, 0.24])
+_TONGUE_HEIGHT: Final = 0.3
+# The skin's colour is its own more than the light's; the brightest of a face is brighter than teeth.
+_TINT, _HIGHLIGHT = 0.35, 0.75
+# From which gap between the lips on a photo shows an inside, and at which it has no need of other teeth.
+_GAP_SEEN, _GAP_FULL = 0.03, 0.08
+
+
+def light_on(picture: Image, points_px: Floats) -> NDArray[np.float64]:
+    """RGB in grey levels that something white would have: from the skin, or the highlights of a dark one."""
+    mask = np.zeros(picture.shape[:2], np.uint8)
+    cv2.fillConvexPoly(mask, np.round(points_px[list(FACE_OVAL), :2]).astype(np.int32), (1,))
+    lips = points_px[list(OUTER_LIPS), :2]
+    middle = lips.mean(0)
+    around = np.zeros_like(mask)
+    cv2.fillPoly(around, [np.round(middle + 1.5 * (lips - middle)).astype(np.int32)], (1,))
+    cv2.fillPoly(around, [np.round(middle + 1.1 * (lips - middle)).astype(np.int32)], (0,))
+    face, skin = picture[mask > 0], picture[around > 0]
+    if not len(face) or not len(skin):
+        return np.asarray(picture.reshape(-1, 3).mean(0), np.float64)
+    colour = np.median(skin, 0).astype(np.float64) + 1
+    brightness = max(colour.mean(), _HIGHLIGHT * float(np.percentile(face.mean(1), 95)))
+    tint = (colour / colour.mean()) ** _TINT
+    return np.asarray(tint * brightness, np.float64)
+
+
+def look_inside(picture: Image, points: Floats, teeth: NDArray[np.float32]) -> MouthInside:
+    """Layers of one portrait.
+
+    Args:
+        picture: (P, P, 3), the square at the resolution that is shown.
+        points: (478, 2 or more) landmarks at rest, in units of the square's side.
+        teeth: (4, *TEETH_SIZE), a row of upper teeth: colour over the face's light, and opacity.
+    """
+    side = picture.shape[0]
+    points_px = np.asarray(points[:, :2] * side, np.float64)
+    mouth, light = _Mouth.of(points_px, side), light_on(picture, points_px)
+    upper, opacity = mouth.draw(teeth, mouth.upper_px + _UPPER_BELOW * mouth.width_px * mouth.down)
+    lower, shown = mouth.draw(teeth, mouth.lower_px, size=_LOWER_SIZE, upright=-1)
+    upper = _in_tone_of(picture, _UPPER_SHADE * light * upper)
+    lower = _LOWER_SHADE * light * lower * shown + _depths(mouth) * light.mean() * (1 - shown)
+    lower = _in_tone_of(picture, lower)
+    seen: Floats = np.zeros(upper.shape[:2])
+    if mouth.gap > _GAP_SEEN:
+        own, covered, seen = _own_teeth(picture, mouth)
+        opacity = np.maximum(
+            opacity * np.clip((_GAP_FULL - mouth.gap) / (_GAP_FULL - _GAP_SEEN), 0, 1), covered
+        )
+        upper = own * covered + upper * (1 - covered)
+    return MouthInside(
+        box=(*(mouth.low / side), *(mouth.high / side)),
+        upper_14hw=_to_tensor(np.concatenate([upper / 127.5 - 1, opacity], -1)),
+        lower_13hw=_to_tensor(lower / 127.5 - 1),
+        gap_11hw=_to_tensor(seen[..., None]),
+        skull_K2=torch.from_numpy(points[list(STABLE), :2]).float(),
+        jaw_J2=torch.from_numpy(points[list(_JAW), :2]).float(),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Mouth:
+    """Where a mouth lies at rest, px.
+
+    Attributes:
+        low, high: corners of the box around all that it may open to.
+        lips: (20, 2) inner contour.
+        across, down: unit vectors, from corner to corner and at right angles to it.
+        width_px: between the corners. gap: between the lips, over the width.
+        upper_px, lower_px: middle of either lip's edge. Not of the corners: those of a smile lie higher.
+    """
+
+    low: NDArray[np.int64]
+    high: NDArray[np.int64]
+    lips: Floats
+    across: Floats
+    down: Floats
+    width_px: float
+    gap: float
+    upper_px: Floats
+    lower_px: Floats
+
+    @classmethod
+    def of(cls, points_px: Floats, side_px: int) -> _Mouth:
+        lips = points_px[list(INNER_LIPS)]
+        width = max(float(np.linalg.norm(lips[10] - lips[0])), 1.0)
+        across = (lips[10] - lips[0]) / width
+        down = np.array([-across[1], across[0]])
+        middle = lips[[0, 10]].mean(0)
+        upper, lower = (middle + down * float((lip - middle) @ down) for lip in (lips[15], lips[5]))
+        half, above, below = (share * width for share in _BOX)
+        low = np.floor(np.clip(middle - np.array([half, above]), 0, side_px - 2)).astype(np.int64)
+        high = np.ceil(np.clip(middle + np.array([half, below]), low + 2, side_px)).astype(np.int64)
+        gap = float((lower - upper) @ down) / width
+        return cls(low, high, lips, across, down, width, gap, upper, lower)
+
+    def draw(
+        self, teeth: NDArray[np.float32], edge_px: Floats, *, size: float = 1.0, upright: int = 1
+    ) -> tuple[Floats, Floats]:
+        """Colour (h, w, 3) and opacity (h, w, 1) of a row of teeth within the box, the middle of its edge at
+        `edge_px`; upside down where `upright` is -1."""
+        scale = size * _SMILE * self.width_px / TEETH_WIDTH
+        matrix = scale * np.column_stack([self.across, upright * self.down])
+        shift = edge_px - self.low - matrix @ np.array([(TEETH_SIZE[1] - 1) / 2, TEETH_EDGE])
+        picture = np.ascontiguousarray(teeth.transpose(1, 2, 0))
+        width, height = (self.high - self.low).tolist()
+        drawn = cv2.warpAffine(
+            picture, np.column_stack([matrix, shift]), (width, height), flags=cv2.INTER_CUBIC
+        )
+        return drawn[..., :3].clip(0), drawn[..., 3:].clip(0, 1)
+
+
+def _depths(mouth: _Mouth) -> Floats:
+    """(h, w, 3), over the light: above the lower teeth the tongue, further up the dark."""
+    width, height = mouth.high - mouth.low
+    y, x = np.indices((height, width))
+    above = (mouth.lower_px - mouth.low - np.stack([x, y], -1)) @ mouth.down / mouth.width_px
+    depth = np.clip(above / _TONGUE_HEIGHT, 0, 1)[..., None]
+    return np.asarray(depth * _DARK + (1 - depth) * _TONGUE)
+
+
+def _in_tone_of(picture: Image, colours: Floats) -> Floats:
+    """Colours (h, w, 3) in grey levels, without colour where the picture has none."""
+    mean = picture.reshape(-1, 3).mean(0)
+    whole = torch.from_numpy(picture).permute(2, 0, 1)[None] / 127.5 - 1
+    change = to_tone_of(whole, _to_tensor((colours - mean) / 127.5)[:, None])[0, 0]
+    return np.asarray(change.permute(1, 2, 0).numpy() * 127.5 + mean)
+
+
+def _to_tensor(image: Floats) -> Tensor:
+    return torch.from_numpy(image).permute(2, 0, 1)[None].float()
+
+
+def _own_teeth(picture: Image, mouth: _Mouth) -> tuple[Floats, Floats, Floats]:
+    """The photo's own inside, drawn on behind the upper lip; what it covers (h, w, 1); where it is seen."""
+    (x0, y0), (x1, y1), width = mouth.low, mouth.high, mouth.width_px
+    part = picture[y0:y1, x0:x1].astype(np.float64)
+    mask = np.zeros(part.shape[:2], np.uint8)
+    cv2.fillPoly(
+        mask,
+        [np.round((mouth.lips - mouth.low) * 16).astype(np.int32)],
+        (255,),
+        lineType=cv2.LINE_AA,
+        shift=4,
+    )
+    # The contour's lower half often runs on the lip.
+    above, below = (max(round(share * width), 1) for share in (0.015, 0.03))
+    core = mask > 127
+    core[above:] &= mask[:-above] > 127
+    core[:-below] &= mask[below:] > 127
+    own, covers = part.copy(), core.astype(np.float64)
+    behind = round(0.3 * width)
+    for x in np.flatnonzero(core.any(0)):
+        top = int(np.argmax(core[:, x]))
+        own[max(top - behind, 0) : top, x] = part[top, x]
+        covers[max(top - behind, 0) : top, x] = 1
+    soft = 0.008 * width
+    # Covers a little more than is seen, or a dark line would appear at rest.
+    rim = 2 * round(np.ceil(2 * soft)) + 1
+    covers = cv2.dilate(covers, np.ones((rim, rim)))
+    covers, seen = (cv2.GaussianBlur(mask, (0, 0), soft) for mask in (covers, core.astype(np.float64)))
+    return own, covers[..., None], np.asarray(seen)

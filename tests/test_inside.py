@@ -1,0 +1,90 @@
+"""The layers of a portrait's mouth: its own teeth where they show, else the model's, in the face's light."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from openemo.face.geometry import INNER_LIPS
+from openemo.inside import light_on, look_inside
+from openemo.models.inside import TEETH_EDGE, TEETH_SIZE
+
+SIDE = 160
+Floats = NDArray[np.float64]
+Image = NDArray[np.uint8]
+
+
+def _teeth() -> NDArray[np.float32]:
+    """White down to the edge, nothing below."""
+    teeth = np.ones((4, *TEETH_SIZE), np.float32)
+    teeth[3, TEETH_EDGE + 1 :] = 0
+    return teeth
+
+
+def _portrait(skin: tuple[int, int, int] = (190, 150, 130)) -> Image:
+    noise = np.random.default_rng(3).integers(-9, 10, (SIDE, SIDE, 1))
+    return np.clip(np.array(skin) + noise, 0, 255).astype(np.uint8)
+
+
+def _parted(face: Floats, by: float) -> Floats:
+    """The face with a gap of `by` sides between its lips, which are 0.14 wide."""
+    points = face.copy()
+    lips = list(INNER_LIPS)
+    points[lips, 1] = 0.64 + (points[lips, 1] - 0.64) * by / 0.008
+    return points
+
+
+def test_hidden_teeth_end_a_little_below_the_line_of_the_lips_and_lower_ones_begin_there(
+    toy_face: Floats,
+) -> None:
+    inside = look_inside(_portrait(), _parted(toy_face, 0.001), _teeth())
+    assert not inside.gap_11hw.any()
+    height = inside.upper_14hw.shape[2]
+    column = inside.upper_14hw[0, 3, :, inside.upper_14hw.shape[3] // 2]
+    edge = inside.box[1] + float((column > 0.5).nonzero().max()) / height * (inside.box[3] - inside.box[1])
+    assert 0.64 < edge < 0.66  # the lips meet at 0.64, their corners are 0.14 apart
+    brightness = inside.lower_13hw[0].mean(0)[:, inside.upper_14hw.shape[3] // 2]
+    at = (0.64 - inside.box[1]) / (inside.box[3] - inside.box[1])
+    assert brightness[round((at + 0.1) * height)] > brightness[round((at - 0.1) * height)] + 0.3
+
+
+def test_a_portrait_that_shows_teeth_is_itself_at_rest(toy_face: Floats) -> None:
+    picture, points = _portrait(), _parted(toy_face, 0.04)
+    y, x = int(0.64 * SIDE), SIDE // 2
+    picture[y - 2 : y + 3, x - 8 : x + 9] = (250, 240, 220)
+    inside = look_inside(picture, points, _teeth())
+    assert inside.gap_11hw.max() > 0.9
+    whole = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 127.5 - 1
+    painted = inside.paint(whole.clone(), torch.zeros(1, 2, 64, 64))
+    assert (painted - whole).abs().max() < 0.02
+
+
+def test_a_grey_portrait_has_grey_layers(toy_face: Floats) -> None:
+    grey = np.repeat(_portrait((140, 140, 140))[..., :1], 3, -1)
+    inside = look_inside(grey, toy_face, _teeth())
+    for layer in (inside.upper_14hw[:, :3], inside.lower_13hw):
+        assert (layer.amax(1) - layer.amin(1)).max() < 1e-4
+    coloured = look_inside(_portrait(), toy_face, _teeth()).lower_13hw
+    assert (coloured[:, 0] - coloured[:, 2]).max() > 0.1
+
+
+def test_light_follows_the_exposure_and_a_dark_skin_is_no_dark_room(toy_face: Floats) -> None:
+    points = toy_face * SIDE
+    bright = light_on(_portrait(), points)
+    half = light_on((_portrait() // 2).astype(np.uint8), points)
+    assert half / bright == pytest.approx(np.full(3, 0.5), rel=0.03)
+    dark = _portrait((80, 55, 45))
+    eyes = np.round(points[[33, 263], :2]).astype(int)
+    for x, y in eyes:
+        dark[y - 9 : y + 10, x - 14 : x + 15] = 220
+    assert light_on(dark, points).mean() > 2 * 60
+
+
+def test_a_mouth_at_the_edge_of_the_square_is_no_error(toy_face: Floats) -> None:
+    for shift in (-0.45, 0.4):
+        inside = look_inside(_portrait(), toy_face + np.array([shift, 0.33, 0.0]), _teeth())
+        x0, y0, x1, y1 = inside.box
+        assert 0 <= x0 < x1 <= 1
+        assert 0 <= y0 < y1 <= 1
