@@ -117,13 +117,17 @@ class ClipMaker:
                 motion_BCNHW = self._seen_again(motion_BCNHW, sight)
 
     @torch.no_grad()
-    def decode(self, latents_BCFHW: Tensor, sight: Sight) -> Tensor:
-        """Frames (1, 3, F, height, width) in [-1, 1], at the size shown or at that of the networks."""
+    def decode(self, latents_BCFHW: Tensor, sight: Sight, pictures_F3PP: Tensor | None = None) -> Tensor:
+        """Frames (1, 3, F, height, width) in [-1, 1], at the size shown or at that of the networks.
+
+        Args:
+            pictures_F3PP: what moves, frame by frame; None takes the picture as it is.
+        """
         decoded_B3FHW: Tensor = self.autoencoder.decode(
             latents_BCFHW.to(sight.image_B3SS),
             sight.image_B3SS,
             sight.features,
-            picture_B3HW=sight.picture_B3PP,
+            picture_B3HW=sight.picture_B3PP if pictures_F3PP is None else pictures_F3PP,
             inside=sight.inside,
         )
         return decoded_B3FHW

@@ -16,6 +16,7 @@ from torch import Tensor
 from openemo.config import PipelineConfig
 from openemo.errors import ConfigError
 from openemo.face.masks import pyramid
+from openemo.lids import EyeLids
 from openemo.models import EmoUNet, ReferenceNet
 from openemo.models.families import hallo_halves
 from openemo.models.inside import MouthInside
@@ -37,6 +38,7 @@ class Sight:
         region_masks: for each level (1, 3, H, W); empty for networks that do not hear by regions.
         identity_2LD: identity tokens of nobody, then of this person; None for networks without.
         inside: what shows where the mouth opens; None for autoencoders that draw it themselves.
+        lids: what shuts the eyes of the picture; None likewise.
     """
 
     image_B3SS: Tensor
@@ -46,6 +48,7 @@ class Sight:
     region_masks: tuple[Tensor, ...]
     identity_2LD: Tensor | None
     inside: MouthInside | None = None
+    lids: EyeLids | None = None
 
     @classmethod
     def of(
@@ -56,6 +59,7 @@ class Sight:
         picture_B3PP: Tensor,
         features: Any,
         inside: MouthInside | None,
+        lids: EyeLids | None,
         scene: Scene,
         identity: NDArray[np.float32] | None,
         stride: int,
@@ -94,6 +98,7 @@ class Sight:
             masks,
             _identity_tokens(unet, identity, image_B3SS),
             inside,
+            lids,
         )
 
 

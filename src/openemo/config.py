@@ -44,9 +44,9 @@ class PipelineConfig(BaseModel):
         crop_scale: side of the animated square over the longer side of the face.
         resampling: how the square is brought to `crop_px`: "area" (averaging, bicubic when it grows),
             "antialiased" (averaging bilinear, Pillow's), "bilinear" (without averaging, OpenCV's).
-        blinks_per_minute, head_motion: how often the person blinks, and how far the head moves (1 as people
-            do who speak while they sit), for networks with gesture layers.
-        blink_depth: how far the lids are asked to fall, 1 for shut. A small network does less than told.
+        blinks_per_minute: how often the person blinks, for autoencoders that move the portrait itself.
+        head_motion: how far the head moves, 1 as people do who speak while they sit, for networks with
+            gesture layers.
         locator: mask of the face locator. "soft": the landmarks' box with its covered parts of pixels;
             "parts": the same, then masks of the lips, of the gap between them and of the eyes;
             "box": that box in whole pixels; "landmarks": the face contour's box, shifted into the picture.
@@ -70,7 +70,6 @@ class PipelineConfig(BaseModel):
     region_weights: tuple[Weight, Weight, Weight] = (1.0, 1.0, 1.0)
     speed: float | None = Field(None, ge=0, le=10)
     blinks_per_minute: float = Field(0.0, ge=0, le=60)
-    blink_depth: float = Field(1.0, ge=0, le=5)
     head_motion: float = Field(0.0, ge=0, le=5)
     crop: Literal["around", "inside", "largest"] = "around"
     crop_px: int | None = Field(None, ge=16, le=4096)

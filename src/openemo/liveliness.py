@@ -12,11 +12,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from openemo.face.gestures import GESTURES, LID_UNIT
+from openemo.face.gestures import GESTURES
 
-__all__ = ["draw_gestures"]
+__all__ = ["draw_blinks", "draw_gestures"]
 
-_SHUT: Final = 0.02  # lid gap over eye width of a closed eye
 _CLOSING_S, _CLOSED_S, _OPENING_S = 0.06, 0.08, 0.07  # the last is the time in which two thirds are opened
 _SHORTEST_GAP_S: Final = 0.8
 _MEMORY_S: Final = 0.25
@@ -26,30 +25,31 @@ def draw_gestures(
     num_frames: int,
     fps: Fraction,
     *,
-    lid_gap: float,
-    blinks_per_minute: float,
     head_motion: float,
     rng: np.random.Generator,
-    blink_depth: float = 1.0,
 ) -> NDArray[np.float32]:
     """(num_frames, 5) gestures, see `openemo.face.gestures`; the first frame holds the portrait's own head.
 
+    The eyes' is 0: in training it tells the network which blinks are none of the sound's. It is not asked for
+    any, since its lids stop halfway; `openemo.lids` shuts them.
+
     Args:
-        lid_gap: of the portrait; eyes that are shut stay shut.
-        blinks_per_minute: on average; 0 for none.
         head_motion: spread of the head's movement, 1 as in the corpus, 0 for none.
-        blink_depth: how far lids fall, 1 for shut.
     """
-    times_s = np.arange(num_frames) / float(fps)
     gestures = np.zeros((num_frames, len(GESTURES)), np.float32)
-    shut = -max(0.0, lid_gap - _SHUT) / LID_UNIT
-    gestures[:, 0] = blink_depth * shut * _lids(times_s, blinks_per_minute, rng)
     gestures[:, 1:] = head_motion * _drift(num_frames, float(fps), rng)
     return gestures
 
 
-def _lids(times_s: NDArray[np.floating], per_minute: float, rng: np.random.Generator) -> NDArray[np.floating]:
-    """(F,) how far the lids are down, 0 to 1."""
+def draw_blinks(
+    num_frames: int, fps: Fraction, *, per_minute: float, rng: np.random.Generator
+) -> NDArray[np.floating]:
+    """(num_frames,) how far the lids are down, 0 open to 1 shut.
+
+    Args:
+        per_minute: blinks on average; 0 for none.
+    """
+    times_s = np.arange(num_frames) / float(fps)
     down = np.zeros(len(times_s))
     if per_minute <= 0 or not len(times_s):
         return down

@@ -29,10 +29,10 @@ from openemo.conditions import Sight
 from openemo.config import PipelineConfig
 from openemo.errors import AudioError, ConfigError
 from openemo.face import FaceAnalyzer
-from openemo.face.gestures import lid_gap
 from openemo.face.identity import FaceEmbedder
 from openemo.inside import look_inside
-from openemo.liveliness import draw_gestures
+from openemo.lids import EyeLids
+from openemo.liveliness import draw_blinks, draw_gestures
 from openemo.models import EmoUNet, ReferenceNet
 from openemo.models.attention import slice_attention
 from openemo.models.autoencoder import MotionAutoencoder
@@ -226,11 +226,15 @@ class EmoPipeline:
             raise ConfigError(
                 "this model has no speed layers", got=f"speed {settings.speed}", fix="Leave the speed out"
             )
-        if (settings.blinks_per_minute or settings.head_motion) and self.unet.config.num_gestures is None:
+        asked = {
+            "blinks per minute": 0 if self._moves_pictures else settings.blinks_per_minute,
+            "head motion": settings.head_motion if self.unet.config.num_gestures is None else 0,
+        }
+        if any(asked.values()):
             raise ConfigError(
                 "this model leaves blinks and head to the noise",
-                got=f"{settings.blinks_per_minute:g} blinks per minute, head motion {settings.head_motion:g}",
-                fix="Leave both out",
+                got=", ".join(f"{what} {value:g}" for what, value in asked.items() if value),
+                fix="Leave them out",
             )
         rate = parse_fps(settings.fps if fps is None else fps)
         image = read_image(portrait) if isinstance(portrait, (str, Path)) else portrait
@@ -272,6 +276,8 @@ class EmoPipeline:
         per_clip = plan.settings.num_steps * division.calls_per_step + 1
         done, total = count(1), len(division.clips) * per_clip
         report: Callable[[], None] = (lambda: progress(next(done), total)) if progress else (lambda: None)
+        rng = np.random.default_rng(plan.seed)
+        blinks_F = draw_blinks(plan.num_frames, plan.fps, per_minute=plan.settings.blinks_per_minute, rng=rng)
         sight = self._look(plan)
         maker = ClipMaker(self.unet, self.reference_net, self.autoencoder, self.scheduler)
         clips = maker.clips(
@@ -282,27 +288,29 @@ class EmoPipeline:
             division=division,
             seed=plan.seed,
             on_step=report,
-            gestures_FG=self._gestures(plan, division),
+            gestures_FG=self._gestures(plan, division, rng),
         )
+        frame = 0
         for clip, latents_BCFHW in zip(division.clips, clips, strict=True):
             for part_BCFHW in torch.split(latents_BCFHW[:, :, : len(clip)], self.decode_frames, dim=2):
-                decoded_B3FPP = _fit(maker.decode(part_BCFHW, sight), sight.picture_B3PP)
-                yield from map(plan.scene.show, _to_images(decoded_B3FPP))
+                shut_F = blinks_F[frame : frame + part_BCFHW.shape[2]]
+                frame += len(shut_F)
+                decoded_B3FPP = maker.decode(part_BCFHW, sight, _with_lids(sight, shut_F))
+                yield from map(plan.scene.show, _to_images(_fit(decoded_B3FPP, sight.picture_B3PP)))
             report()
 
-    def _gestures(self, plan: _Plan, division: Division) -> Tensor | None:
+    @property
+    def _moves_pictures(self) -> bool:
+        """Frames are the portrait itself, moved: what is drawn on it goes along."""
+        return isinstance(self.autoencoder, MotionAutoencoder)
+
+    def _gestures(self, plan: _Plan, division: Division, rng: np.random.Generator) -> Tensor | None:
         """(F, G) for all frames that are denoised; None for networks without gesture layers."""
         if self.unet.config.num_gestures is None:
             return None
         beyond = 0 if division.windows is not None else plan.settings.clip_frames
         gestures = draw_gestures(
-            plan.num_frames + beyond,
-            plan.fps,
-            lid_gap=lid_gap(plan.scene.face.points_px),
-            blinks_per_minute=plan.settings.blinks_per_minute,
-            blink_depth=plan.settings.blink_depth,
-            head_motion=plan.settings.head_motion,
-            rng=np.random.default_rng(plan.seed),
+            plan.num_frames + beyond, plan.fps, head_motion=plan.settings.head_motion, rng=rng
         )
         return torch.from_numpy(gestures)
 
@@ -313,16 +321,18 @@ class EmoPipeline:
         image, picture = (
             _to_tensor(part).to(self.device, self.unet.dtype) for part in (scene.crop, scene.picture)
         )
-        inside = None
+        inside = lids = None
         if isinstance(self.autoencoder, MotionAutoencoder):
             teeth = self.autoencoder.teeth.float().cpu().numpy()
             inside = look_inside(scene.picture, scene.points, teeth).to(self.device)
+            lids = EyeLids(scene.picture, scene.points)
         return Sight.of(
             self.unet,
             image_B3SS=image,
             picture_B3PP=picture,
             features=self.autoencoder.encode_reference(image),
             inside=inside,
+            lids=lids,
             scene=scene,
             identity=plan.identity,
             stride=self.autoencoder.stride,
@@ -340,6 +350,14 @@ class _Plan:
     fps: Fraction
     num_frames: int
     seed: int
+
+
+def _with_lids(sight: Sight, shut_F: NDArray[np.floating]) -> Tensor | None:
+    """(F, 3, P, P) pictures with lids that far down; None where all are open."""
+    if sight.lids is None or not shut_F.any():
+        return None
+    pictures = torch.cat([_to_tensor(sight.lids.shut(float(share))) for share in shut_F])
+    return pictures.to(sight.picture_B3PP)
 
 
 def _fit(frames_B3FHW: Tensor, picture_B3PP: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from openemo.errors import ConfigError
 __all__ = ["EMBEDDED", "Family", "pipeline_config", "scheduler_config", "speech_options"]
 
 EMBEDDED = PipelineConfig(
-    num_steps=1, guidance_scale=1.5, locator="parts", blinks_per_minute=15, blink_depth=2.4, head_motion=1
+    num_steps=1, guidance_scale=1.5, locator="parts", blinks_per_minute=15, head_motion=1
 )
 """Settings of the weights that ship."""
 

@@ -159,7 +159,8 @@ class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
             image_B3SS: the reference crop at the size that the networks see.
             reference: its features, from `encode_reference`.
             picture_B3HW: the same crop at any other resolution; the frames then have this size, and the
-                photo's own detail. Defaults to `image_B3SS`.
+                photo's own detail. Or one for each frame, (B*F, 3, H, W), frame fastest: eyes that shut.
+                Defaults to `image_B3SS`.
             inside: what shows where the mouth opens, of a single portrait (B = 1).
         """
         picture = image_B3SS if picture_B3HW is None else picture_B3HW
@@ -176,7 +177,9 @@ class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
             residual = F.interpolate(
                 residual.float(), size=picture.shape[-2:], mode="bilinear", align_corners=False
             )
-        moved = warp(picture.repeat_interleave(num_frames, 0), flow, is_sharp=True)
+        if len(picture) != batch * num_frames:
+            picture = picture.repeat_interleave(num_frames, 0)
+        moved = warp(picture, flow, is_sharp=True)
         frames: Tensor = moved + residual.to(picture.dtype)
         if inside is not None:
             frames = inside.paint(frames, flow)

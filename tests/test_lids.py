@@ -1,0 +1,94 @@
+"""Lids that fall over the eyeball: nothing else moves, and an eye that is shut shows none of it."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from openemo.face.geometry import LEFT_EYE, RIGHT_EYE
+from openemo.lids import EyeLids
+
+SIDE = 320
+SKIN, EYEBALL = (190, 150, 130), (40, 60, 240)
+Floats = NDArray[np.float64]
+Image = NDArray[np.uint8]
+
+
+def _wide_awake(face: Floats) -> Floats:
+    """The face with eyes a little taller."""
+    points = face.copy()
+    for eye in (RIGHT_EYE, LEFT_EYE):
+        points[list(eye), 1] = 0.42 + 1.2 * (points[list(eye), 1] - 0.42)
+    return points
+
+
+def _turned(points: Floats, degrees: float) -> Floats:
+    angle = np.radians(degrees)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return np.asarray((points[:, :2] - 0.5) @ turn.T + 0.5)
+
+
+def _portrait(points: Floats) -> Image:
+    """Skin with a few freckles, and eyeballs between the lids."""
+    picture = np.empty((SIDE, SIDE, 3), np.uint8)
+    picture[:] = SKIN
+    for x, y in np.random.default_rng(2).integers(0, SIDE, (60, 2)):
+        picture[y, x] = np.array(SKIN) - 30
+    for eye in (RIGHT_EYE, LEFT_EYE):
+        contour = np.round(points[list(eye), :2] * SIDE * 16).astype(np.int32)
+        cv2.fillPoly(picture, [contour], EYEBALL, shift=4)
+    return picture
+
+
+def _eyeball(picture: Image) -> int:
+    """Pixels of it."""
+    return int((picture[..., 2].astype(int) > picture[..., 0].astype(int) + 40).sum())
+
+
+@pytest.mark.parametrize("degrees", [0.0, 20.0, -15.0])
+def test_lids_cover_the_eye_until_nothing_of_it_is_seen(toy_face: Floats, degrees: float) -> None:
+    points = _turned(_wide_awake(toy_face), degrees)
+    picture = _portrait(points)
+    lids = EyeLids(picture, points)
+    seen = [_eyeball(lids.shut(share)) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    assert seen == sorted(seen, reverse=True)
+    assert seen[0] == _eyeball(picture) > 400
+    assert seen[2] / seen[0] == pytest.approx(0.5, abs=0.12)
+    assert seen[4] < 0.05 * seen[0]  # the corners
+
+
+def test_what_is_not_around_the_eyes_rests_and_what_is_seen_of_an_eyeball_is_not_moved(
+    toy_face: Floats,
+) -> None:
+    points = _wide_awake(toy_face)
+    picture = _portrait(points)
+    shut = EyeLids(picture, points).shut(1.0)
+    changed = np.argwhere((shut != picture).any(-1)) / SIDE
+    assert changed[:, 0].min() > 0.35
+    assert changed[:, 0].max() < 0.49
+    # A pattern on the eyeball stays in its place while the lid comes down.
+    columns = [int(points[i, 0] * SIDE) for i in (159, 386)]
+    row = int(0.42 * SIDE) + 3
+    for column in columns:
+        picture[row, column - 2 : column + 3] = (255, 255, 90)
+    half = EyeLids(picture, points).shut(0.5)
+    for column in columns:
+        assert np.array_equal(half[row, column - 2 : column + 3], picture[row, column - 2 : column + 3])
+
+
+def test_open_eyes_are_the_portrait_itself_and_shut_ones_cannot_shut_further(toy_face: Floats) -> None:
+    picture = _portrait(toy_face)
+    assert EyeLids(picture, toy_face).shut(0.0) is picture
+    asleep = toy_face.copy()
+    for eye in (RIGHT_EYE, LEFT_EYE):
+        asleep[list(eye), 1] = 0.42
+    still = EyeLids(picture, asleep).shut(1.0)
+    assert np.abs(still.astype(int) - picture).max() <= 1
+
+
+def test_eyes_at_the_edge_of_the_square_are_no_error(toy_face: Floats) -> None:
+    for shift in (np.array([-0.45, 0, 0]), np.array([0.5, -0.42, 0]), np.array([0.8, 0.8, 0])):
+        points = toy_face + shift
+        assert EyeLids(_portrait(points), points).shut(1.0).shape == (SIDE, SIDE, 3)
