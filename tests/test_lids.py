@@ -36,9 +36,11 @@ def _portrait(points: Floats) -> Image:
     picture[:] = SKIN
     for x, y in np.random.default_rng(2).integers(0, SIDE, (60, 2)):
         picture[y, x] = np.array(SKIN) - 30
+    between = np.zeros((SIDE, SIDE), np.uint8)
     for eye in (RIGHT_EYE, LEFT_EYE):
         contour = np.round(points[list(eye), :2] * SIDE * 16).astype(np.int32)
-        cv2.fillPoly(picture, [contour], EYEBALL, shift=4)
+        cv2.fillPoly(between, [contour], (1,), shift=4)
+    picture[cv2.erode(between, np.ones((3, 3))) > 0] = EYEBALL  # fillPoly draws its outline, too
     return picture
 
 
@@ -54,9 +56,9 @@ def test_lids_cover_the_eye_until_nothing_of_it_is_seen(toy_face: Floats, degree
     lids = EyeLids(picture, points)
     seen = [_eyeball(lids.shut(share)) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
     assert seen == sorted(seen, reverse=True)
-    assert seen[0] == _eyeball(picture) > 400
+    assert seen[0] == _eyeball(picture) > 250
     assert seen[2] / seen[0] == pytest.approx(0.5, abs=0.12)
-    assert seen[4] < 0.05 * seen[0]  # the corners
+    assert seen[4] < 0.02 * seen[0]
 
 
 def test_what_is_not_around_the_eyes_rests_and_what_is_seen_of_an_eyeball_is_not_moved(
