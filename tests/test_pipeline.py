@@ -290,3 +290,19 @@ def test_wrong_inputs(tiny_pipeline: EmoPipeline, portrait: Frame) -> None:
         tiny_pipeline(np.ascontiguousarray(portrait[::16, ::16]), tone(0.1))
     with pytest.raises(ImageError, match="wrong form"):
         tiny_pipeline(portrait[:, :, 0], tone(0.1))
+
+
+def test_lips_move_as_far_as_asked_and_only_they(tiny_pipeline: EmoPipeline, portrait: Frame) -> None:
+    """With a gain of 0 the mouth rests as in the portrait; far from it nothing changes."""
+    settings = {"blinks_per_minute": 0.0, "head_motion": 0.0, "frame": "crop"}
+    plain, still, wild = (
+        frames_of(tiny_pipeline, portrait, tone(0.3), lip_motion=scale, **settings).astype(int)
+        for scale in (1.0, 0.0, 2.0)
+    )
+    assert np.array_equal(plain, frames_of(tiny_pipeline, portrait, tone(0.3), **settings))
+    face = tiny_pipeline.face_analyzer.find(still[0].astype(np.uint8))
+    x, y = face.points_px[13, :2].astype(int)
+    mouth = (slice(None), slice(y - 6, y + 7), slice(x - 12, x + 13))
+    assert np.ptp(still[mouth], axis=0).mean() < 0.5 * np.ptp(plain[mouth], axis=0).mean()
+    assert np.ptp(plain[mouth], axis=0).mean() < np.ptp(wild[mouth], axis=0).mean()
+    assert np.abs(wild - plain)[:, :20].mean() < 0.2 * np.abs(wild - plain)[mouth].mean()

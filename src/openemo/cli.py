@@ -142,6 +142,7 @@ def _add_animate(commands: Any) -> None:
         help="head-rotation speed in rad/s: 0.1-1.0 speech, 1.0-1.3 song (default: the model's)",
     )
     add("--blinks", type=float, metavar="N", help="blinks per minute; 0 for none (default: the model's)")
+    add("--lip-motion", type=float, metavar="X", help="how far the mouth moves; 1 is as the network says")
     add("--head-motion", type=float, metavar="X", help="how far the head moves; 1 is as people do, 0 still")
     add("--fps", help="frames per second, such as 25, 29.97 or 30000/1001 (default: the model's)")
     add(
@@ -213,6 +214,7 @@ def _animate(arguments: argparse.Namespace) -> None:
         guidance_scale=arguments.guidance,
         speed=arguments.speed,
         blinks_per_minute=arguments.blinks,
+        lip_motion=arguments.lip_motion,
         head_motion=arguments.head_motion,
         fps=arguments.fps,
         size_px=arguments.size,

@@ -123,6 +123,8 @@ class ClipMaker:
         Args:
             pictures_F3PP: what moves, frame by frame; None takes the picture as it is.
         """
+        if sight.gain_11HW is not None:
+            latents_BCFHW = latents_BCFHW * sight.gain_11HW
         decoded_B3FHW: Tensor = self.autoencoder.decode(
             latents_BCFHW.to(sight.image_B3SS),
             sight.image_B3SS,

@@ -39,6 +39,7 @@ class Sight:
         identity_2LD: identity tokens of nobody, then of this person; None for networks without.
         inside: what shows where the mouth opens; None for autoencoders that draw it themselves.
         lids: what shuts the eyes of the picture; None likewise.
+        gain_11HW: how far each cell of the latents moves, over what the network says; None likewise.
     """
 
     image_B3SS: Tensor
@@ -49,6 +50,7 @@ class Sight:
     identity_2LD: Tensor | None
     inside: MouthInside | None = None
     lids: EyeLids | None = None
+    gain_11HW: Tensor | None = None
 
     @classmethod
     def of(
@@ -60,6 +62,7 @@ class Sight:
         features: Any,
         inside: MouthInside | None,
         lids: EyeLids | None,
+        gain_11HW: Tensor | None,
         scene: Scene,
         identity: NDArray[np.float32] | None,
         stride: int,
@@ -99,6 +102,7 @@ class Sight:
             _identity_tokens(unet, identity, image_B3SS),
             inside,
             lids,
+            gain_11HW,
         )
 
 

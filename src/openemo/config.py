@@ -45,6 +45,8 @@ class PipelineConfig(BaseModel):
         resampling: how the square is brought to `crop_px`: "area" (averaging, bicubic when it grows),
             "antialiased" (averaging bilinear, Pillow's), "bilinear" (without averaging, OpenCV's).
         blinks_per_minute: how often the person blinks, for autoencoders that move the portrait itself.
+        lip_motion: how far the mouth moves, 1 as the network says, for the same autoencoders. A small network
+            says the mean of what may be, and means move less.
         head_motion: how far the head moves, 1 as people do who speak while they sit, for networks with
             gesture layers.
         locator: mask of the face locator. "soft": the landmarks' box with its covered parts of pixels;
@@ -70,6 +72,7 @@ class PipelineConfig(BaseModel):
     region_weights: tuple[Weight, Weight, Weight] = (1.0, 1.0, 1.0)
     speed: float | None = Field(None, ge=0, le=10)
     blinks_per_minute: float = Field(0.0, ge=0, le=60)
+    lip_motion: float = Field(1.0, ge=0, le=3)
     head_motion: float = Field(0.0, ge=0, le=5)
     crop: Literal["around", "inside", "largest"] = "around"
     crop_px: int | None = Field(None, ge=16, le=4096)

@@ -24,6 +24,7 @@ _JAW: Final = (152, 148, 377, 176, 400, 199, 175, 200)
 # Lengths in widths of the mouth. A smile is that much wider than lips at rest, and the teeth with it.
 _SMILE: Final = 1.2
 _UPPER_BELOW: Final = 0.04  # the upper teeth's edge below the line where lips meet, at rest
+_LIPS: Final = 0.08  # beyond the line where lips meet, what is drawn out is skin
 _BOX: Final = (0.8, 0.75, 1.0)  # half the width, above, below
 # Teeth in speech lie deeper than in a smile. The lower ones are narrower, and further in the shade.
 _UPPER_SHADE: Final = 0.8
@@ -83,6 +84,7 @@ def look_inside(picture: Image, points: Floats, teeth: NDArray[np.float32]) -> M
         box=(*(mouth.low / side), *(mouth.high / side)),
         upper_14hw=_to_tensor(np.concatenate([upper / 127.5 - 1, opacity], -1)),
         lower_13hw=_to_tensor(lower / 127.5 - 1),
+        near_11hw=_to_tensor(_near_lips(mouth)[..., None]),
         gap_11hw=_to_tensor(seen[..., None]),
         skull_K2=torch.from_numpy(points[list(STABLE), :2]).float(),
         jaw_J2=torch.from_numpy(points[list(_JAW), :2]).float(),
@@ -148,6 +150,16 @@ def _depths(mouth: _Mouth) -> Floats:
     above = (mouth.lower_px - mouth.low - np.stack([x, y], -1)) @ mouth.down / mouth.width_px
     depth = np.clip(above / _TONGUE_HEIGHT, 0, 1)[..., None]
     return np.asarray(depth * _DARK + (1 - depth) * _TONGUE)
+
+
+def _near_lips(mouth: _Mouth) -> Floats:
+    """(h, w) soft mask of the line where lips meet, or of the gap between them, and a little around."""
+    width, height = mouth.high - mouth.low
+    mask = np.zeros((height, width), np.uint8)
+    contour = np.round((mouth.lips - mouth.low) * 16).astype(np.int32)
+    cv2.fillPoly(mask, [contour], (255,), lineType=cv2.LINE_AA, shift=4)
+    cv2.polylines(mask, [contour], True, (255,), round(2 * _LIPS * mouth.width_px), cv2.LINE_AA, shift=4)
+    return np.asarray(cv2.GaussianBlur(mask, (0, 0), 0.3 * _LIPS * mouth.width_px) / 255.0)
 
 
 def _in_tone_of(picture: Image, colours: Floats) -> Floats:

@@ -29,6 +29,7 @@ from openemo.conditions import Sight
 from openemo.config import PipelineConfig
 from openemo.errors import AudioError, ConfigError
 from openemo.face import FaceAnalyzer
+from openemo.face.geometry import OUTER_LIPS
 from openemo.face.identity import FaceEmbedder
 from openemo.inside import look_inside
 from openemo.lids import EyeLids
@@ -36,6 +37,7 @@ from openemo.liveliness import draw_blinks, draw_gestures
 from openemo.models import EmoUNet, ReferenceNet
 from openemo.models.attention import slice_attention
 from openemo.models.autoencoder import MotionAutoencoder
+from openemo.models.places import region_weight
 from openemo.models.vae import ImageAutoencoder
 from openemo.offload import Offload, OffloadKind
 from openemo.scene import Framing, Scene, stage
@@ -43,6 +45,8 @@ from openemo.timing import num_frames, parse_fps
 from openemo.video.images import read_image
 
 __all__ = ["EmoPipeline"]
+
+_LIP_REACH = 0.7  # over the mouth's width: cheeks and chin go with the lips
 
 
 class EmoPipeline:
@@ -194,6 +198,7 @@ class EmoPipeline:
         guidance_scale: float | None = None,
         speed: float | None = None,
         blinks_per_minute: float | None = None,
+        lip_motion: float | None = None,
         head_motion: float | None = None,
         fps: int | float | str | Fraction | None = None,
         size_px: int | None = None,
@@ -206,8 +211,8 @@ class EmoPipeline:
             portrait: picture file, or (height, width, 3) uint8 RGB.
             audio: any file with sound, or samples.
             seed: of the noise. The same seed gives the same video.
-            num_steps, guidance_scale, speed, blinks_per_minute, head_motion, fps: None takes the checkpoint's
-                own, see `PipelineConfig`.
+            num_steps, guidance_scale, speed, blinks_per_minute, lip_motion, head_motion, fps: None takes the
+                checkpoint's own, see `PipelineConfig`.
             size_px: side of the crop (None: 512); with "full", longest side of the video (None: up to 1920).
             frame: "full" for the whole picture with the animated face in it, "crop" for the square around it.
             face_index: which face, 0 the leftmost; None takes the largest.
@@ -220,20 +225,27 @@ class EmoPipeline:
             guidance_scale=guidance_scale,
             speed=speed,
             blinks_per_minute=blinks_per_minute,
+            lip_motion=lip_motion,
             head_motion=head_motion,
         )
         if settings.speed is not None and self.unet.config.speed_dim is None:
             raise ConfigError(
                 "this model has no speed layers", got=f"speed {settings.speed}", fix="Leave the speed out"
             )
-        asked = {
-            "blinks per minute": 0 if self._moves_pictures else settings.blinks_per_minute,
-            "head motion": settings.head_motion if self.unet.config.num_gestures is None else 0,
-        }
-        if any(asked.values()):
+        has_gestures = self.unet.config.num_gestures is not None
+        refused = [
+            f"{what} {value:g}"
+            for what, value, neutral, can in (
+                ("blinks per minute", settings.blinks_per_minute, 0, self._moves_pictures),
+                ("lip motion", settings.lip_motion, 1, self._moves_pictures),
+                ("head motion", settings.head_motion, 0, has_gestures),
+            )
+            if value != neutral and not can
+        ]
+        if refused:
             raise ConfigError(
-                "this model leaves blinks and head to the noise",
-                got=", ".join(f"{what} {value:g}" for what, value in asked.items() if value),
+                "this model leaves blinks, lips and head to the noise",
+                got=", ".join(refused),
                 fix="Leave them out",
             )
         rate = parse_fps(settings.fps if fps is None else fps)
@@ -321,11 +333,14 @@ class EmoPipeline:
         image, picture = (
             _to_tensor(part).to(self.device, self.unet.dtype) for part in (scene.crop, scene.picture)
         )
-        inside = lids = None
+        inside = lids = gain = None
         if isinstance(self.autoencoder, MotionAutoencoder):
             teeth = self.autoencoder.teeth.float().cpu().numpy()
             inside = look_inside(scene.picture, scene.points, teeth).to(self.device)
             lids = EyeLids(scene.picture, scene.points)
+            points, size = torch.from_numpy(scene.points)[None], self.autoencoder.latent_size
+            mouth = region_weight(points, size, OUTER_LIPS, reach=_LIP_REACH, least=1 / size)
+            gain = (1 + (plan.settings.lip_motion - 1) * mouth).to(self.device)
         return Sight.of(
             self.unet,
             image_B3SS=image,
@@ -333,6 +348,7 @@ class EmoPipeline:
             features=self.autoencoder.encode_reference(image),
             inside=inside,
             lids=lids,
+            gain_11HW=gain,
             scene=scene,
             identity=plan.identity,
             stride=self.autoencoder.stride,

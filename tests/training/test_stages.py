@@ -18,8 +18,9 @@ from openemo.face.geometry import LEFT_EYE, OUTER_LIPS, RIGHT_EYE
 from openemo.models import EmoUNet, ReferenceNet, reference_config, unet_config
 from openemo.models.autoencoder import MotionAutoencoder
 from openemo.models.conditioning import AudioProjection, AudioTimeEmbedding, SpeedEncoder
+from openemo.models.places import region_weight
 from openemo.models.temporal import TemporalModule
-from openemo.training.autoencoder import AutoencoderStage, region_weight, to_tensor
+from openemo.training.autoencoder import AutoencoderStage, to_tensor
 from openemo.training.denoiser import DenoiserStage, StageName, _loss_weight, trained_in
 from openemo.training.latents import CodedSequence, encode_sequences
 from openemo.training.recipe import AutoencoderRecipe, DenoiserRecipe

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from openemo.models.flow import source_area, torn
+from openemo.models.flow import source_area
 
 __all__ = ["TEETH_EDGE", "TEETH_SIZE", "TEETH_WIDTH", "MouthInside", "rigid_motion"]
 
@@ -25,6 +25,8 @@ __all__ = ["TEETH_EDGE", "TEETH_SIZE", "TEETH_WIDTH", "MouthInside", "rigid_moti
 TEETH_SIZE: Final = (48, 96)
 TEETH_WIDTH: Final = 80
 TEETH_EDGE: Final = 36
+_SKIN: Final = 0.95  # of its own area: lips and skin are drawn out so far without parting
+_SOFT_PX: Final = 2.0  # width of the edge of a lip
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class MouthInside:
         box: x0, y0, x1, y1 in units of the square's side; all layers fill it.
         upper_14hw: RGB in [-1, 1] and opacity in [0, 1]; what moves with the skull.
         lower_13hw: RGB; what moves with the jaw behind it, lower teeth and darkness.
+        near_11hw: [0, 1], where lips may part.
         gap_11hw: [0, 1], where the photo itself shows the inside; those pixels are in `upper_14hw`.
         skull_K2, jaw_J2: points at rest, in units of the side, whose motion is that of skull and jaw.
     """
@@ -42,13 +45,14 @@ class MouthInside:
     box: tuple[float, float, float, float]
     upper_14hw: Tensor
     lower_13hw: Tensor
+    near_11hw: Tensor
     gap_11hw: Tensor
     skull_K2: Tensor
     jaw_J2: Tensor
 
     def to(self, device: torch.device) -> Self:
         """The layers on another device, always float32."""
-        names = ("upper_14hw", "lower_13hw", "gap_11hw", "skull_K2", "jaw_J2")
+        names = ("upper_14hw", "lower_13hw", "near_11hw", "gap_11hw", "skull_K2", "jaw_J2")
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
     def paint(self, frames_N3HW: Tensor, flow_N2gg: Tensor) -> Tensor:
@@ -68,8 +72,10 @@ class MouthInside:
 
         known = torch.cat([flow_N2gg.float(), source_area(flow_N2gg)], 1)
         known = _sample(known, places_hw2.expand(len(known), -1, -1, -1), (0.0, 0.0, 1.0, 1.0))
-        shown = self._layer(self.gap_11hw, places_hw2 + known[:, :2].permute(0, 2, 3, 1))
-        opened = torch.maximum(torn(known[:, 2:]), shown)
+        sources_Nhw2 = places_hw2 + known[:, :2].permute(0, 2, 3, 1)
+        gap_and_near = torch.cat([self.gap_11hw, self.near_11hw], 1)
+        shown, near = self._layer(gap_and_near, sources_Nhw2).chunk(2, 1)
+        opened = torch.maximum(_parted(known[:, 2:], near), shown)
         if not opened.any():
             return frames_N3HW
         skull = rigid_motion(self.skull_K2, flow_N2gg)
@@ -82,6 +88,22 @@ class MouthInside:
 
     def _layer(self, layer_1Chw: Tensor, places_Nhw2: Tensor) -> Tensor:
         return _sample(layer_1Chw.float().expand(len(places_Nhw2), -1, -1, -1), places_Nhw2, self.box)
+
+
+def _parted(area_N1hw: Tensor, near_N1hw: Tensor) -> Tensor:
+    """0 to 1, (N, 1, h, w): the gap between lips, in each column as high as the flow draws the picture out.
+
+    A flow of cells spreads an opening over its neighbourhood, so that no limit of its derivative gives the
+    opening's height: it would stay shut for long and then spring open.
+
+    Args:
+        area_N1hw: `source_area`. near_N1hw: where what is drawn out was between the lips.
+    """
+    lost = ((_SKIN - area_N1hw) / _SKIN).clamp(0, 1) * near_N1hw
+    height = lost.sum(2, keepdim=True)
+    rows = torch.arange(lost.shape[2], device=lost.device, dtype=lost.dtype)[:, None]
+    middle = (lost * rows).sum(2, keepdim=True) / height.clamp_min(1e-6)
+    return ((height / 2 - (rows - middle).abs()) / _SOFT_PX + 0.5).clamp(0, 1) * height.clamp_max(1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from openemo.face.gestures import lid_gap
 from openemo.models.autoencoder import MotionAutoencoder
 from openemo.models.discriminator import PatchDiscriminator
 from openemo.models.flow import source_area, torn, warp
+from openemo.models.places import region_weight
 from openemo.training.exports import load_export
 from openemo.training.recipe import AutoencoderRecipe
 
@@ -30,7 +31,6 @@ __all__ = [
     "cut_window",
     "draw_frames",
     "flow_between",
-    "region_weight",
     "to_tensor",
 ]
 
@@ -50,24 +50,6 @@ def flow_between(
 ) -> Tensor:
     """(2, S/stride, S/stride) backward flow between landmarks (478, 2) in pixels, in units of the side."""
     return torch.from_numpy(face_flow(reference / size_px, target / size_px, size_px // stride))
-
-
-def region_weight(
-    points: Tensor, size: int, indices: tuple[int, ...], *, reach: float = 0.35, least: float = 0.0175
-) -> Tensor:
-    """(N, 1, size, size) Gaussian over a facial part, 1 at its middle.
-
-    Args:
-        points: (N, 478, 2) landmarks in units of the side. indices: the part's landmarks.
-        reach: standard deviation over the part's longer side; least: in units of the picture's side.
-    """
-    part = points[:, list(indices)]
-    low, high = part.amin(1), part.amax(1)
-    centre = (low + high) / 2
-    sigma = ((high - low).amax(1, keepdim=True) * reach).clamp_min(least)
-    ticks = (torch.arange(size) + 0.5) / size
-    x, y = (torch.exp(-(((ticks[None] - centre[:, axis : axis + 1]) / sigma) ** 2) / 2) for axis in (0, 1))
-    return (y[:, :, None] * x[:, None, :])[:, None]
 
 
 class AutoencoderStage:

@@ -21,10 +21,10 @@ from openemo.face.masks import part_masks
 from openemo.models import EmoUNet, ReferenceNet, reference_config, unet_config
 from openemo.models.autoencoder import MotionAutoencoder
 from openemo.models.motion_decoder import ReferencePyramid
+from openemo.models.places import region_weight
 from openemo.models.vae import ImageAutoencoder
 from openemo.timing import parse_fps
 from openemo.training.audio import is_audio_layer, load_audio_layers
-from openemo.training.autoencoder import region_weight
 from openemo.training.exports import load_export
 from openemo.training.latents import CodedSequence, encode_sequences
 from openemo.training.objective import add_noise, draw_timesteps, make_scheduler, weighted_mse
