@@ -18,7 +18,6 @@ __all__ = [
     "pack_flow",
     "source_area",
     "stretch",
-    "torn",
     "unpack_flow",
     "warp",
 ]
@@ -26,9 +25,6 @@ __all__ = [
 STRIDE: Final = 16  # pixels per latent cell
 FLOW_STRIDES: Final = (8, 4)  # twice or four times as fine as the latent grid; packed into channels
 NUM_STRETCHES: Final = 4  # derivatives of a flow
-
-# A place whose source has less than this part of its own area was not to be seen in the reference.
-_TORN, _EDGE = 0.45, 0.15
 
 # Four neighbours to their mean and three differences (Haar); its own inverse but for the factor of 4.
 _HAAR: Final = ((1, 1, 1, 1), (1, -1, 1, -1), (1, 1, -1, -1), (1, -1, -1, 1))
@@ -86,14 +82,6 @@ def source_area(flow_B2hw: Tensor) -> Tensor:
     x + flow(x); 1 where nothing is stretched, less where the picture is drawn out."""
     xx, yx, xy, yy = stretch(flow_B2hw, flow_B2hw.shape[-2:]).chunk(4, 1)
     return (1 + xx) * (1 + yy) - yx * xy
-
-
-def torn(area: Tensor) -> Tensor:
-    """0 to 1: where lips are torn open, so that nothing of the reference belongs there; from `source_area`.
-
-    The area is to be interpolated, not what follows from it: its limit is then finer than a cell.
-    """
-    return ((_TORN + _EDGE - area) / (2 * _EDGE)).clamp(0, 1)
 
 
 def stretch(flow_B2hw: Tensor, size: tuple[int, ...]) -> Tensor:

@@ -18,8 +18,7 @@ from openemo.errors import TrainingError
 from openemo.face.geometry import LEFT_EYE, OUTER_LIPS, RIGHT_EYE, mouth_opening
 from openemo.face.gestures import lid_gap
 from openemo.models.autoencoder import MotionAutoencoder
-from openemo.models.discriminator import PatchDiscriminator
-from openemo.models.flow import source_area, torn, warp
+from openemo.models.flow import source_area, warp
 from openemo.models.places import region_weight
 from openemo.training.exports import load_export
 from openemo.training.recipe import AutoencoderRecipe
@@ -27,7 +26,6 @@ from openemo.training.recipe import AutoencoderRecipe
 __all__ = [
     "WINDOWS",
     "AutoencoderStage",
-    "crop_mouths",
     "cut_window",
     "draw_frames",
     "flow_between",
@@ -36,8 +34,9 @@ __all__ = [
 
 _EYES = (*LEFT_EYE, *RIGHT_EYE)
 WINDOWS = {"mouth": OUTER_LIPS, "eyes": _EYES, "eyes and mouth": (*OUTER_LIPS, *_EYES)}
+# Within the mouth, what is drawn out to more than twice its size is an opening.
+_TORN, _TORN_EDGE = 0.45, 0.3
 _WITHIN_MOUTH = 0.1  # of `region_weight`; beyond it what is drawn out is skin
-_MOUTH_PX = 64  # holds a wide open mouth in a crop of 256
 
 
 def to_tensor(pictures: list[NDArray[np.uint8]]) -> Tensor:
@@ -66,7 +65,6 @@ class AutoencoderStage:
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(recipe.seed)
             self.model = MotionAutoencoder(**recipe.model)
-            self.judge = PatchDiscriminator() if recipe.adversarial_weight else None
         if recipe.start is not None:
             self.model = load_export(MotionAutoencoder, recipe.start)
         if not self.model.teeth.any():
@@ -79,8 +77,6 @@ class AutoencoderStage:
             for name, parameter in self.model.named_parameters():
                 parameter.requires_grad_(name.startswith("decoder."))
         self.modules: Mapping[str, nn.Module] = {"autoencoder": self.model}
-        if self.judge is not None:
-            self.modules = {"autoencoder": self.model, "judge": self.judge}
 
     def loss(self, generator: torch.Generator) -> dict[str, Tensor]:
         """Huber's loss of pixels and of their gradients, weighted towards mouth and eyes."""
@@ -97,7 +93,7 @@ class AutoencoderStage:
         )
         # What shows where lips open is not the decoder's to draw, see `models.inside`.
         area = F.interpolate(source_area(flow), size=frames.shape[-2:], mode="bilinear")
-        opened = torn(area) * (mouth > _WITHIN_MOUTH)
+        opened = ((_TORN - area) / _TORN_EDGE + 0.5).clamp(0, 1) * (mouth > _WITHIN_MOUTH)
         weight = (1 + recipe.mouth_weight * mouth + recipe.eye_weight * eyes) * (1 - opened)
         weight = weight / weight.mean((1, 2, 3), keepdim=True)
         error = (weight * _robust(made - frames)).mean()
@@ -110,35 +106,11 @@ class AutoencoderStage:
         with torch.no_grad():
             mouth_error = (mouth * (made - frames).abs()).sum() / (3 * share)
             warp_error = (mouth * (warped - frames).abs()).sum() / (3 * share)
-        judged = {} if self.judge is None or on_eyes else self._judged(made, frames, warped, points)
-        total = error + recipe.gradient_weight * gradient + sum(judged.values())
-        return judged | {
-            "loss": total,
+        return {
+            "loss": error + recipe.gradient_weight * gradient,
             "huber": error,
             "mouth": mouth_error,
             "mouth_of_warp": warp_error,
-        }
-
-    def _judged(self, made: Tensor, frames: Tensor, warped: Tensor, points: Tensor) -> dict[str, Tensor]:
-        """Losses of the discriminator on mouths (hinge), and of the decoder: to pass for real (Lim and Ye
-        2017), and to match the real mouth's features (Wang et al. 2018, pix2pixHD).
-
-        The judge sees the warped reference too (Isola et al. 2017): among people of all ages, photographs and
-        engravings it would take long to find that what lies between these two lips is too soft.
-        """
-        assert self.judge is not None
-        fake, real = (crop_mouths(torch.cat([pictures, warped], 1), points) for pictures in (made, frames))
-        on_real, on_fake = self.judge(real), self.judge(fake.detach())
-        judge = F.relu(1 - on_real[-1]).mean() + F.relu(1 + on_fake[-1]).mean()
-        # The decoder's gradient goes through the judge, but not into it.
-        fixed = {name: parameter.detach() for name, parameter in self.judge.named_parameters()}
-        on_made: list[Tensor] = torch.func.functional_call(self.judge, fixed, (fake,))
-        matching = sum(F.l1_loss(a, b.detach()) for a, b in zip(on_made[:-1], on_real[:-1], strict=True))
-        weight = self.recipe.adversarial_weight
-        return {
-            "judge": judge,
-            "adversarial": -weight * on_made[-1].mean(),
-            "matching": weight * self.recipe.matching_weight * torch.as_tensor(matching),
         }
 
     def export(self, modules: Mapping[str, nn.Module], folder: Path) -> None:
@@ -194,24 +166,6 @@ def draw_frames(
     wanted = 1 + order[: max(1, len(frames) // part)]
     anywhere = rng.integers(1, sequence.num_frames + 1, size=count)
     return np.where(rng.random(count) < share, rng.choice(wanted, count), anywhere)
-
-
-def crop_mouths(pictures: Tensor, points: Tensor) -> Tensor:
-    """(N, 3, s, s): the square around each mouth, s = `_MOUTH_PX` (or less where the pictures are smaller).
-
-    Args:
-        pictures: (N, 3, S, S). points: (N, 478, 2) landmarks in units of the side.
-    """
-    size_px = pictures.shape[-1]
-    side_px = min(_MOUTH_PX, size_px)
-    corners = points[:, list(OUTER_LIPS)].mean(1) * size_px - side_px / 2
-    places = corners.round().long().clamp(0, size_px - side_px).tolist()
-    return torch.stack(
-        [
-            picture[:, y : y + side_px, x : x + side_px]
-            for picture, (x, y) in zip(pictures, places, strict=True)
-        ]
-    )
 
 
 def cut_window(

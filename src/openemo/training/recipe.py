@@ -65,8 +65,6 @@ class AutoencoderRecipe(LoopRecipe):
     mouth_weight: float = 20.0
     eye_weight: float = 2.0
     gradient_weight: float = 1.0
-    adversarial_weight: float = Field(0.0, description="of a discriminator on mouths; 0 for none")
-    matching_weight: float = Field(1.0, description="of its features' difference, over the adversarial term")
 
 
 class AudioRecipe(LoopRecipe):
