@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from openemo.face.geometry import STABLE, eye_opening, face_width_px
 from openemo.face.similarity import fit_similarity
 
-__all__ = ["GESTURES", "LID_UNIT", "gestures", "lid_gap"]
+__all__ = ["GESTURES", "GESTURE_UNITS", "LID_UNIT", "gestures", "lid_gap"]
 
 Floats = NDArray[np.floating]
 
@@ -23,7 +23,7 @@ GESTURES: Final = ("eyes", "right", "down", "closer", "roll")
 LID_UNIT: Final = 0.1
 # What counts as 1: lid gap over eye width; shift over face width, twice; logarithm of the scale; radians. The
 # spread of the last four in clips of people who speak while they sit.
-_UNITS: Final = np.array([LID_UNIT, 0.008, 0.008, 0.006, 0.004])
+GESTURE_UNITS: Final = np.array([LID_UNIT, 0.008, 0.008, 0.006, 0.004])
 
 
 def gestures(reference: Floats, points: Floats) -> NDArray[np.float32]:
@@ -37,7 +37,9 @@ def gestures(reference: Floats, points: Floats) -> NDArray[np.float32]:
     head = fit_similarity(start[stable], now[stable]).matrix
     shift = (now[stable] - start[stable]).mean(0) / face_width_px(start)
     closer, roll = np.log(np.hypot(head[0, 0], head[1, 0])), np.arctan2(head[1, 0], head[0, 0])
-    return np.asarray(np.array([lid_gap(now) - lid_gap(start), *shift, closer, roll]) / _UNITS, np.float32)
+    return np.asarray(
+        np.array([lid_gap(now) - lid_gap(start), *shift, closer, roll]) / GESTURE_UNITS, np.float32
+    )
 
 
 def lid_gap(points: Floats) -> float:

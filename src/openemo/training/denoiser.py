@@ -26,6 +26,7 @@ from openemo.models.vae import ImageAutoencoder
 from openemo.timing import parse_fps
 from openemo.training.audio import is_audio_layer, load_audio_layers
 from openemo.training.exports import load_export
+from openemo.training.heads import add_head_motion, draw_head_motion
 from openemo.training.latents import CodedSequence, encode_sequences
 from openemo.training.objective import add_noise, draw_timesteps, make_scheduler, weighted_mse
 from openemo.training.recipe import DenoiserRecipe
@@ -198,6 +199,11 @@ class DenoiserStage:
         n, f = recipe.motion_frames, recipe.clip_frames
         start = int(rng.integers(len(sequence.latents) - n - f + 1))
         latents = torch.from_numpy(sequence.latents[start : start + n + f]).float().transpose(0, 1)
+        gestures = sequence.gestures[start : start + n + f]
+        if recipe.head_spread and isinstance(self.autoencoder, MotionAutoencoder):
+            added = draw_head_motion(n + f, recipe.head_spread * rng.random(), rng)
+            flow = add_head_motion(self.autoencoder.unpack(latents.transpose(0, 1)), sequence.face, added)
+            latents, gestures = self.autoencoder.pack(flow).transpose(0, 1), gestures + added
         motion, clean = latents[:, :n].clone(), latents[:, n:]
         if rng.random() < recipe.first_clip:
             motion.zero_()
@@ -212,7 +218,7 @@ class DenoiserStage:
             self._audio(sequence, frames, rng),
             self._locator(sequence, frames, clean.shape[-1] * self.autoencoder.stride, rng),
             torch.from_numpy(sequence.speed_rad_s[frames.start : frames.stop]),
-            torch.from_numpy(sequence.gestures[frames.start : frames.stop]),
+            torch.from_numpy(gestures[n:]),
             _loss_weight(sequence.face, clean.shape[-1], recipe.mouth_weight, recipe.eye_weight),
         )
 

@@ -119,6 +119,11 @@ class DenoiserRecipe(LoopRecipe):
     speed_dropout: float = Field(
         0.3, description="part of the steps of the speed stage without a speed, so that it stays optional"
     )
+    head_spread: float = Field(
+        0.0,
+        ge=0,
+        description="of head movements added to a clip, at most so many times those of speakers",
+    )
     gesture_dropout: float = Field(
         0.1, description="part of the steps without blinks and head given, so that they stay optional"
     )
