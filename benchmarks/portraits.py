@@ -1,11 +1,12 @@
 """What the clips of a corpus cannot show: strangers' portraits, silence, other languages, minutes of speech.
 
-    python benchmarks/portraits.py --shared ../shared/data -o docs/results/portraits
-    python benchmarks/portraits.py --shared ../shared/data -o out/portraits --parts silence languages
+    OMP_NUM_THREADS=1 python benchmarks/portraits.py --shared ../shared/data -o docs/results/portraits
+    OMP_NUM_THREADS=1 python benchmarks/portraits.py --shared ../shared/data -o out/portraits --parts silence
 
 There is no real video to compare with, so each part has its own yardstick: the same portrait in silence, the
 portrait itself, or English. Portraits are those that `recipes/data.yaml` keeps out of training. Each part is
-written as soon as it is measured, and kept when the command is run again.
+written as soon as it is measured, and kept when the command is run again. One thread each, with parts side by
+side: pictures this small are computed no faster by two, and two processes of two threads wait for each other.
 """
 
 from __future__ import annotations
