@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from openemo.face.geometry import FACE_OVAL, INNER_LIPS, OUTER_LIPS, STABLE
+from openemo.face.masks import fill_contour
 from openemo.models.inside import TEETH_EDGE, TEETH_SIZE, TEETH_WIDTH, MouthInside
 from openemo.models.tone import to_tone_of
 
@@ -127,6 +128,11 @@ class _Mouth:
         gap = float((lower - upper) @ down) / width
         return cls(low, high, lips, across, down, width, gap, upper, lower)
 
+    def fill(self, line_px: int = 0) -> Image:
+        """(h, w): the gap between the lips within the box, see `fill_contour`."""
+        width, height = (self.high - self.low).tolist()
+        return fill_contour(self.lips - self.low, (width, height), line_px=line_px)
+
     def draw(
         self, teeth: NDArray[np.float32], edge_px: Floats, *, size: float = 1.0, upright: int = 1
     ) -> tuple[Floats, Floats]:
@@ -154,11 +160,7 @@ def _depths(mouth: _Mouth) -> Floats:
 
 def _near_lips(mouth: _Mouth) -> Floats:
     """(h, w) soft mask of the line where lips meet, or of the gap between them, and a little around."""
-    width, height = mouth.high - mouth.low
-    mask = np.zeros((height, width), np.uint8)
-    contour = np.round((mouth.lips - mouth.low) * 16).astype(np.int32)
-    cv2.fillPoly(mask, [contour], (255,), lineType=cv2.LINE_AA, shift=4)
-    cv2.polylines(mask, [contour], True, (255,), round(2 * _LIPS * mouth.width_px), cv2.LINE_AA, shift=4)
+    mask = mouth.fill(line_px=round(2 * _LIPS * mouth.width_px))
     return np.asarray(cv2.GaussianBlur(mask, (0, 0), 0.3 * _LIPS * mouth.width_px) / 255.0)
 
 
@@ -178,14 +180,7 @@ def _own_teeth(picture: Image, mouth: _Mouth) -> tuple[Floats, Floats, Floats]:
     """The photo's own inside, drawn on behind the upper lip; what it covers (h, w, 1); where it is seen."""
     (x0, y0), (x1, y1), width = mouth.low, mouth.high, mouth.width_px
     part = picture[y0:y1, x0:x1].astype(np.float64)
-    mask = np.zeros(part.shape[:2], np.uint8)
-    cv2.fillPoly(
-        mask,
-        [np.round((mouth.lips - mouth.low) * 16).astype(np.int32)],
-        (255,),
-        lineType=cv2.LINE_AA,
-        shift=4,
-    )
+    mask = mouth.fill()
     # The contour's lower half often runs on the lip.
     above, below = (max(round(share * width), 1) for share in (0.015, 0.03))
     core = mask > 127

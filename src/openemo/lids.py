@@ -27,7 +27,7 @@ _LOWER_LID, _SKIN_ABOVE, _SKIN_BELOW = 0.1, 0.18, 0.09
 _LASHES: Final = 0.05  # of the eye's width: what keeps its shape at the upper lid's edge
 # Where lids meet it is darker: spread over the eye's width, share of the light.
 _LASH_LINE, _LASH_SHADE = 0.025, 0.35
-_EDGE_PX: Final = 0.75
+_EDGE_PX: Final = 0.75  # of a lid's rim that eyeball and skin share
 _REACH: Final = 0.5  # above and below, of the eye's width
 
 
@@ -100,7 +100,6 @@ class _Eye:
         edge = upper + (1 - _LOWER_LID) * gap
         rim = lower - _LOWER_LID * gap
         top, bottom = above - _REACH * self._width, below + _REACH * self._width
-        # The edges themselves are mixed with the eyeball.
         lid_edge, cheek_edge = upper - np.minimum(gap, _EDGE_PX), lower + np.minimum(gap, _EDGE_PX)
         lid = _follow(
             t,

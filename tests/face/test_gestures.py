@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from openemo.face.geometry import face_width_px
-from openemo.face.gestures import GESTURES, LID_UNIT, gestures, lid_gap
+from openemo.face.gestures import GESTURE_UNITS, GESTURES, gestures, lid_gap
 
 RNG = np.random.default_rng(2)
 _UPPER, _LOWER = (159, 386), (145, 374)
@@ -31,7 +31,7 @@ def test_shut_eyes_are_told_and_nothing_else() -> None:
     shut = face.copy()
     shut[list(_UPPER), 1] += 4  # the gap of 6 px falls to 2, over eyes of 20 px
     told = gestures(face, shut)
-    assert told[0] == pytest.approx(-4 / 20 / LID_UNIT, abs=1e-5)
+    assert told[0] == pytest.approx(-4 / 20 / GESTURE_UNITS[0], abs=1e-5)
     assert told[1:] == pytest.approx(np.zeros(4), abs=1e-5)
     assert lid_gap(shut) == pytest.approx(0.1, abs=1e-9)
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from openemo.data.motion import face_flow
 from openemo.face.geometry import FACE_OVAL, INNER_LIPS, LEFT_EYE, RIGHT_EYE, eye_opening
+from openemo.face.masks import fill_contour
 from openemo.face.similarity import fit_similarity
 
 __all__ = ["drive_frame", "warp_picture"]
@@ -126,8 +127,7 @@ def drive_frame(
     ).astype(np.float32)
     inside = _toned(inside, picture)
     gain = _skin_level(picture, reference_points) / max(_skin_level(clip_frame, clip_points[:, :2]), 1.0)
-    mask = np.zeros((side, side), np.uint8)
-    cv2.fillPoly(mask, [np.round(target * 16).astype(np.int32)], (255,), lineType=cv2.LINE_AA, shift=4)
+    mask = fill_contour(target, (side, side))
     alpha = cv2.GaussianBlur(mask, (0, 0), 0.005 * side)[..., None].astype(np.float32) / 255 * weight
     blended = warped * (1 - alpha) + inside * np.clip(gain, 0.6, 1.4) * alpha
     return np.asarray(np.clip(np.round(blended), 0, 255), np.uint8)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from openemo.data.sequences import Sequence
 from openemo.face.geometry import INNER_LIPS
+from openemo.face.masks import fill_contour
 from openemo.face.similarity import fit_similarity
 from openemo.inside import light_on
 from openemo.models.inside import TEETH_EDGE, TEETH_SIZE, TEETH_WIDTH
@@ -25,6 +26,7 @@ Floats = NDArray[np.floating]
 
 _GAPS: Final = (0.15, 0.26)  # between the lips, over the mouth's width: a smile, not a laugh
 _LEAST_MOUTH: Final = 0.19  # of the picture's side
+_TURNED: Final = 0.12  # how much nearer the nose is to one cheek, over the face's width
 _COLOURED: Final = 30.0  # mean distance between the channels, in grey levels
 _LEAST_HEIGHT: Final = 10  # of a tooth, in rows
 _MEAN_OF: Final = 24
@@ -68,7 +70,7 @@ def _smile(sequence: Sequence) -> tuple[Floats, Floats] | None:
     right, left = (float(np.linalg.norm(points[1] - points[cheek])) for cheek in (234, 454))
     turned = abs(right - left) / float(np.linalg.norm(points[234] - points[454]))
     picture = sequence.picture(0)
-    if turned > 0.12 or np.ptp(picture.astype(np.int16), axis=-1).mean() < _COLOURED:
+    if turned > _TURNED or np.ptp(picture.astype(np.int16), axis=-1).mean() < _COLOURED:
         return None
     corners = (TEETH_SIZE[1] - 1) / 2 + TEETH_WIDTH / 2 * np.array([-1.0, 1.0])
     fit = fit_similarity(lips[[0, 10]], np.column_stack([corners, [0.0, 0.0]]))
@@ -77,9 +79,7 @@ def _smile(sequence: Sequence) -> tuple[Floats, Floats] | None:
     matrix = np.column_stack([fit.matrix, shift])
     patch = cv2.warpAffine(picture.astype(np.float32), matrix, size, flags=cv2.INTER_AREA)
     colour = patch / light_on(picture, points)
-    mask = np.zeros(TEETH_SIZE, np.uint8)
-    contour = np.round((lips @ fit.matrix.T + shift) * 16).astype(np.int32)
-    cv2.fillPoly(mask, [contour], (255,), lineType=cv2.LINE_AA, shift=4)
+    mask = fill_contour(lips @ fit.matrix.T + shift, size)
     # Bright and not red: no gums, lips, or gaps.
     brightness = colour.mean(-1)
     red = (colour[..., 0] - colour[..., 1:].mean(-1)) / np.maximum(brightness, 1e-3)

@@ -2,7 +2,7 @@
 
 EMO leaves both to the noise (and the pace of the head to its speed layers, EMO 3.2). A small network learns
 the mean of what it cannot know, and the mean of all blinks is a stare; so they are weak conditions here, as
-speed is.
+speed is. When a portrait is animated, only the head is asked for: `openemo.lids` shuts the eyes.
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ from numpy.typing import NDArray
 from openemo.face.geometry import STABLE, eye_opening, face_width_px
 from openemo.face.similarity import fit_similarity
 
-__all__ = ["GESTURES", "GESTURE_UNITS", "LID_UNIT", "gestures", "lid_gap"]
+__all__ = ["GESTURES", "GESTURE_UNITS", "gestures", "lid_gap"]
 
 Floats = NDArray[np.floating]
 
 GESTURES: Final = ("eyes", "right", "down", "closer", "roll")
-LID_UNIT: Final = 0.1
 # What counts as 1: lid gap over eye width; shift over face width, twice; logarithm of the scale; radians. The
 # spread of the last four in clips of people who speak while they sit.
-GESTURE_UNITS: Final = np.array([LID_UNIT, 0.008, 0.008, 0.006, 0.004])
+GESTURE_UNITS: Final = np.array([0.1, 0.008, 0.008, 0.006, 0.004])
 
 
 def gestures(reference: Floats, points: Floats) -> NDArray[np.float32]:

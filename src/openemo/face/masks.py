@@ -23,6 +23,7 @@ __all__ = [
     "RegionMasks",
     "box_mask",
     "expand",
+    "fill_contour",
     "landmark_box",
     "part_masks",
     "pyramid",
@@ -163,9 +164,19 @@ def part_masks(points: Floats, size_px: int) -> NDArray[np.float32]:
 
 def _filled(contours: Sequence[Floats], size_px: int) -> NDArray[np.float32]:
     """(size_px, size_px) float32: covered parts of pixels inside contours (N, 2), in units of the side."""
-    fine = 1 << _FRACTION_BITS
-    corners = [np.rint((contour * size_px - 0.5) * fine).astype(np.int32) for contour in contours]
-    mask = np.zeros((size_px, size_px), np.uint8)
-    for polygon in corners:
-        cv2.fillPoly(mask, [polygon], 255, lineType=cv2.LINE_AA, shift=_FRACTION_BITS)
-    return np.asarray(mask / 255, np.float32)
+    masks = [fill_contour(contour * size_px - 0.5, (size_px, size_px)) for contour in contours]
+    return np.asarray(np.maximum.reduce(masks) / 255, np.float32)
+
+
+def fill_contour(contour_px: Floats, size: Size, *, line_px: int = 0) -> Mask:
+    """(height, width) uint8: covered parts of pixels inside a contour (N, 2), 255 for all of one.
+
+    Args:
+        line_px: thickness of a line drawn around it, 0 for none.
+    """
+    corners = np.round(contour_px * (1 << _FRACTION_BITS)).astype(np.int32)
+    mask = np.zeros(size[::-1], np.uint8)
+    cv2.fillPoly(mask, [corners], (255,), lineType=cv2.LINE_AA, shift=_FRACTION_BITS)
+    if line_px:
+        cv2.polylines(mask, [corners], True, (255,), line_px, cv2.LINE_AA, _FRACTION_BITS)
+    return mask

@@ -9,7 +9,7 @@ Shapes: B batch, C channels, F frames, S picture side, H = W = S / 8 latent side
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -21,7 +21,7 @@ from openemo.models.inside import MouthInside
 
 __all__ = ["SD15_SCALING_FACTOR", "ImageAutoencoder"]
 
-SD15_SCALING_FACTOR = 0.18215
+SD15_SCALING_FACTOR: Final = 0.18215
 """One over the spread of SD-1.5's raw latents (Rombach et al. 2022); files without a config.json mean it."""
 
 
