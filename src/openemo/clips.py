@@ -117,11 +117,11 @@ class ClipMaker:
                 motion_BCNHW = self._seen_again(motion_BCNHW, sight)
 
     @torch.no_grad()
-    def decode(self, latents_BCFHW: Tensor, sight: Sight, pictures_F3PP: Tensor | None = None) -> Tensor:
+    def decode(self, latents_BCFHW: Tensor, sight: Sight, pictures_F3QQ: Tensor | None = None) -> Tensor:
         """Frames (1, 3, F, height, width) in [-1, 1], at the size shown or at that of the networks.
 
         Args:
-            pictures_F3PP: what moves, frame by frame; None takes the picture as it is.
+            pictures_F3QQ: what moves, frame by frame; None takes the picture as it is.
         """
         if sight.gain_11HW is not None:
             latents_BCFHW = latents_BCFHW * sight.gain_11HW
@@ -129,7 +129,8 @@ class ClipMaker:
             latents_BCFHW.to(sight.image_B3SS),
             sight.image_B3SS,
             sight.features,
-            picture_B3HW=sight.picture_B3PP if pictures_F3PP is None else pictures_F3PP,
+            picture_B3HW=sight.picture_B3QQ if pictures_F3QQ is None else pictures_F3QQ,
+            size=(sight.size_px, sight.size_px),
             inside=sight.inside,
         )
         return decoded_B3FHW

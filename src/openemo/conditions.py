@@ -32,7 +32,9 @@ class Sight:
 
     Attributes:
         image_B3SS: the square in [-1, 1]; its device and dtype are those of all that follows.
-        picture_B3PP: the same at the size that is shown.
+        picture_B3QQ: the same at twice the size that is shown, so that it stays sharp when it moves by parts
+            of a pixel.
+        size_px: the side that is shown.
         features: the autoencoder's reading of the image.
         place_BCHW: the face region, encoded; None for networks without face locator.
         region_masks: for each level (1, 3, H, W); empty for networks that do not hear by regions.
@@ -43,7 +45,8 @@ class Sight:
     """
 
     image_B3SS: Tensor
-    picture_B3PP: Tensor
+    picture_B3QQ: Tensor
+    size_px: int
     features: Any
     place_BCHW: Tensor | None
     region_masks: tuple[Tensor, ...]
@@ -58,7 +61,8 @@ class Sight:
         unet: EmoUNet,
         *,
         image_B3SS: Tensor,
-        picture_B3PP: Tensor,
+        picture_B3QQ: Tensor,
+        size_px: int,
         features: Any,
         inside: MouthInside | None,
         lids: EyeLids | None,
@@ -95,7 +99,8 @@ class Sight:
             masks = tuple(torch.from_numpy(mask)[None].to(image_B3SS) for mask in scene.regions.levels(sizes))
         return cls(
             image_B3SS,
-            picture_B3PP,
+            picture_B3QQ,
+            size_px,
             features,
             place,
             masks,

@@ -1,7 +1,8 @@
 """Portrait + voice -> frames: the whole story on one page.
 
 Shape letters: B batch (1 here), F frames of a clip, C latent channels, H W latent grid, N motion frames,
-T speech tokens that a frame hears, D their width, S side of the crop that networks see, P of the crop shown.
+T speech tokens that a frame hears, D their width, S side of the crop that networks see, P of the crop shown,
+Q twice that.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Self
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -308,7 +310,7 @@ class EmoPipeline:
                 shut_F = blinks_F[frame : frame + part_BCFHW.shape[2]]
                 frame += len(shut_F)
                 decoded_B3FPP = maker.decode(part_BCFHW, sight, _with_lids(sight, shut_F))
-                yield from map(plan.scene.show, _to_images(_fit(decoded_B3FPP, sight.picture_B3PP)))
+                yield from map(plan.scene.show, _to_images(_fit(decoded_B3FPP, sight.size_px)))
             report()
 
     @property
@@ -331,7 +333,7 @@ class EmoPipeline:
         """The scene as the networks see it."""
         scene = plan.scene
         image, picture = (
-            _to_tensor(part).to(self.device, self.unet.dtype) for part in (scene.crop, scene.picture)
+            _to_tensor(part).to(self.device, self.unet.dtype) for part in (scene.crop, _double(scene.picture))
         )
         inside = lids = gain = None
         if isinstance(self.autoencoder, MotionAutoencoder):
@@ -344,7 +346,8 @@ class EmoPipeline:
         return Sight.of(
             self.unet,
             image_B3SS=image,
-            picture_B3PP=picture,
+            picture_B3QQ=picture,
+            size_px=len(scene.picture),
             features=self.autoencoder.encode_reference(image),
             inside=inside,
             lids=lids,
@@ -369,16 +372,21 @@ class _Plan:
 
 
 def _with_lids(sight: Sight, shut_F: NDArray[np.floating]) -> Tensor | None:
-    """(F, 3, P, P) pictures with lids that far down; None where all are open."""
+    """(F, 3, Q, Q) pictures with lids that far down; None where all are open."""
     if sight.lids is None or not shut_F.any():
         return None
-    pictures = torch.cat([_to_tensor(sight.lids.shut(float(share))) for share in shut_F])
-    return pictures.to(sight.picture_B3PP)
+    pictures = torch.cat([_to_tensor(_double(sight.lids.shut(float(share)))) for share in shut_F])
+    return pictures.to(sight.picture_B3QQ)
 
 
-def _fit(frames_B3FHW: Tensor, picture_B3PP: Tensor) -> Tensor:
+def _double(image: Frame) -> Frame:
+    """Twice as high and wide, with Lanczos' kernel, which leaves nearly all frequencies as they are."""
+    return np.asarray(cv2.resize(image, None, fx=2, fy=2, interpolation=cv2.INTER_LANCZOS4), np.uint8)
+
+
+def _fit(frames_B3FHW: Tensor, size_px: int) -> Tensor:
     """The frames at the size that is shown, where the autoencoder knows only that of the networks."""
-    size = picture_B3PP.shape[-2:]
+    size = (size_px, size_px)
     if frames_B3FHW.shape[-2:] == size:
         return frames_B3FHW
     flat = frames_B3FHW.transpose(1, 2).flatten(0, 1).float()

@@ -221,6 +221,23 @@ def test_a_sharp_warp_keeps_what_a_plain_one_smooths_away() -> None:
     assert sharp > 1.1 * plain
 
 
+def test_a_picture_of_twice_the_size_stays_sharp_when_it_moves_by_half_a_pixel() -> None:
+    side, stripes = 64, 2 * math.pi * 24  # 2.7 pixels wide
+    half = torch.zeros(1, 2, 4, 4)
+    half[:, 0] = 0.5 / side
+
+    def picture(size: int, right: float = 0.0) -> Tensor:
+        ticks = (torch.arange(size) + 0.5) / size + right
+        return torch.sin(stripes * ticks).expand(1, 1, size, size)
+
+    inner = slice(4, -4)
+    lost = [
+        (warp(picture(size), half, size=(side, side), is_sharp=True) - picture(side, 0.5 / side))[..., inner]
+        for size in (side, 2 * side)
+    ]
+    assert lost[1].std() < 0.25 * lost[0].std()
+
+
 def test_stretch_is_the_derivative_of_the_flow_at_any_size() -> None:
     grid = 32
     ticks = (torch.arange(grid) + 0.5) / grid

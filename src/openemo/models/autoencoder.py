@@ -150,6 +150,7 @@ class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         reference: ReferencePyramid,
         *,
         picture_B3HW: Tensor | None = None,
+        size: tuple[int, ...] | None = None,
         inside: MouthInside | None = None,
     ) -> Tensor:
         """Latents -> frames (B, 3, F, height, width) in [-1, 1].
@@ -158,12 +159,13 @@ class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
             latents_BCFHW: as the denoiser makes them.
             image_B3SS: the reference crop at the size that the networks see.
             reference: its features, from `encode_reference`.
-            picture_B3HW: the same crop at any other resolution; the frames then have this size, and the
-                photo's own detail. Or one for each frame, (B*F, 3, H, W), frame fastest: eyes that shut.
-                Defaults to `image_B3SS`.
+            picture_B3HW: the same crop at any other resolution; the frames then have the photo's own detail.
+                Or one for each frame, (B*F, 3, H, W), frame fastest: eyes that shut. Defaults to `image_B3SS`.
+            size: height and width of the frames; None takes the picture's, half of which is sharper (`warp`).
             inside: what shows where the mouth opens, of a single portrait (B = 1).
         """
         picture = image_B3SS if picture_B3HW is None else picture_B3HW
+        size = size or picture.shape[-2:]
         batch, _, num_frames = latents_BCFHW.shape[:3]
         flow = self.unpack(latents_BCFHW.transpose(1, 2).flatten(0, 1))
         residual = self.decoder(
@@ -172,14 +174,12 @@ class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
             margin=int(_MARGIN * min(latents_BCFHW.shape[-2:])),
         )
         residual = to_tone_of(image_B3SS, torch.unflatten(residual, 0, (batch, num_frames))).flatten(0, 1)
-        if residual.shape[-2:] != picture.shape[-2:]:
+        if residual.shape[-2:] != size:
             # Bilinear: bicubic takes as long as all convolutions of the decoder, and nobody sees it.
-            residual = F.interpolate(
-                residual.float(), size=picture.shape[-2:], mode="bilinear", align_corners=False
-            )
+            residual = F.interpolate(residual.float(), size=size, mode="bilinear", align_corners=False)
         if len(picture) != batch * num_frames:
             picture = picture.repeat_interleave(num_frames, 0)
-        moved = warp(picture, flow, is_sharp=True)
+        moved = warp(picture, flow, size=size, is_sharp=True)
         frames: Tensor = moved + residual.to(picture.dtype)
         if inside is not None:
             frames = inside.paint(frames, flow)

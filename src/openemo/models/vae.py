@@ -125,6 +125,7 @@ class ImageAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         reference: Tensor | None = None,
         *,
         picture_B3HW: Tensor | None = None,
+        size: tuple[int, ...] | None = None,
         inside: MouthInside | None = None,
     ) -> Tensor:
         """Latents -> frames (B, 3, F, 8 H, 8 W) in [-1, 1]; the rest is not needed here."""
