@@ -123,14 +123,13 @@ class ClipMaker:
         Args:
             pictures_F3QQ: what moves, frame by frame; None takes the picture as it is.
         """
-        if sight.gain_11HW is not None:
-            latents_BCFHW = latents_BCFHW * sight.gain_11HW
         decoded_B3FHW: Tensor = self.autoencoder.decode(
             latents_BCFHW.to(sight.image_B3SS),
             sight.image_B3SS,
             sight.features,
             picture_B3HW=sight.picture_B3QQ if pictures_F3QQ is None else pictures_F3QQ,
             size=(sight.size_px, sight.size_px),
+            lips=sight.lips,
             inside=sight.inside,
         )
         return decoded_B3FHW

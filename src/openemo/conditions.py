@@ -20,6 +20,7 @@ from openemo.lids import EyeLids
 from openemo.models import EmoUNet, ReferenceNet
 from openemo.models.families import hallo_halves
 from openemo.models.inside import MouthInside
+from openemo.models.lips import LipMotion
 from openemo.models.reference import ReferenceFeatures
 from openemo.scene import Scene
 
@@ -41,7 +42,7 @@ class Sight:
         identity_2LD: identity tokens of nobody, then of this person; None for networks without.
         inside: what shows where the mouth opens; None for autoencoders that draw it themselves.
         lids: what shuts the eyes of the picture; None likewise.
-        gain_11HW: how far each cell of the latents moves, over what the network says; None likewise.
+        lips: how much more the mouth moves than the network says; None likewise.
     """
 
     image_B3SS: Tensor
@@ -53,7 +54,7 @@ class Sight:
     identity_2LD: Tensor | None
     inside: MouthInside | None = None
     lids: EyeLids | None = None
-    gain_11HW: Tensor | None = None
+    lips: LipMotion | None = None
 
     @classmethod
     def of(
@@ -66,7 +67,7 @@ class Sight:
         features: Any,
         inside: MouthInside | None,
         lids: EyeLids | None,
-        gain_11HW: Tensor | None,
+        lips: LipMotion | None,
         scene: Scene,
         identity: NDArray[np.float32] | None,
         stride: int,
@@ -107,7 +108,7 @@ class Sight:
             _identity_tokens(unet, identity, image_B3SS),
             inside,
             lids,
-            gain_11HW,
+            lips,
         )
 
 

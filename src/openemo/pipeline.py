@@ -39,6 +39,7 @@ from openemo.liveliness import draw_blinks, draw_gestures
 from openemo.models import EmoUNet, ReferenceNet
 from openemo.models.attention import slice_attention
 from openemo.models.autoencoder import MotionAutoencoder
+from openemo.models.lips import LipMotion
 from openemo.models.places import region_weight
 from openemo.models.vae import ImageAutoencoder
 from openemo.offload import Offload, OffloadKind
@@ -335,14 +336,15 @@ class EmoPipeline:
         image, picture = (
             _to_tensor(part).to(self.device, self.unet.dtype) for part in (scene.crop, _double(scene.picture))
         )
-        inside = lids = gain = None
+        inside = lids = lips = None
         if isinstance(self.autoencoder, MotionAutoencoder):
             teeth = self.autoencoder.teeth.float().cpu().numpy()
             inside = look_inside(scene.picture, scene.points, teeth).to(self.device)
             lids = EyeLids(scene.picture, scene.points)
-            points, size = torch.from_numpy(scene.points)[None], self.autoencoder.latent_size
+            points, size = torch.from_numpy(scene.points)[None], self.autoencoder.flow_size
             mouth = region_weight(points, size, OUTER_LIPS, reach=_LIP_REACH, least=1 / size)
-            gain = (1 + (plan.settings.lip_motion - 1) * mouth).to(self.device)
+            gain = 1 + (plan.settings.lip_motion - 1) * mouth
+            lips = LipMotion(gain.to(self.device), inside.skull_K2)
         return Sight.of(
             self.unet,
             image_B3SS=image,
@@ -351,7 +353,7 @@ class EmoPipeline:
             features=self.autoencoder.encode_reference(image),
             inside=inside,
             lids=lids,
-            gain_11HW=gain,
+            lips=lips,
             scene=scene,
             identity=plan.identity,
             stride=self.autoencoder.stride,

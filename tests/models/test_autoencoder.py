@@ -197,7 +197,7 @@ def test_saved_and_loaded_networks_are_equal(tmp_path: Path) -> None:
     network, images = _network(awake=True), _rand(BATCH, 3, SIDE, SIDE)
     network.save_pretrained(tmp_path)
     loaded = MotionAutoencoder.from_pretrained(tmp_path)
-    assert (loaded.latent_channels, loaded.latent_size) == (network.latent_channels, GRID)
+    assert (loaded.latent_channels, loaded.flow_size) == (network.latent_channels, FLOW_GRID)
     latents = _rand(BATCH, network.latent_channels, FRAMES, GRID, GRID)
     assert torch.equal(_decode(loaded, latents, images), _decode(network, latents, images))
 

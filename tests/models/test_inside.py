@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from openemo.models.inside import MouthInside, rigid_motion
+from openemo.models.inside import MouthInside
+from openemo.models.rigid import rigid_motion
 
 GRID, SIDE = 32, 96
 BOX = (0.2, 0.3, 0.8, 0.9)

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from openemo.face.gestures import gestures
-from openemo.models.inside import rigid_motion
+from openemo.models.rigid import rigid_motion
 from openemo.training.heads import add_head_motion, draw_head_motion
 
 GRID = 64

@@ -85,7 +85,7 @@ def speed(folder: Path, data_dir: Path, autoencoder: Path, video: Path) -> Path:
 
 def test_the_autoencoder_stage_exports_what_a_pipeline_loads(autoencoder: Path) -> None:
     network = MotionAutoencoder.from_pretrained(autoencoder)
-    assert (network.latent_channels, network.latent_size) == (32, 4)
+    assert (network.latent_channels, network.flow_size) == (32, 16)
     assert network.decoder.conv_out.weight.any()  # it started at zero, and learnt
 
 

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from openemo.errors import ConfigError
 from openemo.models.flow import FLOW_STRIDES, STRIDE, pack_flow, unpack_flow, warp
 from openemo.models.inside import TEETH_SIZE, MouthInside
+from openemo.models.lips import LipMotion
 from openemo.models.motion_decoder import PIXEL_STRIDE, MotionDecoder, ReferencePyramid, ResBlock
 from openemo.models.tone import to_tone_of
 
@@ -107,8 +108,9 @@ class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return STRIDE
 
     @property
-    def latent_size(self) -> int:
-        return int(self.config.sample_size) // STRIDE
+    def flow_size(self) -> int:
+        """Cells of the flow along a side."""
+        return int(self.config.sample_size) // int(self.config.flow_stride)
 
     def encode_reference(self, image_B3SS: Tensor) -> ReferencePyramid:
         """Features of a reference picture in [-1, 1]."""
@@ -151,6 +153,7 @@ class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         *,
         picture_B3HW: Tensor | None = None,
         size: tuple[int, ...] | None = None,
+        lips: LipMotion | None = None,
         inside: MouthInside | None = None,
     ) -> Tensor:
         """Latents -> frames (B, 3, F, height, width) in [-1, 1].
@@ -160,14 +163,17 @@ class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
             image_B3SS: the reference crop at the size that the networks see.
             reference: its features, from `encode_reference`.
             picture_B3HW: the same crop at any other resolution; the frames then have the photo's own detail.
-                Or one for each frame, (B*F, 3, H, W), frame fastest: eyes that shut. Defaults to `image_B3SS`.
+                Or one for each frame, (B*F, 3, H, W), frame fastest: eyes that shut. None takes `image_B3SS`.
             size: height and width of the frames; None takes the picture's, half of which is sharper (`warp`).
-            inside: what shows where the mouth opens, of a single portrait (B = 1).
+            lips: what the flow's mouth does more, of a single portrait (B = 1).
+            inside: what shows where the mouth opens, of a single portrait too.
         """
         picture = image_B3SS if picture_B3HW is None else picture_B3HW
         size = size or picture.shape[-2:]
         batch, _, num_frames = latents_BCFHW.shape[:3]
         flow = self.unpack(latents_BCFHW.transpose(1, 2).flatten(0, 1))
+        if lips is not None:
+            flow = lips(flow)
         residual = self.decoder(
             reference.expand_frames(num_frames),
             flow,

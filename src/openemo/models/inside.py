@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from typing import Final, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from openemo.models.flow import source_area
+from openemo.models.rigid import WHOLE, RigidMotion, moved_points, rigid_motion, sample_places
 
-__all__ = ["TEETH_EDGE", "TEETH_SIZE", "TEETH_WIDTH", "MouthInside", "rigid_motion"]
+__all__ = ["TEETH_EDGE", "TEETH_SIZE", "TEETH_WIDTH", "MouthInside"]
 
 # The picture of a row of upper teeth: height and width, cells across a smiling mouth, row of the biting edge.
 TEETH_SIZE: Final = (48, 96)
@@ -71,7 +71,7 @@ class MouthInside:
         places_hw2 = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
 
         known = torch.cat([flow_N2gg.float(), source_area(flow_N2gg)], 1)
-        known = _sample(known, places_hw2.expand(len(known), -1, -1, -1), (0.0, 0.0, 1.0, 1.0))
+        known = sample_places(known, places_hw2.expand(len(known), -1, -1, -1), WHOLE)
         sources_Nhw2 = places_hw2 + known[:, :2].permute(0, 2, 3, 1)
         gap_and_near = torch.cat([self.gap_11hw, self.near_11hw], 1)
         shown, near = self._layer(gap_and_near, sources_Nhw2).chunk(2, 1)
@@ -79,7 +79,7 @@ class MouthInside:
         if not opened.any():
             return frames_N3HW
         skull = rigid_motion(self.skull_K2, flow_N2gg)
-        jaw = _Motion(skull.turn_N22, self.jaw_J2.mean(0), _moved(self.jaw_J2, flow_N2gg).mean(1))
+        jaw = RigidMotion(skull.turn_N22, self.jaw_J2.mean(0), moved_points(self.jaw_J2, flow_N2gg).mean(1))
         upper = self._layer(self.upper_14hw, skull.back(places_hw2))
         lower = self._layer(self.lower_13hw, jaw.back(places_hw2))
         inside = torch.lerp(lower, upper[:, :3], upper[:, 3:])
@@ -87,7 +87,7 @@ class MouthInside:
         return frames_N3HW
 
     def _layer(self, layer_1Chw: Tensor, places_Nhw2: Tensor) -> Tensor:
-        return _sample(layer_1Chw.float().expand(len(places_Nhw2), -1, -1, -1), places_Nhw2, self.box)
+        return sample_places(layer_1Chw.float().expand(len(places_Nhw2), -1, -1, -1), places_Nhw2, self.box)
 
 
 def _parted(area_N1hw: Tensor, near_N1hw: Tensor) -> Tensor:
@@ -104,52 +104,3 @@ def _parted(area_N1hw: Tensor, near_N1hw: Tensor) -> Tensor:
     rows = torch.arange(lost.shape[2], device=lost.device, dtype=lost.dtype)[:, None]
     middle = (lost * rows).sum(2, keepdim=True) / height.clamp_min(1e-6)
     return ((height / 2 - (rows - middle).abs()) / _SOFT_PX + 0.5).clamp(0, 1) * height.clamp_max(1)
-
-
-@dataclass(frozen=True, slots=True)
-class _Motion:
-    """x -> turn (x - rest) + now, for each of N frames."""
-
-    turn_N22: Tensor
-    rest_2: Tensor
-    now_N2: Tensor
-
-    def back(self, places_hw2: Tensor) -> Tensor:
-        """Where places of the frames were at rest, (N, h, w, 2)."""
-        away = places_hw2 - self.now_N2[:, None, None]
-        return torch.einsum("nij,nhwj->nhwi", torch.linalg.inv(self.turn_N22), away) + self.rest_2
-
-
-def rigid_motion(points_K2: Tensor, flow_N2gg: Tensor) -> _Motion:
-    """Rotation, scale and shift that carry points along best, by least squares (Umeyama 1991).
-
-    Args:
-        points_K2: at rest, in units of the side.
-        flow_N2gg: backward flow in units of the side.
-    """
-    moved = _moved(points_K2, flow_N2gg)
-    rest, now = points_K2.mean(0), moved.mean(1)
-    a, b = points_K2 - rest, moved - now[:, None]
-    power = a.square().sum()
-    cos = (a * b).sum((1, 2)) / power
-    sin = (a[:, 0] * b[..., 1] - a[:, 1] * b[..., 0]).sum(1) / power
-    turn = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], 1)
-    return _Motion(turn, rest, now)
-
-
-def _moved(points_K2: Tensor, flow_N2gg: Tensor) -> Tensor:
-    """Where points go, (N, K, 2): the flow tells for each place where it comes from, so it is solved for."""
-    rest = points_K2[None].expand(len(flow_N2gg), -1, -1)
-    moved = rest
-    for _ in range(3):
-        flow = _sample(flow_N2gg.float(), moved[:, :, None], (0.0, 0.0, 1.0, 1.0))
-        moved = rest - flow[..., 0].transpose(1, 2)
-    return moved
-
-
-def _sample(maps_NCgg: Tensor, places_Nhw2: Tensor, box: tuple[float, float, float, float]) -> Tensor:
-    """Maps that fill a box, read at places (N, h, w, 2) in units of the square's side; borders repeat."""
-    low = places_Nhw2.new_tensor(box[:2])
-    size = places_Nhw2.new_tensor(box[2:]) - low
-    grid = (places_Nhw2 - low) / size * 2 - 1
-    return F.grid_sample(maps_NCgg, grid, mode="bilinear", padding_mode="border", align_corners=False)

@@ -18,6 +18,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from openemo.models.inside import MouthInside
+from openemo.models.lips import LipMotion
 
 __all__ = ["SD15_SCALING_FACTOR", "ImageAutoencoder"]
 
@@ -126,6 +127,7 @@ class ImageAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         *,
         picture_B3HW: Tensor | None = None,
         size: tuple[int, ...] | None = None,
+        lips: LipMotion | None = None,
         inside: MouthInside | None = None,
     ) -> Tensor:
         """Latents -> frames (B, 3, F, 8 H, 8 W) in [-1, 1]; the rest is not needed here."""
