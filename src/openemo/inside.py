@@ -11,8 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from openemo.face.geometry import FACE_OVAL, INNER_LIPS, OUTER_LIPS, STABLE
+from openemo.face.geometry import FACE_OVAL, OUTER_LIPS, STABLE
+from openemo.face.lines import CornerLine
 from openemo.face.masks import fill_contour
+from openemo.lipline import LipLine, find_lip_line
 from openemo.models.inside import TEETH_EDGE, TEETH_SIZE, TEETH_WIDTH, MouthInside
 from openemo.models.tone import to_tone_of
 
@@ -27,6 +29,7 @@ _SMILE: Final = 1.2
 _UPPER_BELOW: Final = 0.04  # the upper teeth's edge below the line where lips meet, at rest
 _LIPS: Final = 0.08  # beyond the line where lips meet, what is drawn out is skin
 _BOX: Final = (0.8, 0.75, 1.0)  # half the width, above, below
+_TORN_SIZE: Final = 256  # cells along a side: finer than the flow's own
 # Teeth in speech lie deeper than in a smile. The lower ones are narrower, and further in the shade.
 _UPPER_SHADE: Final = 0.8
 _LOWER_SHADE: Final = 0.6
@@ -68,8 +71,9 @@ def look_inside(picture: Image, points: Floats, teeth: NDArray[np.float32]) -> M
     """
     side = picture.shape[0]
     points_px = np.asarray(points[:, :2] * side, np.float64)
-    mouth, light = _Mouth.of(points_px, side), light_on(picture, points_px)
-    upper, opacity = mouth.draw(teeth, mouth.upper_px + _UPPER_BELOW * mouth.width_px * mouth.down)
+    lips = find_lip_line(picture, points_px)
+    mouth, light = _Mouth.of(lips, side), light_on(picture, points_px)
+    upper, opacity = mouth.draw(teeth, mouth.upper_px + _UPPER_BELOW * mouth.line.width_px * mouth.line.down)
     lower, shown = mouth.draw(teeth, mouth.lower_px, size=_LOWER_SIZE, upright=-1)
     upper = _in_tone_of(picture, _UPPER_SHADE * light * upper)
     lower = _LOWER_SHADE * light * lower * shown + _depths(mouth) * light.mean() * (1 - shown)
@@ -87,6 +91,7 @@ def look_inside(picture: Image, points: Floats, teeth: NDArray[np.float32]) -> M
         lower_13hw=_to_tensor(lower / 127.5 - 1),
         near_11hw=_to_tensor(_near_lips(mouth)[..., None]),
         gap_11hw=_to_tensor(seen[..., None]),
+        torn_gg2=_torn(lips, side),
         skull_K2=torch.from_numpy(points[list(STABLE), :2]).float(),
         jaw_J2=torch.from_numpy(points[list(_JAW), :2]).float(),
     )
@@ -98,48 +103,43 @@ class _Mouth:
 
     Attributes:
         low, high: corners of the box around all that it may open to.
-        lips: (20, 2) inner contour.
-        across, down: unit vectors, from corner to corner and at right angles to it.
-        width_px: between the corners. gap: between the lips, over the width.
+        contour: (n, 2) around what shows between the lips.
+        line: from corner to corner. gap: between the lips, over its width.
         upper_px, lower_px: middle of either lip's edge. Not of the corners: those of a smile lie higher.
     """
 
     low: NDArray[np.int64]
     high: NDArray[np.int64]
-    lips: Floats
-    across: Floats
-    down: Floats
-    width_px: float
+    contour: Floats
+    line: CornerLine
     gap: float
     upper_px: Floats
     lower_px: Floats
 
     @classmethod
-    def of(cls, points_px: Floats, side_px: int) -> _Mouth:
-        lips = points_px[list(INNER_LIPS)]
-        width = max(float(np.linalg.norm(lips[10] - lips[0])), 1.0)
-        across = (lips[10] - lips[0]) / width
-        down = np.array([-across[1], across[0]])
-        middle = lips[[0, 10]].mean(0)
-        upper, lower = (middle + down * float((lip - middle) @ down) for lip in (lips[15], lips[5]))
-        half, above, below = (share * width for share in _BOX)
+    def of(cls, lips: LipLine, side_px: int) -> _Mouth:
+        line, half_way = lips.line, np.array(0.5)
+        middle = line.places(half_way, np.zeros(()))
+        half, above, below = (share * line.width_px for share in _BOX)
         low = np.floor(np.clip(middle - np.array([half, above]), 0, side_px - 2)).astype(np.int64)
         high = np.ceil(np.clip(middle + np.array([half, below]), low + 2, side_px)).astype(np.int64)
-        gap = float((lower - upper) @ down) / width
-        return cls(low, high, lips, across, down, width, gap, upper, lower)
+        upper, lower = (np.interp(half_way, lips.s, curve) for curve in (lips.upper, lips.lower))
+        gap = float(lower - upper) / line.width_px
+        edges = (line.places(half_way, np.asarray(edge)) for edge in (upper, lower))
+        return cls(low, high, lips.contour, line, gap, *edges)
 
     def fill(self, line_px: int = 0) -> Image:
         """(h, w): the gap between the lips within the box, see `fill_contour`."""
         width, height = (self.high - self.low).tolist()
-        return fill_contour(self.lips - self.low, (width, height), line_px=line_px)
+        return fill_contour(self.contour - self.low, (width, height), line_px=line_px)
 
     def draw(
         self, teeth: NDArray[np.float32], edge_px: Floats, *, size: float = 1.0, upright: int = 1
     ) -> tuple[Floats, Floats]:
         """Colour (h, w, 3) and opacity (h, w, 1) of a row of teeth within the box, the middle of its edge at
         `edge_px`; upside down where `upright` is -1."""
-        scale = size * _SMILE * self.width_px / TEETH_WIDTH
-        matrix = scale * np.column_stack([self.across, upright * self.down])
+        scale = size * _SMILE * self.line.width_px / TEETH_WIDTH
+        matrix = scale * np.column_stack([self.line.across, upright * self.line.down])
         shift = edge_px - self.low - matrix @ np.array([(TEETH_SIZE[1] - 1) / 2, TEETH_EDGE])
         picture = np.ascontiguousarray(teeth.transpose(1, 2, 0))
         width, height = (self.high - self.low).tolist()
@@ -153,15 +153,22 @@ def _depths(mouth: _Mouth) -> Floats:
     """(h, w, 3), over the light: above the lower teeth the tongue, further up the dark."""
     width, height = mouth.high - mouth.low
     y, x = np.indices((height, width))
-    above = (mouth.lower_px - mouth.low - np.stack([x, y], -1)) @ mouth.down / mouth.width_px
+    above = (mouth.lower_px - mouth.low - np.stack([x, y], -1)) @ mouth.line.down / mouth.line.width_px
     depth = np.clip(above / _TONGUE_HEIGHT, 0, 1)[..., None]
     return np.asarray(depth * _DARK + (1 - depth) * _TONGUE)
 
 
 def _near_lips(mouth: _Mouth) -> Floats:
     """(h, w) soft mask of the line where lips meet, or of the gap between them, and a little around."""
-    mask = mouth.fill(line_px=round(2 * _LIPS * mouth.width_px))
-    return np.asarray(cv2.GaussianBlur(mask, (0, 0), 0.3 * _LIPS * mouth.width_px) / 255.0)
+    mask = mouth.fill(line_px=round(2 * _LIPS * mouth.line.width_px))
+    return np.asarray(cv2.GaussianBlur(mask, (0, 0), 0.3 * _LIPS * mouth.line.width_px) / 255.0)
+
+
+def _torn(lips: LipLine, side_px: int) -> Tensor:
+    """(g, g, 2): where a flow that goes by the landmarks is read, in units of the side."""
+    ticks = (np.arange(_TORN_SIZE) + 0.5) / _TORN_SIZE
+    places = np.stack(np.meshgrid(ticks, ticks), -1)
+    return torch.from_numpy(lips.sources(places * side_px) / side_px).float()
 
 
 def _in_tone_of(picture: Image, colours: Floats) -> Floats:
@@ -178,14 +185,9 @@ def _to_tensor(image: Floats) -> Tensor:
 
 def _own_teeth(picture: Image, mouth: _Mouth) -> tuple[Floats, Floats, Floats]:
     """The photo's own inside, drawn on behind the upper lip; what it covers (h, w, 1); where it is seen."""
-    (x0, y0), (x1, y1), width = mouth.low, mouth.high, mouth.width_px
+    (x0, y0), (x1, y1), width = mouth.low, mouth.high, mouth.line.width_px
     part = picture[y0:y1, x0:x1].astype(np.float64)
-    mask = mouth.fill()
-    # The contour's lower half often runs on the lip.
-    above, below = (max(round(share * width), 1) for share in (0.015, 0.03))
-    core = mask > 127
-    core[above:] &= mask[:-above] > 127
-    core[:-below] &= mask[below:] > 127
+    core = cv2.erode(mouth.fill(), np.ones((3, 1))) > 127
     own, covers = part.copy(), core.astype(np.float64)
     behind = round(0.3 * width)
     for x in np.flatnonzero(core.any(0)):

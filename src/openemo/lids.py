@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openemo.face.geometry import LEFT_EYE, LIDS, RIGHT_EYE
+from openemo.face.lines import CornerLine, follow
 
 __all__ = ["EyeLids"]
 
@@ -59,79 +60,60 @@ class EyeLids:
 
 
 class _Eye:
-    """Curves of one eye along the line between its corners: t below that line, at s from corner to corner."""
+    """Curves of one eye along the line between its corners."""
 
     def __init__(self, points_px: Floats, contour: tuple[int, ...], ring: tuple[int, ...]) -> None:
-        self._corner, other = points_px[contour[0]], points_px[contour[8]]
-        self._width = max(float(np.linalg.norm(other - self._corner)), 1.0)
-        across = (other - self._corner) / self._width
-        down = np.array([-across[1], across[0]])
-        self._across, self._down = across, down if down[1] > 0 else -down
         ends = (contour[0], contour[8])
-        self._upper = self._curve(points_px, (ends[0], *contour[:8:-1], ends[1]))
-        self._lower = self._curve(points_px, contour[:9])
-        self._above = self._curve(points_px, (ring[15], *ring[:7], ring[7]))
-        self._below = self._curve(points_px, (ring[15], *ring[14:7:-1], ring[7]))
-
-    def _local(self, places: Floats) -> tuple[Floats, Floats]:
-        away = places - self._corner
-        return away @ self._across / self._width, away @ self._down
-
-    def _curve(self, points_px: Floats, indices: tuple[int, ...]) -> tuple[Floats, Floats]:
-        s, t = self._local(points_px[list(indices)])
-        order = np.argsort(s)
-        return s[order], t[order]
+        self._line = CornerLine.between(*points_px[list(ends)])
+        self._upper, self._lower, self._above, self._below = (
+            self._line.curve(points_px[list(part)])
+            for part in (
+                (ends[0], *contour[:8:-1], ends[1]),
+                contour[:9],
+                (ring[15], *ring[:7], ring[7]),
+                (ring[15], *ring[14:7:-1], ring[7]),
+            )
+        )
 
     def draw(self, target: Image, picture: Image, share: float) -> None:
         """Paints the eye into `target`, from `picture`."""
         side_y, side_x = picture.shape[:2]
-        reach = self._width * np.array([0.6, _REACH + 0.3])
-        middle = self._corner + self._across * self._width / 2
+        width = self._line.width_px
+        reach = width * np.array([0.6, _REACH + 0.3])
+        middle = self._line.corner + self._line.across * width / 2
         x0, y0 = np.floor(np.clip(middle - reach, 0, [side_x - 2, side_y - 2])).astype(int)
         x1, y1 = np.ceil(np.clip(middle + reach, [x0 + 2, y0 + 2], [side_x, side_y])).astype(int)
         y, x = np.mgrid[y0:y1, x0:x1].astype(np.float64)
-        s, t = self._local(np.stack([x, y], -1))
+        s, t = self._line.local(np.stack([x, y], -1))
         upper, lower, above, below = (
             np.interp(s, *curve) for curve in (self._upper, self._lower, self._above, self._below)
         )
         gap = np.where((s > 0) & (s < 1), np.maximum(lower - upper, 0), 0) * share
         above, below = np.minimum(above, upper - 2), np.maximum(below, lower + 2)
-        lashes = np.minimum(_LASHES * self._width, 0.5 * (upper - above))
+        lashes = np.minimum(_LASHES * width, 0.5 * (upper - above))
         edge = upper + (1 - _LOWER_LID) * gap
         rim = lower - _LOWER_LID * gap
-        top, bottom = above - _REACH * self._width, below + _REACH * self._width
+        top, bottom = above - _REACH * width, below + _REACH * width
         lid_edge, cheek_edge = upper - np.minimum(gap, _EDGE_PX), lower + np.minimum(gap, _EDGE_PX)
-        lid = _follow(
+        lid = follow(
             t,
             (top, above + _SKIN_ABOVE * gap, edge - lashes, edge),
             (top, above, lid_edge - lashes, lid_edge),
         )
-        cheek = _follow(t, (rim, below - _SKIN_BELOW * gap, bottom), (cheek_edge, below, bottom))
+        cheek = follow(t, (rim, below - _SKIN_BELOW * gap, bottom), (cheek_edge, below, bottom))
         part = picture[y0:y1, x0:x1].astype(np.float64)
         over, under = (np.clip(way + 0.5, 0, 1)[..., None] for way in (edge - t, t - rim))
         under = np.maximum(under, 1 - np.clip(rim - edge, 0, 1)[..., None])  # no eyeball between two halves
         # Nothing is mixed but along the edges, so that the eyeball stays as sharp as it is.
         part += under * (self._carried(picture, x, y, cheek - t) - part)
         part += over * (self._carried(picture, x, y, lid - t) - part)
-        near = np.exp(-0.5 * ((t - edge) / (_LASH_LINE * self._width)) ** 2) * (gap > 0)
+        near = np.exp(-0.5 * ((t - edge) / (_LASH_LINE * width)) ** 2) * (gap > 0)
         part *= 1 - _LASH_SHADE * share * near[..., None]
         target[y0:y1, x0:x1] = np.clip(np.round(part), 0, 255)
 
     def _carried(self, picture: Image, x: Floats, y: Floats, by: Floats) -> Floats:
         """The picture at places x, y, from `by` px further down."""
-        columns, rows = x + by * self._down[0], y + by * self._down[1]
+        columns, rows = x + by * self._line.down[0], y + by * self._line.down[1]
         places = (columns.astype(np.float32), rows.astype(np.float32))
         carried = cv2.remap(picture, *places, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         return np.asarray(carried, np.float64)
-
-
-def _follow(t: Floats, to: tuple[Floats, ...], come_from: tuple[Floats, ...]) -> Floats:
-    """Piecewise linear, place by place: what lies at `to[i]` comes from `come_from[i]`; beyond the last knots
-    it moves with them."""
-    source = t + (come_from[0] - to[0])
-    for index in range(len(to) - 1):
-        length = np.maximum(to[index + 1] - to[index], 1e-6)
-        part = (t - to[index]) / length
-        inside = come_from[index] + part * (come_from[index + 1] - come_from[index])
-        source = np.where(t >= to[index], inside, source)
-    return np.where(t > to[-1], t + (come_from[-1] - to[-1]), source)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from openemo.models.flow import source_area
 from openemo.models.inside import MouthInside
 from openemo.models.rigid import rigid_motion
 
@@ -19,7 +20,13 @@ SKULL = torch.tensor([[0.3, 0.06], [0.7, 0.08], [0.5, 0.1], [0.4, 0.12]])
 JAW = torch.tensor([[0.45, 0.93], [0.5, 0.95], [0.55, 0.93]])
 
 
-def _inside(*, gap: bool = False, edge: float = 0.5) -> MouthInside:
+def places(size: int) -> Tensor:
+    """(size, size, 2): each cell's own place, in units of the side."""
+    ticks = (torch.arange(size) + 0.5) / size
+    return torch.stack(torch.meshgrid(ticks, ticks, indexing="xy"), -1)
+
+
+def _inside(*, gap: bool = False, edge: float = 0.5, torn_gg2: Tensor | None = None) -> MouthInside:
     """Upper teeth of one colour down to `edge` (of the side), all else of another."""
     rows = torch.linspace(BOX[1], BOX[3], 61)[:-1] + 0.005
     opacity = (rows < edge).float()[None, None, :, None].expand(1, 1, 60, 60)
@@ -30,6 +37,7 @@ def _inside(*, gap: bool = False, edge: float = 0.5) -> MouthInside:
         upper_14hw=torch.cat([upper, opacity], 1),
         lower_13hw=lower,
         near_11hw=torch.ones(1, 1, 60, 60),
+        torn_gg2=places(64) if torn_gg2 is None else torn_gg2,
         gap_11hw=shown[None, None] if gap else torch.zeros(1, 1, 60, 60),
         skull_K2=SKULL,
         jaw_J2=JAW,
@@ -117,3 +125,20 @@ def test_a_gap_that_the_photo_shows_is_painted_at_rest_and_goes_with_the_flow() 
         rows = torch.nonzero(frame[0, :, SIDE // 2] > 0.4)[:, 0] / SIDE
         assert rows.min().item() == pytest.approx(0.45 + shift, abs=0.02)
         assert rows.max().item() == pytest.approx(0.55 + shift, abs=0.02)
+
+
+def test_a_flow_is_settled_where_the_lips_of_the_photo_meet() -> None:
+    """Landmarks say that lips meet in the middle; in the photo they meet a tenth higher."""
+    torn = places(128)
+    torn[..., 1] += 0.1
+    settled = _inside(torn_gg2=torn).settle(_opening())
+    assert settled.shape == (1, 2, 128, 128)
+    area = source_area(settled)[0, 0, :, 64]
+    rows = (torch.arange(128) + 0.5) / 128
+    drawn_out = rows[area < 0.1]
+    assert drawn_out.mean() == pytest.approx(0.4, abs=0.01)  # where all comes from one line
+
+
+def test_a_flow_that_is_read_where_it_lies_stays_as_it_is() -> None:
+    flow = _opening()
+    torch.testing.assert_close(_inside(torn_gg2=places(GRID)).settle(flow), flow, atol=1e-6, rtol=0)

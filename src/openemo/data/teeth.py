@@ -1,7 +1,8 @@
 """A row of upper teeth, the mean of many smiles: what the model shows where a portrait hides its own.
 
-Smiles are laid over each other by the corners of the lips and the biting edge, in colours over the face's
-light, so that people of all complexions and cameras can be averaged. The mean has no one's teeth.
+Smiles are laid over each other by the corners of the lips and the biting edge, then tooth by tooth, in
+colours over the face's light, so that people of all complexions and cameras can be averaged. The mean has no
+one's teeth; what separates them, which an average washes out, gets back the strength that it has in a smile.
 """
 
 from __future__ import annotations
@@ -31,6 +32,12 @@ _COLOURED: Final = 30.0  # mean distance between the channels, in grey levels
 _LEAST_HEIGHT: Final = 10  # of a tooth, in rows
 _MEAN_OF: Final = 24
 _MIDDLE: Final = slice(40, 57)  # columns of the incisors
+# Where teeth are told apart: rows above the edge, columns; and the width over which a row of them is even.
+_ROWS: Final = slice(TEETH_EDGE - 12, TEETH_EDGE - 2)
+_COLUMNS: Final = slice(20, 76)
+_EVEN: Final = 11
+_SCALES: Final = np.linspace(0.85, 1.18, 17)
+_SHIFTS: Final = np.linspace(-3.0, 3.0, 9)
 
 
 def mean_teeth(sequences: Iterable[Sequence]) -> NDArray[np.float32] | None:
@@ -39,10 +46,11 @@ def mean_teeth(sequences: Iterable[Sequence]) -> NDArray[np.float32] | None:
     Args:
         sequences: whose references are searched for smiles.
     """
-    found = [patch for sequence in sequences if (patch := _smile(sequence)) is not None]
+    smiles = (patch for sequence in sequences if (patch := _smile(sequence)) is not None)
+    found = {colour.tobytes(): (colour, opacity) for colour, opacity in smiles}  # each portrait once
     if len(found) < _MEAN_OF:
         return None
-    colours, opacities = (np.stack(part) for part in zip(*found, strict=True))
+    colours, opacities = (np.stack(part) for part in zip(*found.values(), strict=True))
     # Those that fill the row, and of these the ones that are most like all others.
     cover = opacities[:, TEETH_EDGE - 14 : TEETH_EDGE, 16:80].mean((1, 2))
     full = np.flatnonzero(cover >= np.sort(cover)[-max(len(cover) * 6 // 10, _MEAN_OF)])
@@ -53,10 +61,58 @@ def mean_teeth(sequences: Iterable[Sequence]) -> NDArray[np.float32] | None:
         apart = (both[..., None] * np.abs(colours[index] - colours)).sum((1, 2, 3))
         distances[index] = np.mean(apart / both.sum((1, 2)))
     best = np.argsort(distances, kind="stable")[:_MEAN_OF]
-    weight = opacities[best].sum(0)
-    colour = (colours[best] * opacities[best][..., None]).sum(0) / np.maximum(weight, 1e-3)[..., None]
-    row = _drawn_up(colour, weight / _MEAN_OF).transpose(2, 0, 1)
-    return np.asarray((row + row[..., ::-1]) / 2, np.float32)
+    return np.asarray(_mean_of(colours[best], opacities[best]).transpose(2, 0, 1), np.float32)
+
+
+def _mean_of(colours: Floats, opacities: Floats) -> Floats:
+    """(h, w, 4) of smiles (N, h, w, 3), (N, h, w), stretched sideways until teeth lie over teeth."""
+    mean = _average(colours, opacities)
+    for _ in range(2):
+        pairs = zip(colours, opacities, strict=True)
+        aligned = [_aligned(np.dstack(pair), _profile(*mean)) for pair in pairs]
+        mean = _average(np.stack(aligned)[..., :3], np.stack(aligned)[..., 3])
+    colour, opacity = mean
+    details = [_detail(*pair)[_ROWS, _COLUMNS].std() for pair in zip(colours, opacities, strict=True)]
+    detail = _detail(colour, opacity)
+    gain = np.median(details) / max(float(detail[_ROWS, _COLUMNS].std()), 1e-6)
+    return _drawn_up(np.maximum(colour + (max(gain, 1.0) - 1) * detail, 0), opacity)
+
+
+def _average(colours: Floats, opacities: Floats) -> tuple[Floats, Floats]:
+    """Mean colour where there are teeth, and mean opacity; the same on both sides."""
+    weight = opacities.sum(0)
+    colour = (colours * opacities[..., None]).sum(0) / np.maximum(weight, 1e-3)[..., None]
+    opacity = weight / len(opacities)
+    return (colour + colour[:, ::-1]) / 2, (opacity + opacity[:, ::-1]) / 2
+
+
+def _detail(colour: Floats, opacity: Floats) -> Floats:
+    """(h, w, 3): what tells one tooth from the next."""
+    weight = cv2.blur(opacity, (_EVEN, 1))[..., None]
+    return np.asarray(colour - cv2.blur(colour * opacity[..., None], (_EVEN, 1)) / np.maximum(weight, 1e-3))
+
+
+def _profile(colour: Floats, opacity: Floats) -> Floats:
+    """(w,) along the row of teeth: bright teeth, dark lines between them."""
+    profile = _detail(colour, opacity)[_ROWS].mean((0, 2)) * (opacity[_ROWS].mean(0) > 0.5)
+    return np.asarray(profile / max(float(np.linalg.norm(profile)), 1e-6))
+
+
+def _aligned(smile: Floats, profile: Floats) -> Floats:
+    """The smile (h, w, 4) at the width and place at which its profile is most like another."""
+    middle = (TEETH_SIZE[1] - 1) / 2
+    moved = [
+        cv2.warpAffine(
+            smile.astype(np.float32),
+            np.array([[1 / scale, 0, middle * (1 - 1 / scale) + shift], [0, 1, 0]]),
+            TEETH_SIZE[::-1],
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        )
+        for scale in _SCALES
+        for shift in _SHIFTS
+    ]
+    scores = [float(_profile(each[..., :3], each[..., 3]) @ profile) for each in moved]
+    return np.asarray(moved[int(np.argmax(scores))], np.float64)
 
 
 def _smile(sequence: Sequence) -> tuple[Floats, Floats] | None:

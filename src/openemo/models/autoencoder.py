@@ -185,6 +185,8 @@ class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
             residual = F.interpolate(residual.float(), size=size, mode="bilinear", align_corners=False)
         if len(picture) != batch * num_frames:
             picture = picture.repeat_interleave(num_frames, 0)
+        if inside is not None:
+            flow = inside.settle(flow)
         moved = warp(picture, flow, size=size, is_sharp=True)
         frames: Tensor = moved + residual.to(picture.dtype)
         if inside is not None:

@@ -39,6 +39,8 @@ class MouthInside:
         lower_13hw: RGB; what moves with the jaw behind it, lower teeth and darkness.
         near_11hw: [0, 1], where lips may part.
         gap_11hw: [0, 1], where the photo itself shows the inside; those pixels are in `upper_14hw`.
+        torn_gg2: where the flow is read for each place of a finer grid, in units of the side: it goes by
+            landmarks, and these miss the edges of lips by a few pixels.
         skull_K2, jaw_J2: points at rest, in units of the side, whose motion is that of skull and jaw.
     """
 
@@ -47,13 +49,18 @@ class MouthInside:
     lower_13hw: Tensor
     near_11hw: Tensor
     gap_11hw: Tensor
+    torn_gg2: Tensor
     skull_K2: Tensor
     jaw_J2: Tensor
 
     def to(self, device: torch.device) -> Self:
         """The layers on another device, always float32."""
-        names = ("upper_14hw", "lower_13hw", "near_11hw", "gap_11hw", "skull_K2", "jaw_J2")
+        names = ("upper_14hw", "lower_13hw", "near_11hw", "gap_11hw", "torn_gg2", "skull_K2", "jaw_J2")
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
+
+    def settle(self, flow_N2gg: Tensor) -> Tensor:
+        """The flow on the finer grid, parting lips where they meet in the photo."""
+        return sample_places(flow_N2gg.float(), self.torn_gg2.expand(len(flow_N2gg), -1, -1, -1), WHOLE)
 
     def paint(self, frames_N3HW: Tensor, flow_N2gg: Tensor) -> Tensor:
         """The frames with the inside of the mouth where it is open.
