@@ -95,7 +95,8 @@ def find_lip_line(picture: Image, points_px: Floats) -> LipLine:
 
     middle = (upper + lower) / 2
     t = middle + np.linspace(-_REACH, _REACH, _SAMPLES)[:, None] * width
-    x, y = np.moveaxis(line.places(np.broadcast_to(s, t.shape), t).astype(np.float32), -1, 0)
+    # Whole numbers are edges of pixels to landmarks, and middles to OpenCV.
+    x, y = np.moveaxis(line.places(np.broadcast_to(s, t.shape), t).astype(np.float32) - 0.5, -1, 0)
     blurred = cv2.GaussianBlur(picture, (0, 0), max(_BLUR * width, 0.5)).astype(np.float32) / 255
     seen = cv2.remap(blurred, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     colours = cv2.cvtColor(seen, cv2.COLOR_RGB2LAB).astype(np.float64)
