@@ -72,8 +72,8 @@ class LipLine:
         source = follow(
             t, (above, upper - thin, lower + thin, below), (above, marked_upper, marked_lower, below)
         )
-        inner = np.clip(np.minimum(s, 1 - s) / _ENDS, 0, 1)
-        return np.asarray(places + ((source - t) * inner)[..., None] * self.line.down)
+        fading = np.clip(np.minimum(s, 1 - s) / _ENDS, 0, 1)
+        return np.asarray(places + ((source - t) * fading)[..., None] * self.line.down)
 
 
 def find_lip_line(picture: Image, points_px: Floats) -> LipLine:
@@ -116,9 +116,9 @@ def find_lip_line(picture: Image, points_px: Floats) -> LipLine:
         top, bottom = _runs(unlike & between & (off < 1), t, meet)
         # Gums and gaps between teeth look like lips, so only what most columns say counts. A lip's edge is
         # in the shade of the other, unlike itself.
-        inner = np.clip(np.minimum(s, 1 - s) / _CORNERS, 0, 1)
+        fading = np.clip(np.minimum(s, 1 - s) / _CORNERS, 0, 1)
         top, bottom = (
-            mark + (float(np.median((edge - mark)[inner == 1])) + shade * width) * inner
+            mark + (float(np.median((edge - mark)[fading == 1])) + shade * width) * fading
             for edge, mark, shade in ((top, upper, _SHADE[0]), (bottom, lower, -_SHADE[1]))
         )
         bottom = np.maximum(top, bottom)
