@@ -7,6 +7,7 @@ along, the eyeball stays where it is.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import cv2
@@ -38,24 +39,30 @@ class EyeLids:
     Args:
         picture: (P, P, 3) uint8.
         points: (478, 2 or more) landmarks, in units of the picture's side.
+        finish: what becomes of each picture that is drawn; once for each position of the lids.
     """
 
-    def __init__(self, picture: Image, points: Floats) -> None:
+    def __init__(
+        self, picture: Image, points: Floats, *, finish: Callable[[Image], Image] | None = None
+    ) -> None:
         self._picture = picture
+        self._finish = finish
         pixels = np.asarray(points[:, :2] * picture.shape[0], np.float64)
         self._eyes = [
             _Eye(pixels, contour, ring) for contour, ring in ((RIGHT_EYE, LIDS[:16]), (LEFT_EYE, LIDS[16:]))
         ]
-        self._drawn: dict[int, Image] = {0: picture}
+        self._drawn: dict[int, Image] = {}
 
     def shut(self, share: float) -> Image:
         """The portrait with its lids down, 0 as they are, 1 shut."""
         step = round(min(max(share, 0.0), 1.0) * _STEPS)
         if step not in self._drawn:
-            drawn = self._picture.copy()
-            for eye in self._eyes:
-                eye.draw(drawn, self._picture, step / _STEPS)
-            self._drawn[step] = drawn
+            drawn = self._picture
+            if step:
+                drawn = drawn.copy()
+                for eye in self._eyes:
+                    eye.draw(drawn, self._picture, step / _STEPS)
+            self._drawn[step] = drawn if self._finish is None else self._finish(drawn)
         return self._drawn[step]
 
 

@@ -340,7 +340,7 @@ class EmoPipeline:
         if isinstance(self.autoencoder, MotionAutoencoder):
             teeth = self.autoencoder.teeth.float().cpu().numpy()
             inside = look_inside(scene.picture, scene.points, teeth).to(self.device)
-            lids = EyeLids(scene.picture, scene.points)
+            lids = EyeLids(scene.picture, scene.points, finish=_double)
             points, size = torch.from_numpy(scene.points)[None], self.autoencoder.flow_size
             mouth = region_weight(points, size, OUTER_LIPS, reach=_LIP_REACH, least=1 / size)
             gain = 1 + (plan.settings.lip_motion - 1) * mouth
@@ -377,7 +377,7 @@ def _with_lids(sight: Sight, shut_F: NDArray[np.floating]) -> Tensor | None:
     """(F, 3, Q, Q) pictures with lids that far down; None where all are open."""
     if sight.lids is None or not shut_F.any():
         return None
-    pictures = torch.cat([_to_tensor(_double(sight.lids.shut(float(share)))) for share in shut_F])
+    pictures = torch.cat([_to_tensor(sight.lids.shut(float(share))) for share in shut_F])
     return pictures.to(sight.picture_B3QQ)
 
 
