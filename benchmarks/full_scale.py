@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 import torch
 from torch import Tensor, nn
@@ -100,8 +100,6 @@ def inference(
     slice_attention(unet, arguments.attention_slice)
     timed: dict[str, Any] = {}
     for name, call in calls(unet, reference_net, autoencoder, *shape, dtype).items():
-        if name == "backbone_alone":  # beside a peer's only
-            continue
         say(f"timing {name}")
         reset_peak(device)
         seconds = median_s(call, arguments.repeats, device)
@@ -127,24 +125,44 @@ def inference(
         "at": f"{steps} steps, {'with' if branches == 2 else 'without'} guidance",
     }
     if arguments.peer is not None:
-        alone = calls(unet, reference_net, autoencoder, *shape, dtype)["backbone_alone"]
-        report["backbone_alone_seconds"] = round(median_s(alone, arguments.repeats, device), 4)
-        report["peer"] = time_peer(arguments, frames)
+        ours = calls(unet, reference_net, autoencoder, *shape, dtype)["backbone"]
+        del reference_net, autoencoder, call  # the peer needs the memory
+        report["peer"] = time_beside_peer(arguments, frames, motion, ours, device)
     return report
 
 
-def time_peer(arguments: argparse.Namespace, frames: int) -> dict[str, Any]:
-    """What `peer_hallo.py` says, run by the peer's own interpreter; its last error line where it fails."""
+def time_beside_peer(
+    arguments: argparse.Namespace, frames: int, motion: int, ours: Callable[[], Any], device: torch.device
+) -> dict[str, Any]:
+    """Our backbone and the peer's own (`peer_hallo.py`, by its interpreter), one call each in turn."""
     script = Path(__file__).with_name("peer_hallo.py")
-    options = (arguments.size, frames, arguments.device, arguments.dtype, arguments.repeats)
-    command = [arguments.peer_python, script, arguments.peer.resolve(), *options]
+    options = (arguments.size, frames, motion, arguments.device, arguments.dtype, torch.get_num_threads())
+    command = [str(part) for part in (arguments.peer_python, script, arguments.peer.resolve(), *options)]
+    say("loading the peer")
     # The user names the interpreter and the checkout, and both run as the user.
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)  # noqa: S603
-    lines = (done.stderr if done.returncode else done.stdout).strip().splitlines()
-    if done.returncode:
-        return {"failed": lines[-1] if lines else f"exit code {done.returncode}"}
-    result: dict[str, Any] = json.loads(lines[-1])
-    return result
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as peer:  # noqa: S603
+        asked, answers = cast(TextIO, peer.stdin), cast(TextIO, peer.stdout)  # both are pipes
+
+        def answer() -> dict[str, Any]:
+            if not (line := answers.readline()):
+                sys.exit(f"the peer stopped (exit code {peer.wait()}); its error is above")
+            result: dict[str, Any] = json.loads(line)
+            return result
+
+        report: dict[str, Any] = answer()
+        times: dict[str, list[float]] = {"ours": [], "peer": []}
+        for _ in range(arguments.repeats):
+            say("timing both")
+            times["ours"].append(median_s(ours, 1, device))
+            asked.write("\n")
+            asked.flush()
+            times["peer"].append(answer()["seconds"])
+        asked.close()
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    return report | {
+        "seconds": {name: [round(value, 4) for value in values] for name, values in times.items()},
+        "ours_over_peer": round(medians["ours"] / medians["peer"], 3),
+    }
 
 
 def networks(model: Preset) -> tuple[EmoUNet, ReferenceNet]:
@@ -196,7 +214,6 @@ def calls(
     return {
         "reference_net": look,
         "backbone": lambda: unet(sample, timestep, reference=reference, **conditions),
-        "backbone_alone": lambda: unet(sample, timestep, **conditions),
         "decode_one_frame": lambda: autoencoder.decode(sample[:, :, :1]),
     }
 
@@ -261,6 +278,7 @@ def train_step(
         audio_BFTD=draw(1, frames, config.audio_tokens, config.audio_feature_dim),
         locator_BMHW=draw(1, 1, size, size),
         speed_BF=draw(1, frames),
+        gestures_BFG=torch.zeros(1, frames, 0),
         weight_BC1HW=torch.ones(1),
     )
     wanted = trained_in(stage, recipe)

@@ -1,17 +1,17 @@
 """Time Hallo's own backbone, by its own interpreter and libraries: called by `full_scale.py --peer`.
 
-Needs nothing of openemo. Without reference features, which the checkout hands over by patching its blocks,
-and without guidance; `full_scale.py` times our backbone in the same way beside it.
+Needs nothing of openemo. As the checkout's own inference runs it: blocks patched by its reference control,
+training mode with checkpointing, under `no_grad`; without guidance. The reference features are random, and
+made before the clock starts, so the ReferenceNet is not needed. Answers in lines of JSON: one when the first
+call, which does not count, is done; then the seconds of one call for each line that it reads.
 """
 
 from __future__ import annotations
 
-import functools
 import importlib
 import json
 import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -47,22 +47,17 @@ SETTINGS: dict[str, Any] = dict(
 )
 
 
-def _paired(forward: Callable[..., torch.Tensor], *args: Any, **options: Any) -> tuple[torch.Tensor, None]:
-    return forward(*args, **options), None
-
-
-def main(checkout: str, size: int, frames: int, device: str, dtype_name: str, repeats: int) -> None:
+def main(checkout: str, size: int, frames: int, motion: int, device: str, dtype_name: str) -> None:
     sys.path.insert(0, checkout)
     kind = importlib.import_module("hallo.models.unet_3d").UNet3DConditionModel
+    control = importlib.import_module("hallo.models.mutual_self_attention").ReferenceAttentionControl
     dtype = getattr(torch, dtype_name)
     with torch.device("meta"):
         # As the checkout does it: its forward reads a setting that its constructor does not take.
         network = kind.from_config(SETTINGS)
-    network = network.to(dtype).to_empty(device=device).eval()
-    for module in network.modules():
-        if type(module).__name__ == "TemporalBasicTransformerBlock":
-            # Its caller unpacks a pair, which only a block patched by the reference control returns.
-            module.forward = functools.partial(_paired, module.forward)
+    network = network.to(dtype).to_empty(device=device).train()
+    network.enable_gradient_checkpointing()
+    control(network, mode="read", fusion_blocks="full", do_classifier_free_guidance=False, batch_size=1)
     block = (0.02 * torch.randn(1 << 20)).to(device, dtype)
     with torch.no_grad():
         for tensor in (*network.parameters(), *network.buffers()):
@@ -76,6 +71,16 @@ def main(checkout: str, size: int, frames: int, device: str, dtype_name: str, re
         return torch.randn(shape, device=device).to(dtype)
 
     masks = [torch.ones(frames, (side >> level) ** 2, device=device, dtype=dtype) for level in range(4)]
+
+    def fill_bank(module: Any, inputs: tuple[torch.Tensor, ...]) -> None:
+        """The portrait's features and the motion frames', once per block: in the call that is not timed."""
+        if not module.bank:
+            _, places, channels = inputs[0].shape
+            module.bank = [draw(1 + motion, places, channels)]
+
+    for module in network.modules():
+        if hasattr(module, "bank"):
+            module.register_forward_pre_hook(fill_bank)
     inputs: dict[str, Any] = dict(
         encoder_hidden_states=draw(1, 4, 768),
         audio_embedding=draw(1, frames, 32, 768),
@@ -83,21 +88,31 @@ def main(checkout: str, size: int, frames: int, device: str, dtype_name: str, re
         full_mask=masks,
         face_mask=masks,
         lip_mask=masks,
+        motion_scale=[1.0, 1.0, 1.0],
         return_dict=False,
     )
     sample, timestep = draw(1, 4, frames, side, side), torch.tensor([500], device=device)
-    times: list[float] = []
-    with torch.no_grad():
-        for _ in range(1 + repeats):
-            started = time.perf_counter()
+
+    def timed_call() -> float:
+        started = time.perf_counter()
+        with torch.no_grad():
             network(sample, timestep, **inputs)
-            if device.startswith("cuda"):
-                torch.cuda.synchronize()
-            times.append(time.perf_counter() - started)
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    result = {"backbone_alone_seconds": sorted(times[1:])[(len(times) - 1) // 2], "parameters": parameters}
+        if device.startswith("cuda"):
+            torch.cuda.synchronize()
+        return time.perf_counter() - started
+
+    timed_call()
+    answer({"parameters": sum(parameter.numel() for parameter in network.parameters())})
+    for _ in sys.stdin:
+        answer({"seconds": timed_call()})
+
+
+def answer(result: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(result) + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], sys.argv[5], int(sys.argv[6]))
+    folder, px, clip, before, place, number, threads = sys.argv[1:]
+    torch.set_num_threads(int(threads))
+    main(folder, int(px), int(clip), int(before), place, number)
