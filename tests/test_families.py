@@ -165,7 +165,6 @@ def test_hallos_clips(case: str) -> None:
         faces = torch.cat([torch.zeros_like(inputs["face_emb"]), inputs["face_emb"]])
         sight = Sight(
             image_B3SS=image,
-            picture_B3QQ=image,
             size_px=image.shape[-1],
             features=features,
             place_BCHW=unet.encode_locator(
@@ -222,7 +221,6 @@ def test_echomimics_windows(case: str, family: Family) -> None:
     with torch.no_grad():
         sight = Sight(
             image_B3SS=image,
-            picture_B3QQ=image,
             size_px=image.shape[-1],
             features=autoencoder.encode_reference(image),
             place_BCHW=unet.encode_locator(rectangle(settings["face_mask"], settings["image_size"], 1)),

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from openemo.audio import SpeechFeatures
-from openemo.conditions import Sight, clip_conditions
+from openemo.conditions import MovedPicture, Sight, clip_conditions
 from openemo.config import PipelineConfig
 from openemo.models import EmoUNet, ReferenceNet
 from openemo.models.autoencoder import MotionAutoencoder
@@ -123,15 +123,20 @@ class ClipMaker:
         Args:
             pictures_F3QQ: what moves, frame by frame; None takes the picture as it is.
         """
-        decoded_B3FHW: Tensor = self.autoencoder.decode(
-            latents_BCFHW.to(sight.image_B3SS),
-            sight.image_B3SS,
-            sight.features,
-            picture_B3HW=sight.picture_B3QQ if pictures_F3QQ is None else pictures_F3QQ,
-            size=(sight.size_px, sight.size_px),
-            lips=sight.lips,
-            inside=sight.inside,
-        )
+        latents = latents_BCFHW.to(sight.image_B3SS)
+        if isinstance(self.autoencoder, MotionAutoencoder):
+            moved = cast(MovedPicture, sight.moved)
+            decoded_B3FHW: Tensor = self.autoencoder.decode(
+                latents,
+                sight.image_B3SS,
+                sight.features,
+                picture_B3HW=moved.picture_B3QQ if pictures_F3QQ is None else pictures_F3QQ,
+                size=(sight.size_px, sight.size_px),
+                lips=moved.lips,
+                inside=moved.inside,
+            )
+        else:
+            decoded_B3FHW = cast(ImageAutoencoder, self.autoencoder).decode(latents)
         return decoded_B3FHW
 
     @torch.no_grad()

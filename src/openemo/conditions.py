@@ -28,33 +28,44 @@ __all__ = ["Sight", "clip_conditions"]
 
 
 @dataclass(frozen=True, slots=True)
+class MovedPicture:
+    """The portrait itself, for autoencoders whose frames are it, moved.
+
+    Attributes:
+        picture_B3QQ: the square at twice the size that is shown, so that it stays sharp when it moves by
+            parts of a pixel.
+        inside: what shows where the mouth opens.
+        lids: what shuts the eyes of the picture.
+        lips: how much more the mouth moves than the network says.
+    """
+
+    picture_B3QQ: Tensor
+    inside: MouthInside
+    lids: EyeLids
+    lips: LipMotion
+
+
+@dataclass(frozen=True, slots=True)
 class Sight:
     """The scene as the networks see it; the same for all clips of a video.
 
     Attributes:
         image_B3SS: the square in [-1, 1]; its device and dtype are those of all that follows.
-        picture_B3QQ: the same at twice the size that is shown, so that it stays sharp when it moves by parts
-            of a pixel.
         size_px: the side that is shown.
         features: the autoencoder's reading of the image.
         place_BCHW: the face region, encoded; None for networks without face locator.
         region_masks: for each level (1, 3, H, W); empty for networks that do not hear by regions.
         identity_2LD: identity tokens of nobody, then of this person; None for networks without.
-        inside: what shows where the mouth opens; None for autoencoders that draw it themselves.
-        lids: what shuts the eyes of the picture; None likewise.
-        lips: how much more the mouth moves than the network says; None likewise.
+        moved: the picture that moves; None for autoencoders that draw each frame anew.
     """
 
     image_B3SS: Tensor
-    picture_B3QQ: Tensor
     size_px: int
     features: Any
     place_BCHW: Tensor | None
     region_masks: tuple[Tensor, ...]
     identity_2LD: Tensor | None
-    inside: MouthInside | None = None
-    lids: EyeLids | None = None
-    lips: LipMotion | None = None
+    moved: MovedPicture | None = None
 
     @classmethod
     def of(
@@ -62,12 +73,9 @@ class Sight:
         unet: EmoUNet,
         *,
         image_B3SS: Tensor,
-        picture_B3QQ: Tensor,
         size_px: int,
         features: Any,
-        inside: MouthInside | None,
-        lids: EyeLids | None,
-        lips: LipMotion | None,
+        moved: MovedPicture | None,
         scene: Scene,
         identity: NDArray[np.float32] | None,
         stride: int,
@@ -100,15 +108,12 @@ class Sight:
             masks = tuple(torch.from_numpy(mask)[None].to(image_B3SS) for mask in scene.regions.levels(sizes))
         return cls(
             image_B3SS,
-            picture_B3QQ,
             size_px,
             features,
             place,
             masks,
             _identity_tokens(unet, identity, image_B3SS),
-            inside,
-            lids,
-            lips,
+            moved,
         )
 
 

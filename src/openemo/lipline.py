@@ -95,18 +95,12 @@ def find_lip_line(picture: Image, points_px: Floats) -> LipLine:
 
     middle = (upper + lower) / 2
     t = middle + np.linspace(-_REACH, _REACH, _SAMPLES)[:, None] * width
-    # Whole numbers are edges of pixels to landmarks, and middles to OpenCV.
-    x, y = np.moveaxis(line.places(np.broadcast_to(s, t.shape), t).astype(np.float32) - 0.5, -1, 0)
-    blurred = cv2.GaussianBlur(picture, (0, 0), max(_BLUR * width, 0.5)).astype(np.float32) / 255
-    seen = cv2.remap(blurred, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    colours = cv2.cvtColor(seen, cv2.COLOR_RGB2LAB).astype(np.float64)
-
+    colours = _colours(picture, line.places(np.broadcast_to(s, t.shape), t), _BLUR * width)
     between = (t > above + _LIP * width) & (t < below - _LIP * width)
     off = np.maximum(np.maximum(upper - t, t - lower), 0) / (_ASTRAY * width)
-    light = colours[..., 0] - np.median(colours[..., 0], 0)  # a shadow on half of the face is no line
-    light /= max(float(np.percentile(np.abs(light), 90)), 1.0)
+    # Rather in the middle between the landmarks.
     doubt = 0.1 * ((t - middle) / ((lower - upper) / 2 + _ASTRAY * width)) ** 2 + 0.4 * off**2
-    dark = _cheapest(light + doubt + np.where(between, 0, 10))
+    dark = _darkest(colours, doubt + np.where(between, 0, 10))
     meet = t[dark, np.arange(_SAMPLES)]
 
     lips = (t > above) & (t < upper - _LIP * width), (t < below) & (t > lower + _LIP * width)
@@ -125,6 +119,21 @@ def find_lip_line(picture: Image, points_px: Floats) -> LipLine:
     else:
         top = bottom = middle + _smooth(meet - middle)
     return LipLine(line, s, top, bottom, upper, lower, above, below)
+
+
+def _colours(picture: Image, places_TK2: Floats, blur_px: float) -> Floats:
+    """(T, K, 3) in units of CIE Lab, at these places of the picture."""
+    blurred = cv2.GaussianBlur(picture, (0, 0), max(blur_px, 0.5)).astype(np.float32) / 255
+    # Whole numbers are edges of pixels to landmarks, and middles to OpenCV.
+    x, y = np.moveaxis(places_TK2.astype(np.float32) - 0.5, -1, 0)
+    seen = cv2.remap(blurred, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(cv2.cvtColor(seen, cv2.COLOR_RGB2LAB), np.float64)
+
+
+def _darkest(colours_TK3: Floats, cost_TK: Floats) -> NDArray[np.int64]:
+    """(K,) row of each column where a dark line runs from corner to corner; costs speak against rows."""
+    light = colours_TK3[..., 0] - np.median(colours_TK3[..., 0], 0)  # shadow on half of the face is no line
+    return _cheapest(light / max(float(np.percentile(np.abs(light), 90)), 1.0) + cost_TK)
 
 
 def _unlike_lips(

@@ -27,7 +27,7 @@ from openemo.animation import Animation, Frame, Progress
 from openemo.audio import Audio, SpeechEncoder, SpeechFeatures, Wav2VecEncoder, read_audio
 from openemo.checkpoints.components import Components, load_components, move, save_components
 from openemo.clips import ClipMaker, Division
-from openemo.conditions import Sight
+from openemo.conditions import MovedPicture, Sight
 from openemo.config import PipelineConfig
 from openemo.errors import AudioError, ConfigError
 from openemo.face import FaceAnalyzer
@@ -310,7 +310,7 @@ class EmoPipeline:
             for part_BCFHW in torch.split(latents_BCFHW[:, :, : len(clip)], self.decode_frames, dim=2):
                 shut_F = blinks_F[frame : frame + part_BCFHW.shape[2]]
                 frame += len(shut_F)
-                decoded_B3FPP = maker.decode(part_BCFHW, sight, _with_lids(sight, shut_F))
+                decoded_B3FPP = maker.decode(part_BCFHW, sight, _with_lids(sight.moved, shut_F))
                 yield from map(plan.scene.show, _to_images(_fit(decoded_B3FPP, sight.size_px)))
             report()
 
@@ -333,30 +333,31 @@ class EmoPipeline:
     def _look(self, plan: _Plan) -> Sight:
         """The scene as the networks see it."""
         scene = plan.scene
-        image, picture = (
-            _to_tensor(part).to(self.device, self.unet.dtype) for part in (scene.crop, _double(scene.picture))
-        )
-        inside = lids = lips = None
-        if isinstance(self.autoencoder, MotionAutoencoder):
-            teeth = self.autoencoder.teeth.float().cpu().numpy()
-            inside = look_inside(scene.picture, scene.points, teeth).to(self.device)
-            lids = EyeLids(scene.picture, scene.points, finish=_double)
-            points, size = torch.from_numpy(scene.points)[None], self.autoencoder.flow_size
-            mouth = region_weight(points, size, OUTER_LIPS, reach=_LIP_REACH, least=1 / size)
-            gain = 1 + (plan.settings.lip_motion - 1) * mouth
-            lips = LipMotion(gain.to(self.device), inside.skull_K2)
+        image = _to_tensor(scene.crop).to(self.device, self.unet.dtype)
         return Sight.of(
             self.unet,
             image_B3SS=image,
-            picture_B3QQ=picture,
             size_px=len(scene.picture),
             features=self.autoencoder.encode_reference(image),
-            inside=inside,
-            lids=lids,
-            lips=lips,
+            moved=self._moved_picture(scene, plan.settings.lip_motion),
             scene=scene,
             identity=plan.identity,
             stride=self.autoencoder.stride,
+        )
+
+    def _moved_picture(self, scene: Scene, lip_motion: float) -> MovedPicture | None:
+        if not isinstance(self.autoencoder, MotionAutoencoder):
+            return None
+        teeth = self.autoencoder.teeth.float().cpu().numpy()
+        inside = look_inside(scene.picture, scene.points, teeth).to(self.device)
+        points, size = torch.from_numpy(scene.points)[None], self.autoencoder.flow_size
+        mouth = region_weight(points, size, OUTER_LIPS, reach=_LIP_REACH, least=1 / size)
+        gain = 1 + (lip_motion - 1) * mouth
+        return MovedPicture(
+            _to_tensor(_double(scene.picture)).to(self.device, self.unet.dtype),
+            inside,
+            EyeLids(scene.picture, scene.points, finish=_double),
+            LipMotion(gain.to(self.device), inside.skull_K2),
         )
 
 
@@ -373,12 +374,12 @@ class _Plan:
     seed: int
 
 
-def _with_lids(sight: Sight, shut_F: NDArray[np.floating]) -> Tensor | None:
+def _with_lids(moved: MovedPicture | None, shut_F: NDArray[np.floating]) -> Tensor | None:
     """(F, 3, Q, Q) pictures with lids that far down; None where all are open."""
-    if sight.lids is None or not shut_F.any():
+    if moved is None or not shut_F.any():
         return None
-    pictures = torch.cat([_to_tensor(sight.lids.shut(float(share))) for share in shut_F])
-    return pictures.to(sight.picture_B3QQ)
+    pictures = torch.cat([_to_tensor(moved.lids.shut(float(share))) for share in shut_F])
+    return pictures.to(moved.picture_B3QQ)
 
 
 def _double(image: Frame) -> Frame:

@@ -9,15 +9,23 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from diffusers.models.attention import FeedForward
-from diffusers.models.attention_processor import Attention
+from diffusers.models.attention_processor import Attention as DiffusersAttention
 from torch import Tensor, nn
 
 from openemo.errors import ConfigError
 from openemo.models.conditioning import Conditions, zero_
 
-__all__ = ["SpatialTransformer", "SpatialTransformerBlock", "attend", "slice_attention"]
+__all__ = ["Attention", "SpatialTransformer", "SpatialTransformerBlock", "attend", "slice_attention"]
 
-_SLICE = "slice_rows"  # set on each attention of a network, as its mode
+
+class Attention(DiffusersAttention):  # type: ignore[misc]
+    """The layers of diffusers' attention; `attend` computes it.
+
+    Attributes:
+        slice_rows: sequences that attend at once (frames, or pixels over time); None is all.
+    """
+
+    slice_rows: int | None = None
 
 
 def attend(
@@ -27,7 +35,7 @@ def attend(
     shared: Tensor | None = None,
     rows: Tensor | None = None,
 ) -> Tensor:
-    """Multi-head attention with the layers of a diffusers `Attention`.
+    """Multi-head attention.
 
     Args:
         queries: (BF, N, C).
@@ -45,7 +53,7 @@ def attend(
         key = _append(key, attn.to_k(shared), rows)
         value = _append(value, attn.to_v(shared), rows)
     parts = (_heads(attn, part) for part in (query, key, value))
-    most = getattr(attn, _SLICE, None) or len(query)
+    most = attn.slice_rows or len(query)
     slices = zip(*(torch.split(part, most) for part in parts), strict=True)
     mixed = [F.scaled_dot_product_attention(*slice_) for slice_ in slices]
     whole = mixed[0] if len(mixed) == 1 else torch.cat(mixed)
@@ -54,7 +62,7 @@ def attend(
 
 
 def slice_attention(network: nn.Module, rows: int | None) -> None:
-    """From now on the network attends for at most `rows` sequences at once (frames, or pixels over time).
+    """Sets `slice_rows` of each attention of the network.
 
     Where the device has a fused attention, its memory is small anyway; elsewhere it grows with the square of
     the number of tokens, times the rows. None is all at once. Raises ConfigError for less than one row.
@@ -63,7 +71,7 @@ def slice_attention(network: nn.Module, rows: int | None) -> None:
         raise ConfigError("attention needs at least one row at once", got=rows, expected="1 or more")
     for module in network.modules():
         if isinstance(module, Attention):
-            setattr(module, _SLICE, rows)
+            module.slice_rows = rows
 
 
 def _heads(attn: Attention, tokens: Tensor) -> Tensor:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
 import torch
 from diffusers.models.attention import FeedForward
-from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
 from openemo.errors import ConfigError
-from openemo.models.attention import attend
+from openemo.models.attention import Attention, attend
 from openemo.models.conditioning import Conditions, zero_
 
 __all__ = ["REGIONS", "RegionAudioTransformer", "with_regions"]
@@ -49,7 +49,7 @@ class RegionAudioBlock(nn.Module):
         tokens = tokens + attend(self.attn1, normed, normed)
         queries = self.norm2(tokens)
         for region, (attn, conv) in enumerate(zip(self.attn_regions, self.conv_regions, strict=True)):
-            heard = attend(attn, queries, audio) * masks[:, region]
+            heard = attend(cast(Attention, attn), queries, audio) * masks[:, region]
             placed = conv(heard.transpose(1, 2)[..., None])[..., 0].transpose(1, 2)
             tokens = tokens + weights[region] * placed
         residual: Tensor = self.ff(self.norm3(tokens))

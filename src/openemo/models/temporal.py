@@ -9,18 +9,17 @@ from typing import cast
 
 import torch
 from diffusers.models.attention import FeedForward
-from diffusers.models.attention_processor import Attention
 from diffusers.models.embeddings import SinusoidalPositionalEmbedding
 from torch import Tensor, nn
 
 from openemo.errors import ConfigError
-from openemo.models.attention import attend
+from openemo.models.attention import Attention, attend
 from openemo.models.conditioning import Conditions, fold, zero_
 
 __all__ = ["TemporalModule", "TemporalTransformerBlock"]
 
 
-class TemporalAttention(Attention):  # type: ignore[misc]
+class TemporalAttention(Attention):
     """Self-attention over frames, with AnimateDiff's saved table of sinusoidal positions."""
 
     def __init__(self, dim: int, num_heads: int, max_frames: int) -> None:
@@ -73,7 +72,7 @@ class TemporalTransformerBlock(nn.Module):
         for i, (norm, attn) in enumerate(zip(self.norms, self.attention_blocks, strict=True)):
             context = norm(tokens) + positions
             first = num_dropped if i == last else 0
-            tokens = tokens[:, first:] + attend(attn, context[:, first:], context)
+            tokens = tokens[:, first:] + attend(cast(Attention, attn), context[:, first:], context)
         if self.attn_speed is not None and self.norm_speed is not None and speed is not None:
             queries = self.norm_speed(tokens) + positions[:, num_dropped:]
             heard = attend(self.attn_speed, queries.reshape(speed.shape[0], -1, queries.shape[2]), speed)

@@ -17,9 +17,6 @@ from diffusers.models.autoencoders.vae import Decoder, DiagonalGaussianDistribut
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from openemo.models.inside import MouthInside
-from openemo.models.lips import LipMotion
-
 __all__ = ["SD15_SCALING_FACTOR", "ImageAutoencoder"]
 
 SD15_SCALING_FACTOR: Final = 0.18215
@@ -119,18 +116,8 @@ class ImageAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
             return reference
         return torch.cat([reference, motion_BCNHW.to(reference.dtype)], 2)
 
-    def decode(
-        self,
-        latents_BCFHW: Tensor,
-        image_B3SS: Tensor | None = None,
-        reference: Tensor | None = None,
-        *,
-        picture_B3HW: Tensor | None = None,
-        size: tuple[int, ...] | None = None,
-        lips: LipMotion | None = None,
-        inside: MouthInside | None = None,
-    ) -> Tensor:
-        """Latents -> frames (B, 3, F, 8 H, 8 W) in [-1, 1]; the rest is not needed here."""
+    def decode(self, latents_BCFHW: Tensor) -> Tensor:
+        """Latents -> frames (B, 3, F, 8 H, 8 W) in [-1, 1]."""
         raw = latents_BCFHW.transpose(1, 2).flatten(0, 1) / self.config.scaling_factor
         frames: Tensor = self.decoder(self.post_quant_conv(raw)).clamp(-1, 1)
         return torch.unflatten(frames, 0, (len(latents_BCFHW), -1)).transpose(1, 2)
