@@ -168,6 +168,41 @@ def test_batches_and_losses_of_a_stage_follow_from_the_generator(
     assert losses[0] == losses[1] != losses[2]
 
 
+def test_a_hushed_portrait_comes_to_rest_without_a_voice(
+    folder: Path, data_dir: Path, autoencoder: Path, image: Path
+) -> None:
+    recipe = DenoiserRecipe(
+        data=data_dir,
+        output=folder / "unused",
+        steps=1,
+        learning_rate=1,
+        autoencoder=autoencoder,
+        start=image,
+        clips=1,
+        clip_frames=5,
+        motion_frames=2,
+        first_clip=0,
+        motion_noise=0,
+        quiet_share=0,
+        real_share=0,
+        hushed_share=1,
+        audio_dropout=0,
+    )
+    stage = DenoiserStage("video", recipe)
+    stage.voices = {"": [torch.full((400, 16), 7.0).numpy()]}  # no clip's voice is there to be taken
+    was_at_rest = set()
+    for seed in range(12):
+        batch = stage._batch(torch.Generator().manual_seed(seed))
+        before, clean = batch.motion_BCNHW[:, :, -1], batch.latents_BCFHW
+        for time in range(5):  # what is left of the movement, less with every frame, and of the gestures too
+            torch.testing.assert_close(clean[:, :, time], before * 0.6 ** (time + 1))
+        size = batch.gestures_BFG.abs().sum(-1)[0]
+        torch.testing.assert_close(size[1:], 0.6 * size[:-1])
+        assert (batch.audio_BFTD == 7).any()
+        was_at_rest.add(not before.any())
+    assert was_at_rest == {True, False}
+
+
 def _names(module: nn.Module, *kinds: type[nn.Module]) -> set[str]:
     """Parameters inside modules of these kinds."""
     return {

@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 StageName = Literal["image", "video", "speed"]
 Autoencoder = MotionAutoencoder | ImageAutoencoder
 _FPS = parse_fps(25)
+_HUSH = 0.6  # of what is left of a movement, one frame after the next: two frames' time constant
 
 
 def trained_in(stage: StageName, recipe: DenoiserRecipe) -> Callable[[str], bool]:
@@ -105,9 +106,7 @@ def predict(
         has_speed: also the speed.
         has_gestures: also blinks and head.
     """
-    features: Any = batch.features_BCHW
-    if isinstance(autoencoder, MotionAutoencoder):
-        features = ReferencePyramid(features, features, features)
+    features = _reference(autoencoder, batch.features_BCHW)
     pictures = autoencoder.reference_input(features, batch.motion_BCNHW if has_motion else None)
     prediction: Tensor = unet(
         noisy_BCFHW,
@@ -186,20 +185,18 @@ class DenoiserStage:
     def _clip(self, rng: np.random.Generator) -> tuple[Tensor, ...]:
         """One clip's tensors, in the order of `Batch`."""
         recipe = self.recipe
-        draw = rng.random()
-        group = (
-            "quiet"
-            if draw < recipe.quiet_share
-            else "real"
-            if draw < recipe.quiet_share + recipe.real_share
-            else "driven"
-        )
+        # In this order, so that a share of zero changes no other draw.
+        shares = {"quiet": recipe.quiet_share, "real": recipe.real_share, "hushed": recipe.hushed_share}
+        ends = np.cumsum(list(shares.values()))
+        group = [*shares, "driven"][int(np.searchsorted(ends, rng.random(), side="right"))]
         sequences = self.groups.get(group) or self.groups["driven"]
         sequence = sequences[int(rng.integers(len(sequences)))]
         n, f = recipe.motion_frames, recipe.clip_frames
         start = int(rng.integers(len(sequence.latents) - n - f + 1))
         latents = torch.from_numpy(sequence.latents[start : start + n + f]).float().transpose(0, 1)
         gestures = sequence.gestures[start : start + n + f]
+        if group == "hushed":
+            latents, gestures = self._hush(latents, gestures, sequence, rng)
         if recipe.head_spread and isinstance(self.autoencoder, MotionAutoencoder):
             added = draw_head_motion(n + f, recipe.head_spread * rng.random(), rng)
             flow = add_head_motion(self.autoencoder.unpack(latents.transpose(0, 1)), sequence.face, added)
@@ -215,12 +212,32 @@ class DenoiserStage:
             clean,
             motion,
             torch.from_numpy(sequence.features).float(),
-            self._audio(sequence, frames, rng),
+            self._audio("" if group == "hushed" else sequence.clip, sequence.first_frame, frames, rng),
             self._locator(sequence, frames, clean.shape[-1] * self.autoencoder.stride, rng),
             torch.from_numpy(sequence.speed_rad_s[frames.start : frames.stop]),
             torch.from_numpy(gestures[n:]),
             _loss_weight(sequence.face, clean.shape[-1], recipe.mouth_weight, recipe.eye_weight),
         )
+
+    def _hush(
+        self,
+        latents_CFHW: Tensor,
+        gestures_FG: NDArray[np.float32],
+        sequence: CodedSequence,
+        rng: np.random.Generator,
+    ) -> tuple[Tensor, NDArray[np.float32]]:
+        """The portrait as it is when the voice has ended: it was at rest already, or goes back to it.
+
+        Quiet clips of a corpus are few, and of its few faces; every portrait can be at rest.
+        """
+        n, f = self.recipe.motion_frames, self.recipe.clip_frames
+        was = float(rng.integers(2))
+        gain_F = torch.tensor([was] * n + [was * _HUSH**time for time in range(1, f + 1)])
+        features = _reference(self.autoencoder, torch.from_numpy(sequence.features).float()[None])
+        rest = self.autoencoder.still(features, 1)[0]
+        last_F = torch.arange(n + f).clamp(max=max(n - 1, 0))
+        gestures = gestures_FG[last_F.numpy()] * gain_F[:, None].numpy()
+        return torch.lerp(rest, latents_CFHW[:, last_F], gain_F[:, None, None]), gestures
 
     def _locator(
         self, sequence: CodedSequence, frames: range, size_px: int, rng: np.random.Generator
@@ -233,10 +250,10 @@ class DenoiserStage:
             return region
         return torch.cat([region, torch.from_numpy(part_masks(sequence.face, size_px))])
 
-    def _audio(self, sequence: CodedSequence, frames: range, rng: np.random.Generator) -> Tensor:
+    def _audio(self, clip: str, first_frame: int, frames: range, rng: np.random.Generator) -> Tensor:
         """(F, T, D) windows of one of the clip's voices; zeros where guidance learns to do without."""
-        values = pick_voice(self.voices, sequence.clip, rng)
-        first = sequence.first_frame if sequence.clip else int(rng.integers(50))
+        values = pick_voice(self.voices, clip, rng)
+        first = first_frame if clip else int(rng.integers(50))
         heard = range(first + frames.start, first + frames.stop)
         config = self.unet.config
         speech = (
@@ -246,6 +263,13 @@ class DenoiserStage:
         )
         windows = speech.windows(heard, _FPS, int(config.audio_window or config.audio_tokens))
         return windows * float(rng.random() >= self.recipe.audio_dropout)
+
+
+def _reference(autoencoder: Autoencoder, features_BCHW: Tensor) -> Any:
+    """Coded features of the reference as `encode_reference` returns them; only the coarse ones are read."""
+    if isinstance(autoencoder, MotionAutoencoder):
+        return ReferencePyramid(features_BCHW, features_BCHW, features_BCHW)
+    return features_BCHW
 
 
 def _networks(recipe: DenoiserRecipe) -> tuple[EmoUNet, ReferenceNet]:

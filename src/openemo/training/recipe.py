@@ -144,6 +144,12 @@ class DenoiserRecipe(LoopRecipe):
     )
     real_share: float = Field(0.3, description="part of real clips; the rest are driven portraits")
     quiet_share: float = Field(0.08, description="part of clips in which the person is quiet")
+    hushed_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="part of clips in which a driven portrait has no voice any more, and comes to rest",
+    )
 
 
 class SyncRecipe(LoopRecipe):
