@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDIMScheduler
-from safetensors.torch import load_file
 from torch import Tensor
 
 from openemo.audio import SpeechFeatures
@@ -31,34 +28,11 @@ from openemo.models.families import (
 )
 from openemo.models.vae import ImageAutoencoder
 from openemo.presets import Family, pipeline_config
+from tests.parity import assert_close, cases, config, folder_of, load
 
 # Of the fixtures' README: some 60 times the recorded float32-float64 difference; the second clip starts from
 # the first one's decoded frames, which makes errors larger.
 TOLERANCE, SECOND_CLIP_TOLERANCE = 1e-3, 5e-3
-# Other cases of the same layout are run with OPENEMO_PARITY=<their folder>.
-FOLDER = Path(os.environ.get("OPENEMO_PARITY", Path(__file__).resolve().parents[2] / "shared" / "parity"))
-
-
-def cases(kind: str) -> list[str]:
-    """Names of the folders of one kind of case; its plain name, whose test is skipped, if there are none."""
-    return sorted(path.parent.name for path in FOLDER.glob(f"{kind}*/config.json")) or [kind]
-
-
-def config(folder: Path) -> dict[str, Any]:
-    if not (folder / "config.json").is_file():
-        pytest.skip(f"{folder} is not there")
-    settings: dict[str, Any] = json.loads((folder / "config.json").read_text())
-    return settings
-
-
-def load(path: Path) -> dict[str, Tensor]:
-    return {
-        key: value.float() if value.is_floating_point() else value for key, value in load_file(path).items()
-    }
-
-
-def assert_close(got: Tensor, expected: Tensor, tolerance: float) -> None:
-    torch.testing.assert_close(got, expected, atol=tolerance, rtol=0, check_stride=False)
 
 
 @dataclass
@@ -82,15 +56,14 @@ def hallo_networks(folder: Path) -> Networks:
     settings = config(folder)
     files = {name: folder / path for name, path in settings["weights_from"].items() if name != "vae"}
     folders = {name: path.parent for name, path in files.items()}
+    denoising = config(folders["denoising_unet"])["constructor"]
     with torch.device("meta"):
-        unet = EmoUNet(
-            **hallo_unet_config(
-                config(folders["denoising_unet"])["constructor"],
-                config(folders["face_locator_imageproj_audioproj"]),
-            )
-        )
+        unet = EmoUNet(**hallo_unet_config(denoising, config(folders["face_locator_imageproj_audioproj"])))
         reference_net = ReferenceNet(
-            **hallo_reference_config(config(folders["reference_unet"])["constructor"])
+            **hallo_reference_config(
+                config(folders["reference_unet"])["constructor"],
+                temporal_mid=denoising["motion_module_mid_block"],
+            )
         )
     networks = Networks(unet, reference_net, ImageAutoencoder(**settings["vae"]["constructor"]))
     weights = {key: tensor for path in files.values() for key, tensor in load(path).items()}
@@ -130,23 +103,27 @@ def run(
     speech: SpeechFeatures,
     settings: PipelineConfig,
     num_frames: int,
-    seed: int,
+    noises: list[Tensor],
 ) -> Iterator[Tensor]:
+    """The clips' latents, from the recorded noise instead of a seed's, which not every case names."""
     scheduler = DDIMScheduler(**config(folder)["scheduler"]["constructor"])
     maker = ClipMaker(networks.unet, networks.reference_net, networks.autoencoder, scheduler)
-    return maker.clips(
-        sight,
-        speech,
-        settings,
-        fps=Fraction(25),
-        division=Division.of(num_frames, settings),
-        seed=seed,
-        on_step=lambda: None,
-    )
+    recorded = iter(noises)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "randn", lambda shape, generator: next(recorded).reshape(shape))
+        yield from maker.clips(
+            sight,
+            speech,
+            settings,
+            fps=Fraction(25),
+            division=Division.of(num_frames, settings),
+            seed=0,
+            on_step=lambda: None,
+        )
 
 
-def rectangle(settings: dict[str, Any], size: int, channels: int) -> Tensor:
-    region = torch.zeros(1, channels, size, size)
+def rectangle(settings: dict[str, Any], size: tuple[int, ...], channels: int) -> Tensor:
+    region = torch.zeros(1, channels, *size)
     rows, columns = (slice(*settings[name]) for name in ("rows", "cols"))
     region[..., rows, columns] = settings["value_inside"]
     return region
@@ -155,10 +132,10 @@ def rectangle(settings: dict[str, Any], size: int, channels: int) -> Tensor:
 @pytest.mark.slow
 @pytest.mark.parametrize("case", cases("hallo_pipeline"))
 def test_hallos_clips(case: str) -> None:
-    folder = FOLDER / case
+    folder = folder_of(case)
     settings, networks = config(folder), hallo_networks(folder)
     inputs, outputs = (load(folder / f"{part}.safetensors") for part in ("inputs", "outputs"))
-    size, unet, autoencoder = settings["image_size"], networks.unet, networks.autoencoder
+    unet, autoencoder = networks.unet, networks.autoencoder
     image = inputs["source_image"][None]
     with torch.no_grad():
         features = autoencoder.encode_reference(image)
@@ -168,7 +145,7 @@ def test_hallos_clips(case: str) -> None:
             size_px=image.shape[-1],
             features=features,
             place_BCHW=unet.encode_locator(
-                rectangle(settings["face_region"], size, unet.config.locator_in_channels)
+                rectangle(settings["face_region"], image.shape[-2:], unet.config.locator_in_channels)
             ),
             region_masks=tuple(
                 torch.stack(
@@ -200,7 +177,8 @@ def test_hallos_clips(case: str) -> None:
         guidance_scale=settings["guidance_scale"],
         region_weights=settings["motion_scale"],
     )
-    latents = run(networks, folder, sight, speech, pipeline, settings["clips"] * clip_frames, seed=42)
+    noises = [inputs[f"clip{clip}.init_latents"] for clip in range(settings["clips"])]
+    latents = run(networks, folder, sight, speech, pipeline, settings["clips"] * clip_frames, noises)
     for clip, got in enumerate(latents):
         expected = outputs[f"clip{clip}.final_latents.bank_fp32"]
         assert_close(got, expected, TOLERANCE if clip == 0 else SECOND_CLIP_TOLERANCE)
@@ -213,7 +191,7 @@ def test_hallos_clips(case: str) -> None:
 @pytest.mark.parametrize("case", cases("echomimic_pipeline"))
 @pytest.mark.parametrize("family", ["echomimic", "echomimic_acc"])
 def test_echomimics_windows(case: str, family: Family) -> None:
-    folder = FOLDER / case
+    folder = folder_of(case)
     settings, networks = config(folder), echomimic_networks(folder)
     inputs, outputs = (load(folder / f"{part}.safetensors") for part in ("inputs", "outputs"))
     unet, autoencoder = networks.unet, networks.autoencoder
@@ -223,7 +201,7 @@ def test_echomimics_windows(case: str, family: Family) -> None:
             image_B3SS=image,
             size_px=image.shape[-1],
             features=autoencoder.encode_reference(image),
-            place_BCHW=unet.encode_locator(rectangle(settings["face_mask"], settings["image_size"], 1)),
+            place_BCHW=unet.encode_locator(rectangle(settings["face_mask"], image.shape[-2:], 1)),
             region_masks=(),
             identity_2LD=None,
         )
@@ -242,22 +220,11 @@ def test_echomimics_windows(case: str, family: Family) -> None:
     num_frames = settings["video_length"]
     windows = Division.of(num_frames, pipeline).windows
     assert windows is not None
-    assert [windows.at(step, num_frames) for step in range(3)] == settings["windows_per_step"]
-    seed = settings["seed_of_latents"]
-    (got,) = run(networks, folder, sight, speech, pipeline, num_frames, seed)
+    recorded = settings["windows_per_step"]
+    assert [windows.at(step, num_frames) for step in range(len(recorded))] == recorded
+    (got,) = run(networks, folder, sight, speech, pipeline, num_frames, [inputs["init_latents"]])
     name = "acc" if accelerated else "pipeline"
     assert_close(got, outputs[f"{name}.final_latents.bank_fp32"], TOLERANCE)
     if not accelerated:
         frames = torch.cat([autoencoder.decode(part) for part in torch.split(got, 3, 2)], 2).detach()
         assert_close((frames + 1) / 2, outputs["debug.video.bank_fp32"], 1e-2)  # stored as float16
-
-
-def test_seed_is_that_of_the_recorded_noise() -> None:
-    """What makes the runs above start where the recorded ones started."""
-    folder = FOLDER / "hallo_pipeline"
-    config(folder)
-    inputs = load(folder / "inputs.safetensors")
-    generator = torch.Generator().manual_seed(42)
-    for clip in range(2):
-        expected = inputs[f"clip{clip}.init_latents"]
-        assert torch.equal(torch.randn(expected.shape, generator=generator), expected)

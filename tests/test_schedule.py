@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+import re
 
 import pytest
 import torch
 from diffusers import DDIMScheduler
-from safetensors.torch import load_file
+
+from tests.parity import assert_close, cases, config, folder_of, load
 
 TOLERANCE = 1e-5  # a few roundings of float32
 
 
-@pytest.mark.parametrize("num_steps", [3, 6, 25, 30, 40])
-def test_schedule_is_the_relatives(shared_dir: Path, num_steps: int) -> None:
-    folder = shared_dir / "parity" / "ddim_zero_snr"
-    settings = json.loads((folder / "config.json").read_text())
-    inputs, expected = (load_file(folder / f"{part}.safetensors") for part in ("inputs", "outputs"))
+@pytest.mark.parametrize("case", cases("ddim_zero_snr"))
+def test_schedule_is_the_relatives(case: str) -> None:
+    folder = folder_of(case)
+    inputs, expected = (load(folder / f"{part}.safetensors") for part in ("inputs", "outputs"))
+    settings = config(folder)
     scheduler = DDIMScheduler(**settings["constructor"])
-    torch.testing.assert_close(scheduler.alphas_cumprod, expected["alphas_cumprod"], atol=TOLERANCE, rtol=0)
+    assert_close(scheduler.alphas_cumprod, expected["alphas_cumprod"], TOLERANCE)
     assert scheduler.alphas_cumprod[-1] == 0
-    scheduler.set_timesteps(num_steps)
-    assert torch.equal(scheduler.timesteps, expected[f"n{num_steps}.timesteps"])
-    # Not the next entry of the list: 1000 // steps earlier.
-    previous = scheduler.timesteps - 1000 // num_steps
-    assert torch.equal(previous, expected[f"n{num_steps}.previous_timesteps_used"])
-    for step in (0, 1, num_steps - 1):
-        result = scheduler.step(inputs["model_output"], scheduler.timesteps[step], inputs["sample"])
-        for name in ("prev_sample", "pred_original_sample"):
-            torch.testing.assert_close(
-                getattr(result, name), expected[f"n{num_steps}.step{step}.{name}"], atol=TOLERANCE, rtol=0
-            )
+    for num_steps in map(int, settings["step_counts"]):
+        scheduler.set_timesteps(num_steps)
+        assert torch.equal(scheduler.timesteps, expected[f"n{num_steps}.timesteps"])
+        # Not the next entry of the list: 1000 // steps earlier.
+        previous = scheduler.timesteps - 1000 // num_steps
+        assert torch.equal(previous, expected[f"n{num_steps}.previous_timesteps_used"])
+        recorded = [key for key in expected if re.fullmatch(rf"n{num_steps}\.step\d+\.\w+", key)]
+        assert recorded
+        for key in recorded:
+            _, step, name = key.split(".")
+            timestep = scheduler.timesteps[int(step.removeprefix("step"))]
+            result = scheduler.step(inputs["model_output"], timestep, inputs["sample"])
+            assert_close(getattr(result, name), expected[key], TOLERANCE)

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from openemo.audio import Audio, Wav2VecEncoder
 from openemo.errors import AudioError, CheckpointError, ConfigError
+from tests.parity import assert_close, cases, config, folder_of, load
 
 RATE_HZ = 16_000
 FPS = Fraction(25)
 # About 60 times the recorded float32-float64 difference; a window shifted by a frame differs by over 0.1.
 TOLERANCE = 1e-3
-
-
-def load(path: Path) -> dict[str, Tensor]:
-    return {
-        key: value.float() if value.is_floating_point() else value for key, value in load_file(path).items()
-    }
 
 
 def tiny(**changes: Any) -> Wav2Vec2Model:
@@ -56,44 +49,49 @@ def noise(num_samples: int, seed: int = 0) -> Audio:
     return Audio(samples.astype(np.float32), RATE_HZ)
 
 
-@pytest.fixture(scope="module")
-def hallo(shared_dir: Path) -> tuple[Wav2VecEncoder, Audio, dict[str, Tensor]]:
-    folder = shared_dir / "parity" / "hallo_audio"
-    settings = json.loads((folder / "config.json").read_text())
+class Recorded(NamedTuple):
+    """A case: Hallo's speech network, the sound, what came out, and the frames that clips have."""
+
+    encoder: Wav2VecEncoder
+    audio: Audio
+    expected: dict[str, Tensor]
+    clip_frames: int
+
+
+@pytest.fixture(scope="module", params=cases("hallo_audio"))
+def hallo(request: pytest.FixtureRequest) -> Recorded:
+    folder = folder_of(request.param)
+    settings = config(folder)
     network = Wav2Vec2Model(Wav2Vec2Config(**settings["wav2vec2_config"]))
     network.load_state_dict(load(folder / "weights.safetensors"))
     waveform = load(folder / "inputs.safetensors")["waveform_int16"].numpy()
     audio = Audio((waveform / np.float32(32768))[None].astype(np.float32), RATE_HZ)
-    return Wav2VecEncoder(network), audio, load(folder / "outputs.safetensors")
+    expected = load(folder / "outputs.safetensors")
+    return Recorded(Wav2VecEncoder(network), audio, expected, settings["clip_length"])
 
 
-def test_waveform_is_normalised_as_hallo_does(
-    hallo: tuple[Wav2VecEncoder, Audio, dict[str, Tensor]],
-) -> None:
-    encoder, audio, expected = hallo
-    normalised = torch.from_numpy(encoder.normalised(audio.samples[0]))
-    torch.testing.assert_close(normalised, expected["normalised_waveform"], atol=1e-5, rtol=0)
+def test_waveform_is_normalised_as_hallo_does(hallo: Recorded) -> None:
+    normalised = torch.from_numpy(hallo.encoder.normalised(hallo.audio.samples[0]))
+    assert_close(normalised, hallo.expected["normalised_waveform"], 1e-5)
 
 
-@pytest.mark.parametrize(("name", "clip_frames"), [("clip16", 16), ("noclip", 1)])
-def test_features_are_hallos(
-    hallo: tuple[Wav2VecEncoder, Audio, dict[str, Tensor]], name: str, clip_frames: int
-) -> None:
-    encoder, audio, expected = hallo
-    features = encoder.hear(audio, fps=FPS, clip_frames=clip_frames)
-    states = expected[f"{name}.audio_emb"]
-    torch.testing.assert_close(features.values, states.flatten(1), atol=TOLERANCE, rtol=0)
+@pytest.mark.parametrize("filled", [True, False])
+def test_features_are_hallos(hallo: Recorded, filled: bool) -> None:
+    """As many frames as fill the last clip, or as there is sound for."""
+    clip_frames = hallo.clip_frames if filled else 1
+    name = f"clip{clip_frames}" if filled else "noclip"
+    features = hallo.encoder.hear(hallo.audio, fps=FPS, clip_frames=clip_frames)
+    states = hallo.expected[f"{name}.audio_emb"]
+    assert_close(features.values, states.flatten(1), TOLERANCE)
     windows = features.windows(range(len(states)), FPS, 5)
-    torch.testing.assert_close(
-        windows, expected[f"{name}.audio_emb_windowed"].flatten(2), atol=TOLERANCE, rtol=0
-    )
+    assert_close(windows, hallo.expected[f"{name}.audio_emb_windowed"].flatten(2), TOLERANCE)
 
 
-def test_last_layer_alone_is_hallos(hallo: tuple[Wav2VecEncoder, Audio, dict[str, Tensor]]) -> None:
-    encoder, audio, expected = hallo
-    last = Wav2VecEncoder(encoder.encoder, layers=(4,))
-    values = last.hear(audio, fps=FPS, clip_frames=16).values
-    torch.testing.assert_close(values, expected["clip16.last_only"], atol=TOLERANCE, rtol=0)
+def test_last_layer_alone_is_hallos(hallo: Recorded) -> None:
+    network = hallo.encoder.encoder
+    last = Wav2VecEncoder(network, layers=(network.config.num_hidden_layers,))
+    values = last.hear(hallo.audio, fps=FPS, clip_frames=hallo.clip_frames).values
+    assert_close(values, hallo.expected[f"clip{hallo.clip_frames}.last_only"], TOLERANCE)
 
 
 @pytest.mark.parametrize("stable", [False, True])

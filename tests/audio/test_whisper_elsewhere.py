@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
-from torch import Tensor
 from transformers import WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from openemo.audio import Audio, SpeechEncoder, SpeechFeatures
 from openemo.audio.mel import log_mel
+from tests.parity import cases, config, folder_of, load
 
 RATE_HZ = 16_000
 TOLERANCE = 1e-3  # the recorded run differs from double precision by far less; another layer by over 0.1
@@ -33,12 +31,6 @@ NAMES = (
 )
 
 
-def load(path: Path) -> dict[str, Tensor]:
-    return {
-        key: value.float() if value.is_floating_point() else value for key, value in load_file(path).items()
-    }
-
-
 def theirs(name: str) -> str:
     """OpenAI's name of a tensor of transformers' encoder."""
     for ours, openais in NAMES:
@@ -46,14 +38,14 @@ def theirs(name: str) -> str:
     return "encoder." + (name.replace("layer_norm", "ln_post") if name.startswith("layer_norm") else name)
 
 
-@pytest.fixture(scope="module")
-def folder(shared_dir: Path) -> Path:
-    return shared_dir / "parity" / "echomimic_audio"
+@pytest.fixture(scope="module", params=cases("echomimic_audio"))
+def folder(request: pytest.FixtureRequest) -> Path:
+    return folder_of(request.param)
 
 
 @pytest.fixture(scope="module")
 def encoder(folder: Path) -> SpeechEncoder:
-    dims = json.loads((folder / "config.json").read_text())["dims"]
+    dims = config(folder)["dims"]
     network = WhisperEncoder(
         WhisperConfig(
             d_model=dims["n_audio_state"],
@@ -103,7 +95,7 @@ def test_features(folder: Path, encoder: SpeechEncoder, waveform: Audio) -> None
 
 def test_sound_longer_than_a_window(encoder: SpeechEncoder, folder: Path) -> None:
     """Windows do not hear each other: the second begins anew."""
-    rows = json.loads((folder / "config.json").read_text())["thirty_one_second_rows"]
+    rows = config(folder)["thirty_one_second_rows"]
     samples = np.random.default_rng(1).normal(size=(1, 31 * RATE_HZ)).astype(np.float32) * 0.1
     values = encoder(Audio(samples, RATE_HZ)).values
     assert len(values) == rows
@@ -116,7 +108,7 @@ def test_sound_longer_than_a_window(encoder: SpeechEncoder, folder: Path) -> Non
 
 def test_rows_of_each_frame(folder: Path) -> None:
     expected = load(folder / "outputs.safetensors")
-    for name, case in json.loads((folder / "config.json").read_text())["frame_index_cases"].items():
+    for name, case in config(folder)["frame_index_cases"].items():
         features = SpeechFeatures(torch.zeros(case["features"], 1), anchor="start", edges="repeat")
         frames = range(case["frames"])
         rows = features.positions(frames, Fraction(case["fps"]), 10).clamp(0, case["features"] - 1)

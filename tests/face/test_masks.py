@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -21,87 +20,102 @@ from openemo.face.masks import (
     region_masks,
     resize_soft,
 )
+from tests.parity import cases, config, folder_of
 
-SCENES = ("center512", "near_corner_640x480", "low_right_600", "small_256")
 GREY = 1 / 255 + 1e-6  # one grey level: OpenCV's resize and blur round differently from version to version
 
 
-@pytest.fixture(scope="module")
-def folder(shared_dir: Path) -> Path:
-    return shared_dir / "parity" / "hallo_masks"
+class Recorded(NamedTuple):
+    """A case: its settings, its landmarks, what Hallo made of them."""
+
+    folder: Path
+    config: dict[str, Any]
+    landmarks: dict[str, NDArray[Any]]
+    expected: dict[str, NDArray[Any]]
+
+    def masks(self, name: str) -> tuple[RegionMasks, tuple[int, int]]:
+        scene = self.config["scenes"][name]
+        size = (scene["width"], scene["height"])
+        expansion = scene.get("expand_ratio")
+        face, lips = (expansion or scene[f"{part}_expand_ratio"] for part in ("face", "lip"))
+        points = self.landmarks[f"{name}.landmarks"]
+        return region_masks(points, size, face_expansion=face, lips_expansion=lips), size
+
+    @property
+    def scenes(self) -> list[str]:
+        """Those of a single frame in which Hallo's own code does what it means to."""
+        return [name for name in self.config["scenes"] if name not in ("union", _FAULTY)]
 
 
-@pytest.fixture(scope="module")
-def config(folder: Path) -> Any:
-    return json.loads((folder / "config.json").read_text())
+_FAULTY = "peer_bug_face_fills_image"
 
 
-def scene_masks(folder: Path, config: Any, name: str) -> tuple[RegionMasks, tuple[int, int]]:
-    scene = config["scenes"][name]
-    size = (scene["width"], scene["height"])
-    points = load_file(folder / "inputs.safetensors")[f"{name}.landmarks"]
-    expansion = scene.get("expand_ratio")
-    face, lips = (expansion or scene[f"{part}_expand_ratio"] for part in ("face", "lip"))
-    return region_masks(points, size, face_expansion=face, lips_expansion=lips), size
+@pytest.fixture(scope="module", params=cases("hallo_masks"))
+def recorded(request: pytest.FixtureRequest) -> Recorded:
+    folder = folder_of(request.param)
+    return Recorded(
+        folder, config(folder), *(load_file(folder / f"{part}.safetensors") for part in ("inputs", "outputs"))
+    )
 
 
 def close(got: NDArray[Any], expected: NDArray[Any]) -> bool:
     return bool(np.abs(got.astype(int) - expected.astype(int)).max() <= 1)
 
 
-@pytest.mark.parametrize("name", [*SCENES, "union"])
-def test_rectangles_are_hallos(folder: Path, config: Any, name: str) -> None:
-    masks, _ = scene_masks(folder, config, name)
-    for part, (x0, y0, x1, y1) in (("face", masks.face_box), ("lip", masks.lips_box)):
-        assert config["scenes"][name]["boxes"][part] == {"rows": [y0, y1], "cols": [x0, x1]}
+def test_rectangles_are_hallos(recorded: Recorded) -> None:
+    assert recorded.scenes
+    for name in (*recorded.scenes, "union"):
+        masks, _ = recorded.masks(name)
+        boxes = recorded.config["scenes"][name]["boxes"]
+        for part, (x0, y0, x1, y1) in (("face", masks.face_box), ("lip", masks.lips_box)):
+            assert boxes[part] == {"rows": [y0, y1], "cols": [x0, x1]}
 
 
-@pytest.mark.parametrize("name", SCENES)
-def test_masks_are_hallos(folder: Path, config: Any, name: str) -> None:
-    masks, size = scene_masks(folder, config, name)
-    expected = load_file(folder / "outputs.safetensors")
-    for part, mask in (
-        ("face_blur", masks.face_blurred),
-        ("sep_background", masks.picture),
-        ("sep_face", masks.face),
-        ("sep_lip", masks.lips),
-    ):
-        assert close(mask, expected[f"{name}.u8.{part}"])
-    for level, three in enumerate(masks.levels(pyramid((64, 64), 4))):
-        for part, values in zip(("full", "face", "lip"), three, strict=True):
-            assert np.abs(values.ravel() - expected[f"{name}.{part}_mask.{level}"][0]).max() <= GREY
-    locator = resize_soft(box_mask(masks.face_box, size), (512, 512)) * 255
-    with np.load(folder / "face_region_u8.npz") as regions:
-        assert close(np.rint(locator), regions[name])
+def test_masks_are_hallos(recorded: Recorded) -> None:
+    for name in recorded.scenes:
+        masks, size = recorded.masks(name)
+        for part, mask in (
+            ("face_blur", masks.face_blurred),
+            ("sep_background", masks.picture),
+            ("sep_face", masks.face),
+            ("sep_lip", masks.lips),
+        ):
+            assert close(mask, recorded.expected[f"{name}.u8.{part}"])
+        for level, three in enumerate(masks.levels(pyramid((64, 64), 4))):
+            for part, values in zip(("full", "face", "lip"), three, strict=True):
+                expected = recorded.expected[f"{name}.{part}_mask.{level}"][0]
+                assert np.abs(values.ravel() - expected).max() <= GREY
+        locator = resize_soft(box_mask(masks.face_box, size), (512, 512)) * 255
+        with np.load(recorded.folder / "face_region_u8.npz") as regions:
+            assert close(np.rint(locator), regions[name])
 
 
-def test_union_of_frames_is_hallos(folder: Path, config: Any) -> None:
-    masks, _ = scene_masks(folder, config, "union")
-    expected = load_file(folder / "outputs.safetensors")
+def test_union_of_frames_is_hallos(recorded: Recorded) -> None:
+    (masks, _), expected = recorded.masks("union"), recorded.expected
     for part, mask in (("face_blur", masks.face_blurred), ("sep_face", masks.face), ("sep_lip", masks.lips)):
         assert close(mask, expected[f"union.u8.{part}"])
     assert np.abs(255.0 - masks.face_blurred - expected["union.sep_pose_float"]).max() <= 1
 
 
-def test_background_is_cut_off_not_rounded(folder: Path) -> None:
+def test_background_is_cut_off_not_rounded(recorded: Recorded) -> None:
     """The conversion alone, for every grey level."""
-    expected = load_file(folder / "outputs.safetensors")["background_lut_u8"]
+    expected = recorded.expected["background_lut_u8"]
     greys = np.arange(256, dtype=np.uint8)
     assert np.array_equal(((1.0 - greys / 255.0) * 255).astype(np.uint8), expected)
     assert (expected != 255 - greys).sum() == 50
 
 
-def test_expansion_is_hallos_but_for_boxes_that_leave_the_picture(config: Any) -> None:
-    for case in config["expand_region_table"]:
+def test_expansion_is_hallos_but_for_boxes_that_leave_the_picture(recorded: Recorded) -> None:
+    for case in recorded.config["expand_region_table"]:
         x0, x1, y0, y1 = case["region_minx_maxx_miny_maxy"]
         got = expand((x0, y0, x1, y1), (case["image_w"], case["image_h"]), case["ratio"])
         x0, x1, y0, y1 = (max(0, edge) for edge in case["result"])
         assert got == (x0, y0, x1, y1)
 
 
-def test_a_face_that_fills_the_picture(folder: Path, config: Any) -> None:
+def test_a_face_that_fills_the_picture(recorded: Recorded) -> None:
     """Hallo's own code takes the negative edge for an index from the end, and the mask collapses."""
-    masks, (_, height) = scene_masks(folder, config, "peer_bug_face_fills_image")
+    masks, (_, height) = recorded.masks(_FAULTY)
     assert (masks.face_box[1], masks.face_box[3]) == (0, height)
     assert masks.face_blurred[32, 32] > 200
 

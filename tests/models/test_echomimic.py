@@ -11,15 +11,14 @@ from openemo.checkpoints.families import echomimic
 from openemo.checkpoints.families.keymap import split
 from openemo.models import EmoUNet, ReferenceFeatures, ReferenceNet
 from openemo.models.families import echomimic_reference_config, echomimic_unet_config
-
-from .parity import (
-    FOLDER,
+from tests.parity import (
     ROUNDED_TOLERANCE,
     TOLERANCE,
     assert_close,
     attention_places,
     cases,
     config,
+    folder_of,
     load,
     rounded,
 )
@@ -55,11 +54,10 @@ def build(unet_folder: Path) -> tuple[EmoUNet, ReferenceNet]:
 
 @pytest.mark.parametrize("case", cases("echomimic_reference"))
 def test_reference_network(case: str) -> None:
-    if not (FOLDER / case).is_dir():
-        pytest.skip(f"{FOLDER / case} is not there")
-    reference_net = ReferenceNet(**echomimic_reference_config(config(FOLDER / case)["constructor"]))
-    reference_net.load_state_dict(load(FOLDER / case / "weights.safetensors"))
-    inputs, outputs = (load(FOLDER / case / f"{part}.safetensors") for part in ("inputs", "outputs"))
+    folder = folder_of(case)
+    reference_net = ReferenceNet(**echomimic_reference_config(config(folder)["constructor"]))
+    reference_net.load_state_dict(load(folder / "weights.safetensors"))
+    inputs, outputs = (load(folder / f"{part}.safetensors") for part in ("inputs", "outputs"))
     with torch.no_grad():
         features = reference_net(inputs["ref_image_latents"][:, :, None])
     places = attention_places(reference_net)
@@ -71,9 +69,7 @@ def test_reference_network(case: str) -> None:
 
 @pytest.mark.parametrize("case", cases("echomimic_unet"))
 def test_a_step_with_and_without_guidance(case: str) -> None:
-    folder = FOLDER / case
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is not there")
+    folder = folder_of(case)
     unet, reference_net = build(folder)
     inputs, outputs = (load(folder / f"{part}.safetensors") for part in ("inputs", "outputs"))
     heard, place = inputs["audio_cond_fea_cond"], inputs["face_musk_fea_cond"][:, :, 0]

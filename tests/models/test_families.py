@@ -18,9 +18,9 @@ from openemo.models.families import (
     hallo_reference_config,
     hallo_unet_config,
 )
+from tests.parity import HALLO_UNET, UNET
 
 from .conftest import CLIPS, FRAMES, HEIGHT, WIDTH, Inputs
-from .parity import HALLO_UNET, UNET
 
 MakeUnet = Callable[..., EmoUNet]
 MakeReference = Callable[..., ReferenceNet]

@@ -15,9 +15,7 @@ from openemo.checkpoints.families.keymap import split
 from openemo.models import EmoUNet, ReferenceFeatures, ReferenceNet
 from openemo.models.families import hallo_halves, hallo_reference_config, hallo_unet_config
 from openemo.models.regions import REGIONS
-
-from .parity import (
-    FOLDER,
+from tests.parity import (
     HALLO_UNET,
     ROUNDED_TOLERANCE,
     TOLERANCE,
@@ -25,6 +23,7 @@ from .parity import (
     attention_places,
     cases,
     config,
+    folder_of,
     load,
     rounded,
 )
@@ -46,7 +45,12 @@ def build(unet_folder: Path) -> Hallo:
     with torch.device("meta"):
         network = Hallo(
             EmoUNet(**hallo_unet_config(settings["constructor"], config(conditioning_folder))),
-            ReferenceNet(**hallo_reference_config(config(reference_folder)["constructor"])),
+            ReferenceNet(
+                **hallo_reference_config(
+                    config(reference_folder)["constructor"],
+                    temporal_mid=settings["constructor"]["motion_module_mid_block"],
+                )
+            ),
         )
     net_pth = {key: tensor for path in weights for key, tensor in load(path).items()}
     own, left_over = hallo.key_map(*network).to_own(net_pth)
@@ -98,12 +102,11 @@ def read_pictures(reference_net: ReferenceNet, latents_NCHW: Tensor, tokens_BLD:
 
 @pytest.mark.parametrize("case", cases("hallo_conditioning"))
 def test_small_networks_before_the_unet(case: str) -> None:
-    if not (FOLDER / case).is_dir():
-        pytest.skip(f"{FOLDER / case} is not there")
-    unet = small_networks(FOLDER / case)
-    inputs, outputs = (load(FOLDER / case / f"{part}.safetensors") for part in ("inputs", "outputs"))
+    folder = folder_of(case)
+    unet = small_networks(folder)
+    inputs, outputs = (load(folder / f"{part}.safetensors") for part in ("inputs", "outputs"))
     images = inputs["face_locator"]
-    settings = config(FOLDER / case)["unet_case_face_region"]
+    settings = config(folder)["unet_case_face_region"]
     height, width = settings["size"]
     rows, columns = (slice(*settings[name]) for name in ("rows", "cols"))
     region = torch.full((1, settings["channels"], height, width), settings["value_outside"])
@@ -131,14 +134,13 @@ def test_small_networks_before_the_unet(case: str) -> None:
 
 @pytest.mark.parametrize("case", cases("hallo_reference"))
 def test_reference_network(case: str) -> None:
-    if not (FOLDER / case).is_dir():
-        pytest.skip(f"{FOLDER / case} is not there")
-    reference_net = ReferenceNet(**hallo_reference_config(config(FOLDER / case)["constructor"]))
-    weights = load(FOLDER / case / "weights.safetensors")
+    folder = folder_of(case)
+    reference_net = ReferenceNet(**hallo_reference_config(config(folder)["constructor"]))
+    weights = load(folder / "weights.safetensors")
     reference_net.load_state_dict(
         {key.removeprefix("reference_unet."): tensor for key, tensor in weights.items()}
     )
-    inputs, outputs = (load(FOLDER / case / f"{part}.safetensors") for part in ("inputs", "outputs"))
+    inputs, outputs = (load(folder / f"{part}.safetensors") for part in ("inputs", "outputs"))
     features = read_pictures(reference_net, inputs["ref_image_latents"], inputs["encoder_hidden_states"])
     places = attention_places(reference_net)
     assert {f"bank.{place}" for place in places} == outputs.keys()
@@ -192,9 +194,9 @@ class Step(NamedTuple):
         ]
 
 
-def step_of(case: str) -> Step:
-    network = build(FOLDER / case)
-    inputs = load(FOLDER / case / "inputs.safetensors")
+def step_of(folder: Path) -> Step:
+    network = build(folder)
+    inputs = load(folder / "inputs.safetensors")
     features = read_pictures(
         network.reference_net, inputs["ref_image_latents"], inputs["encoder_hidden_states"]
     )
@@ -203,10 +205,8 @@ def step_of(case: str) -> Step:
 
 @pytest.fixture(scope="module", params=cases("hallo_unet"))
 def step(request: pytest.FixtureRequest) -> tuple[Step, dict[str, Tensor]]:
-    folder = FOLDER / request.param
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is not there")
-    return step_of(request.param), load(folder / "outputs.safetensors")
+    folder = folder_of(request.param)
+    return step_of(folder), load(folder / "outputs.safetensors")
 
 
 def test_a_guided_step(step: tuple[Step, dict[str, Tensor]]) -> None:

@@ -13,8 +13,7 @@ from openemo.checkpoints.families import echomimic, hallo
 from openemo.checkpoints.families.keymap import KeyMap
 from openemo.models import EmoUNet, ReferenceNet, reference_config, unet_config
 from openemo.models.presets import Preset
-
-from .parity import FOLDER
+from tests.parity import FOLDER
 
 
 @pytest.mark.parametrize(

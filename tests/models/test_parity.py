@@ -2,70 +2,82 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
-from safetensors.torch import load_file
-from torch import Tensor
 
+from openemo.checkpoints.formats.shapes import unet_config_of
 from openemo.models import EmoUNet
 from openemo.models.conditioning import Conditions, fold
 from openemo.models.temporal import TemporalModule
-
-# About 100 times the recorded float32-float64 difference, far below the effect of any wrong layer.
-TOLERANCE = 1e-4
+from tests.parity import assert_close, cases, config, folder_of, load
 
 
-def load(path: Path) -> dict[str, Tensor]:
-    return {key: value.float() for key, value in load_file(path).items()}
-
-
-@pytest.mark.parametrize("case", ["a", "b"])
-def test_image_network_is_sd15(shared_dir: Path, case: str) -> None:
-    folder = shared_dir / "parity" / "sd15_unet"
-    unet = EmoUNet(
-        block_out_channels=(16, 32, 40, 40),
-        norm_num_groups=8,
-        cross_attention_dim=24,
-        audio_feature_dim=None,
-        temporal_modules=False,
-        locator_downscale=None,
-    )
-    unet.load_state_dict(load(folder / "weights.safetensors"))
-    inputs = load(folder / "inputs.safetensors")
-    expected = load(folder / "outputs.safetensors")[f"{case}.sample"]
-    frames = 3
-    with torch.no_grad():
-        output = unet(
-            inputs[f"{case}.sample"][:, :, None].expand(-1, -1, frames, -1, -1),
-            inputs[f"{case}.timestep"],
-            encoder_hidden_states=inputs[f"{case}.encoder_hidden_states"],
-        )
-    assert output.shape[2] == frames
-    torch.testing.assert_close(
-        output, expected[:, :, None].expand_as(output), atol=TOLERANCE, rtol=0, check_stride=False
-    )
-
-
-@pytest.mark.parametrize(
-    ("name", "channels", "num_blocks", "max_frames"), [("v2", 64, 1, 32), ("two_blocks_len24", 32, 2, 24)]
-)
-def test_temporal_module_is_animatediffs(
-    shared_dir: Path, name: str, channels: int, num_blocks: int, max_frames: int
-) -> None:
-    folder = shared_dir / "parity" / "animatediff_motion"
+@pytest.mark.parametrize("case", cases("sd15_unet"))
+def test_image_network_is_sd15(case: str) -> None:
+    folder = folder_of(case)
     weights, inputs, outputs = (
         load(folder / f"{part}.safetensors") for part in ("weights", "inputs", "outputs")
     )
-    module = TemporalModule(channels, num_heads=8, num_blocks=num_blocks, max_frames=max_frames)
-    module.load_state_dict(
-        {key.removeprefix(f"{name}."): value for key, value in weights.items() if key.startswith(f"{name}.")}
-    )
-    cases = [key for key in inputs if key.startswith(f"{name}.")]
-    assert cases
-    for case in cases:
-        frames = inputs[case].shape[2]
+    settings = config(folder)["constructor"]
+    known = ("norm_num_groups", "attention_head_dim")
+    unet = EmoUNet(**unet_config_of(weights, {key: settings[key] for key in known}))
+    unet.load_state_dict(weights)
+    frames = 3
+    samples = [key.removesuffix(".sample") for key in outputs if key.endswith(".sample")]
+    assert samples
+    for name in samples:
         with torch.no_grad():
-            output = module(fold(inputs[case]), Conditions(frames, torch.zeros(1)))
-        torch.testing.assert_close(output, fold(outputs[case]), atol=TOLERANCE, rtol=0)
+            output = unet(
+                inputs[f"{name}.sample"][:, :, None].expand(-1, -1, frames, -1, -1),
+                inputs[f"{name}.timestep"],
+                encoder_hidden_states=inputs[f"{name}.encoder_hidden_states"],
+            )
+        assert output.shape[2] == frames
+        assert_close(output, outputs[f"{name}.sample"][:, :, None].expand_as(output))
+
+
+@pytest.mark.parametrize("case", cases("animatediff_motion"))
+def test_temporal_module_is_animatediffs(case: str) -> None:
+    folder = folder_of(case)
+    weights, inputs, outputs = (
+        load(folder / f"{part}.safetensors") for part in ("weights", "inputs", "outputs")
+    )
+    for name, settings in config(folder)["modules"].items():
+        module = TemporalModule(
+            settings["in_channels"],
+            num_heads=settings["num_attention_heads"],
+            num_blocks=settings["num_transformer_block"],
+            num_attentions=len(settings["attention_block_types"]),
+            max_frames=settings["temporal_position_encoding_max_len"],
+        )
+        prefix = f"{name}."
+        module.load_state_dict(
+            {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+        )
+        clips = [key for key in inputs if key.startswith(prefix)]
+        assert clips
+        for clip in clips:
+            with torch.no_grad():
+                output = module(fold(inputs[clip]), Conditions(inputs[clip].shape[2], torch.zeros(1)))
+            assert_close(output, fold(outputs[clip]))
+
+
+def test_small_maps_with_a_large_mean_keep_their_digits() -> None:
+    """Laid out channels last, as a whole network's are, where torch's own norm loses them."""
+    maps = torch.randn(2, 64, 3, 3, generator=torch.Generator().manual_seed(1)) + 300
+    last = maps.to(memory_format=torch.channels_last)
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        module = TemporalModule(64, num_heads=2)
+        torch.nn.init.normal_(module.temporal_transformer.proj_out.weight, std=0.1)
+    with torch.no_grad():
+        got = module(last, Conditions(2, torch.zeros(1))) - last
+        exact = module.double()(maps.double(), Conditions(2, torch.zeros(1).double())) - maps
+    assert_close(got, exact.float(), 2e-3)  # a difference of numbers around 300
+
+
+def test_one_value_in_each_group_is_no_error() -> None:
+    """One motion frame before one video frame, at the smallest map."""
+    module = TemporalModule(32, num_heads=2)
+    maps = torch.randn(1, 32, 1, 1)
+    assert module(maps, Conditions(1, torch.zeros(1)), maps[:, :, None]).shape == maps.shape

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
 import torch
-from safetensors.torch import load_file
-from torch import Tensor
 
 from openemo.checkpoints.formats.sd15 import autoencoder_part
 from openemo.models.vae import ImageAutoencoder
-
-TOLERANCE = 1e-4  # about 16 times the recorded float32-float64 difference
-
-
-def load(path: Path) -> dict[str, Tensor]:
-    return {key: value.float() for key, value in load_file(path).items()}
+from tests.parity import assert_close, cases, config, folder_of, load
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +28,11 @@ def tiny() -> ImageAutoencoder:
     return network
 
 
+@pytest.mark.parametrize("case", cases("sd15_vae"))
 @pytest.mark.parametrize("file", ["weights", "weights_old_attention_names"])
-def test_numbers_are_diffusers(shared_dir: Path, file: str) -> None:
-    folder = shared_dir / "parity" / "sd15_vae"
-    settings = json.loads((folder / "config.json").read_text())["constructor"]
+def test_numbers_are_diffusers(case: str, file: str) -> None:
+    folder = folder_of(case)
+    settings = config(folder)["constructor"]
     autoencoder = ImageAutoencoder(**settings).eval()
     part, left_over = autoencoder_part(load(folder / f"{file}.safetensors"), settings)
     assert not left_over
@@ -54,10 +45,10 @@ def test_numbers_are_diffusers(shared_dir: Path, file: str) -> None:
         latents = autoencoder.encode(inputs["image"])
         clamped = autoencoder.decode(inputs["latents"][:, :, None] * factor)
     for name in ("mean", "logvar", "std"):
-        torch.testing.assert_close(getattr(posterior, name), expected[name], atol=TOLERANCE, rtol=0)
-    torch.testing.assert_close(decoded, expected["decoded"], atol=TOLERANCE, rtol=0)
-    torch.testing.assert_close(latents / factor, expected["mean"], atol=TOLERANCE, rtol=0)
-    torch.testing.assert_close(clamped[:, :, 0], expected["decoded"].clamp(-1, 1), atol=TOLERANCE, rtol=0)
+        assert_close(getattr(posterior, name), expected[name])
+    assert_close(decoded, expected["decoded"])
+    assert_close(latents / factor, expected["mean"])
+    assert_close(clamped[:, :, 0], expected["decoded"].clamp(-1, 1))
 
 
 def test_frames_do_not_see_each_other(tiny: ImageAutoencoder) -> None:

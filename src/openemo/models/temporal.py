@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from openemo.errors import ConfigError
 from openemo.models.attention import Attention, attend
-from openemo.models.conditioning import Conditions, fold, zero_
+from openemo.models.conditioning import Conditions, zero_
 
 __all__ = ["TemporalModule", "TemporalTransformerBlock"]
 
@@ -113,17 +113,20 @@ class TemporalTransformer(nn.Module):
         Motion frames stand before the video frames on the frame axis and are not part of the output.
         """
         height, width = hidden.shape[-2:]
-        frames = _pixels(self._normed(hidden), num_frames)
         num_motion = 0 if motion is None else motion.shape[2]
-        if motion is not None and num_motion > 0:
-            before = _pixels(self._normed(fold(motion)), num_motion)
-            frames = torch.cat([before, frames], dim=2)
-        if frames.shape[2] > self.max_frames:
+        if num_motion + num_frames > self.max_frames:
             raise ConfigError(
                 "more frames at once than the temporal modules have positions for",
                 got=f"{num_frames} video and {num_motion} motion frames",
                 expected=f"at most {self.max_frames} together",
             )
+        frames = torch.unflatten(hidden, 0, (-1, num_frames))
+        if motion is not None:
+            frames = torch.cat([motion.transpose(1, 2), frames], dim=1)
+        # A copy in the standard layout: on the CPU torch (2.13) loses digits of channels-last maps whose mean
+        # is large beside their spread, and dies in the backward pass where such an input needs no gradient.
+        normed = self.norm(frames.flatten(0, 1).clone(memory_format=torch.contiguous_format))
+        frames = _pixels(normed, num_motion + num_frames)
         tokens = self.proj_in(frames.flatten(0, 1))
         last = len(self.transformer_blocks) - 1
         for i, block in enumerate(self.transformer_blocks):
@@ -131,14 +134,6 @@ class TemporalTransformer(nn.Module):
         residual: Tensor = self.proj_out(tokens).reshape(-1, height * width, num_frames, hidden.shape[1])
         residual = residual.transpose(1, 2).reshape(-1, height, width, hidden.shape[1])
         return hidden + residual.permute(0, 3, 1, 2)
-
-    def _normed(self, hidden: Tensor) -> Tensor:
-        # On the CPU torch (2.13) dies in the backward pass of a trained GroupNorm whose channels-last input
-        # needs no gradient, as in EMO's stages 2 and 3, which freeze all layers before it.
-        if torch.is_grad_enabled() and self.norm.weight.requires_grad and not hidden.requires_grad:
-            hidden = hidden.detach().requires_grad_()
-        normed: Tensor = self.norm(hidden)
-        return normed
 
 
 def _pixels(frames: Tensor, num_frames: int) -> Tensor:

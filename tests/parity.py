@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
@@ -14,9 +15,7 @@ from torch import Tensor
 from openemo.models import EmoUNet, ReferenceFeatures, ReferenceNet
 
 # Other cases of the same layout are run with OPENEMO_PARITY=<their folder>.
-FOLDER = Path(
-    os.environ.get("OPENEMO_PARITY", Path(__file__).resolve().parents[2].parent / "shared" / "parity")
-)
+FOLDER = Path(os.environ.get("OPENEMO_PARITY", Path(__file__).resolve().parents[2] / "shared" / "parity"))
 
 # In float32, about 10 to 100 times the recorded float32-float64 difference, and over 1000 times below the
 # effect of any wrong layer, as the fixtures' own README measures them.
@@ -60,6 +59,14 @@ HALLO_UNET = UNET | dict(
 def cases(kind: str) -> list[str]:
     """Names of the folders of one kind of case; its plain name, whose test is skipped, if there are none."""
     return sorted(path.parent.name for path in FOLDER.glob(f"{kind}*/config.json")) or [kind]
+
+
+def folder_of(case: str) -> Path:
+    """Where a case lies; skips the test where it does not."""
+    folder = FOLDER / case
+    if not (folder / "config.json").is_file():
+        pytest.skip(f"{folder} is not there")
+    return folder
 
 
 def config(folder: Path) -> dict[str, Any]:
