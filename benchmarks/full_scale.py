@@ -40,6 +40,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 # EMO's own numbers for sd15; the relatives' are in their settings.
 EMO: dict[str, Any] = dict(clip_frames=12, motion_frames=4, num_steps=40, guidance_scale=3.5)
 GIB = 2**30
+STAGES: tuple[StageName, ...] = ("image", "video", "speed")
 
 
 def main() -> None:
@@ -54,6 +55,7 @@ def main() -> None:
     add("--threads", type=int, help="of the processor")
     add("--attention-slice", type=int, help="frames per attention call")
     add("--train", action="store_true", help="memory of a training step of each stage, and the step")
+    add("--stages", nargs="+", choices=STAGES, default=list(STAGES), help="those to train (default: all)")
     add("--memory-gib", type=float, help="what training may use (default: what is free)")
     add("--peer", type=Path, metavar="CHECKOUT", help="of Hallo: time its own backbone beside ours (hallo)")
     add("--peer-python", default=sys.executable, help="interpreter with the libraries that the peer needs")
@@ -71,7 +73,7 @@ def main() -> None:
     }
     if arguments.train:
         free_gib = arguments.memory_gib or free_bytes(device) / GIB
-        report["training"] = training(arguments.size, device, dtype, free_gib)
+        report["training"] = training(arguments.stages, arguments.size, device, dtype, free_gib)
     else:
         report |= inference(arguments, device, dtype, report["matrix_product_tflops"])
     sys.stdout.write(json.dumps(report, indent=1) + "\n")
@@ -222,12 +224,13 @@ def levels(grid: tuple[int, int], config: Any) -> list[tuple[int, int]]:
     return [(height, width) for width, height in pyramid(grid, len(config.block_out_channels))]
 
 
-def training(size: int, device: torch.device, dtype: torch.dtype, free_gib: float) -> dict[str, Any]:
+def training(
+    stages: list[StageName], size: int, device: torch.device, dtype: torch.dtype, free_gib: float
+) -> dict[str, Any]:
     """Of each stage: memory that the training loop needs, and a step without optimizer where it fits."""
     frames, motion = 2, 2
     report: dict[str, Any] = {"free_gib": round(free_gib, 1), "clip_frames": frames, "motion_frames": motion}
     unet, reference_net = networks("sd15")
-    stages: tuple[StageName, ...] = ("image", "video", "speed")
     place = Path()
     recipe = DenoiserRecipe(data=place, output=place, autoencoder=place, steps=1, learning_rate=0)
     total = sum(p.numel() for net in (unet, reference_net) for p in net.parameters())
