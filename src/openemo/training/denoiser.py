@@ -82,6 +82,7 @@ class Batch:
     speed_BF: Tensor
     gestures_BFG: Tensor
     weight_BC1HW: Tensor
+    hushed_B: Tensor
 
     def to(self, device: torch.device | str) -> Batch:
         return Batch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
@@ -130,6 +131,7 @@ class DenoiserStage:
         kind = ImageAutoencoder if recipe.latents == "image" else MotionAutoencoder
         self.autoencoder: Autoencoder = load_export(kind, recipe.autoencoder).requires_grad_(False)
         self.unet, self.reference_net = _networks(recipe)
+        self.teacher = None if recipe.teacher is None else _teacher(recipe, recipe.teacher)
         self.modules: Mapping[str, nn.Module] = {"unet": self.unet, "reference_net": self.reference_net}
         wanted = trained_in(name, recipe)
         for module in self.modules.values():
@@ -155,19 +157,29 @@ class DenoiserStage:
             float(torch.rand((), generator=generator)) >= recipe.gesture_dropout
         )
         device = torch.device(recipe.device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.compute == "bfloat16"):
-            prediction = predict(
-                self.unet,
-                self.reference_net,
+        batch, noisy, timesteps = batch.to(device), noisy.to(device), timesteps.to(device)
+
+        def predicted(unet: EmoUNet, reference_net: ReferenceNet) -> Tensor:
+            return predict(
+                unet,
+                reference_net,
                 self.autoencoder,
-                batch.to(device),
-                noisy.to(device),
-                timesteps.to(device),
+                batch,
+                noisy,
+                timesteps,
                 has_motion=self.name != "image",
                 has_speed=has_speed,
                 has_gestures=has_gestures,
             )
-        return {"loss": weighted_mse(prediction, target.to(device), batch.weight_BC1HW.to(device))}
+
+        target = target.to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.compute == "bfloat16"):
+            prediction = predicted(self.unet, self.reference_net)
+            if self.teacher is not None:
+                with torch.no_grad():
+                    taught = predicted(*self.teacher).to(target)
+                target = torch.where(batch.hushed_B[:, None, None, None, None], target, taught)
+        return {"loss": weighted_mse(prediction, target, batch.weight_BC1HW)}
 
     def export(self, modules: Mapping[str, nn.Module], folder: Path) -> None:
         """Writes unet, reference_net and scheduler as a pipeline loads them."""
@@ -217,6 +229,7 @@ class DenoiserStage:
             torch.from_numpy(sequence.speed_rad_s[frames.start : frames.stop]),
             torch.from_numpy(gestures[n:]),
             _loss_weight(sequence.face, clean.shape[-1], recipe.mouth_weight, recipe.eye_weight),
+            torch.tensor(group == "hushed"),
         )
 
     def _hush(
@@ -288,6 +301,12 @@ def _networks(recipe: DenoiserRecipe) -> tuple[EmoUNet, ReferenceNet]:
         if recipe.checkpointing:
             network.enable_gradient_checkpointing()
     return unet, reference_net
+
+
+def _teacher(recipe: DenoiserRecipe, folder: Path) -> tuple[EmoUNet, ReferenceNet]:
+    """Learning without forgetting (Li and Hoiem 2016): what these say is to stay."""
+    unet, reference_net = _networks(recipe.model_copy(update={"start": folder}))
+    return unet.eval().requires_grad_(False), reference_net.eval().requires_grad_(False)
 
 
 def _schedule(recipe: DenoiserRecipe) -> Any:
