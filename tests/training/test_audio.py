@@ -154,7 +154,10 @@ def test_no_clips_is_an_error(heard: Path, tmp_path: Path) -> None:
         AudioStage(_recipe(tmp_path, tmp_path))
 
 
-def test_a_network_that_has_the_layers_goes_on_unchanged(heard: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("saved", [torch.float32, torch.float16])
+def test_a_network_that_has_the_layers_goes_on_unchanged(
+    heard: Path, tmp_path: Path, saved: torch.dtype
+) -> None:
     stage = AudioStage(_recipe(heard, tmp_path))
     stage.export(stage.modules, tmp_path / "export")
     unet = EmoUNet(**unet_config("embedded"))
@@ -163,6 +166,7 @@ def test_a_network_that_has_the_layers_goes_on_unchanged(heard: Path, tmp_path: 
         for name, parameter in unet.named_parameters():
             if not is_audio_layer(name):
                 parameter.fill_(0.01)  # as training leaves them
+    unet.to(saved)
     before = {name: value.clone() for name, value in unet.state_dict().items()}
     load_audio_layers(unet, tmp_path / "export")
     assert all(torch.equal(before[name], value) for name, value in unet.state_dict().items())
