@@ -28,6 +28,7 @@ KINDS: dict[str, type[BaseModel]] = {
     "audio": AudioRecipe,
     "image": DenoiserRecipe,
     "video": DenoiserRecipe,
+    "rest": DenoiserRecipe,
     "speed": DenoiserRecipe,
     "sync": SyncRecipe,
 }
@@ -120,20 +121,20 @@ def test_every_shipped_recipe_is_tested() -> None:
 def test_shipped_stages_build_on_each_other() -> None:
     data = load_recipe(DataRecipe, RECIPES / "data.yaml", [])
     autoencoder = load_recipe(AutoencoderRecipe, RECIPES / "autoencoder.yaml", [])
-    image, video, speed = (
-        load_recipe(DenoiserRecipe, RECIPES / f"{name}.yaml", []) for name in ("image", "video", "speed")
-    )
-    assert {stage.data for stage in (autoencoder, image, video, speed)} == {data.output}
-    assert {stage.autoencoder for stage in (image, video, speed)} == {
-        autoencoder.output / "export" / "autoencoder"
-    }
+    stages = image, video, rest, speed = [
+        load_recipe(DenoiserRecipe, RECIPES / f"{name}.yaml", [])
+        for name in ("image", "video", "rest", "speed")
+    ]
+    assert {stage.data for stage in (autoencoder, *stages)} == {data.output}
+    assert {stage.autoencoder for stage in stages} == {autoencoder.output / "export" / "autoencoder"}
     assert image.start is None
     audio = load_recipe(AudioRecipe, RECIPES / "audio.yaml", [])
-    assert (audio.data, video.audio) == (data.output, audio.output / "export")
+    assert (audio.data, video.audio, rest.audio) == (data.output, *2 * [audio.output / "export"])
     decoder = load_recipe(AutoencoderRecipe, RECIPES / "decoder.yaml", [])
     assert (decoder.data, decoder.start) == (data.output, image.autoencoder)
-    assert (video.start, speed.start) == (image.output / "export", video.output / "export")
-    for stage in (image, video, speed):
+    assert (video.start, rest.start) == (image.output / "export", video.output / "export")
+    assert (rest.teacher, speed.start) == (rest.start, rest.output / "export")
+    for stage in stages:
         positions = unet_config(stage.preset)["max_frames"]
         assert stage.motion_frames + stage.clip_frames <= positions
         assert data.driven_frames >= stage.motion_frames + stage.clip_frames
