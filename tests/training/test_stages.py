@@ -148,10 +148,9 @@ def test_the_speed_stage_trains_time_and_speed_and_nothing_of_sound(video: Path,
     assert not _changed(video, speed, "reference_net")
 
 
-def test_batches_and_losses_of_a_stage_follow_from_the_generator(
-    folder: Path, data_dir: Path, autoencoder: Path, image: Path
-) -> None:
-    recipe = DenoiserRecipe(
+@pytest.fixture
+def recipe(folder: Path, data_dir: Path, autoencoder: Path, image: Path) -> DenoiserRecipe:
+    return DenoiserRecipe(
         data=data_dir,
         output=folder / "unused",
         steps=1,
@@ -162,33 +161,19 @@ def test_batches_and_losses_of_a_stage_follow_from_the_generator(
         clip_frames=3,
         motion_frames=2,
     )
+
+
+def test_batches_and_losses_of_a_stage_follow_from_the_generator(recipe: DenoiserRecipe) -> None:
     stage = DenoiserStage("video", recipe)
     with torch.no_grad():
         losses = [stage.loss(torch.Generator().manual_seed(seed))["loss"] for seed in (1, 1, 2)]
     assert losses[0] == losses[1] != losses[2]
 
 
-def test_a_hushed_portrait_comes_to_rest_without_a_voice(
-    folder: Path, data_dir: Path, autoencoder: Path, image: Path
-) -> None:
-    recipe = DenoiserRecipe(
-        data=data_dir,
-        output=folder / "unused",
-        steps=1,
-        learning_rate=1,
-        autoencoder=autoencoder,
-        start=image,
-        clips=1,
-        clip_frames=5,
-        motion_frames=2,
-        first_clip=0,
-        motion_noise=0,
-        quiet_share=0,
-        real_share=0,
-        hushed_share=1,
-        audio_dropout=0,
-    )
-    stage = DenoiserStage("video", recipe)
+def test_a_hushed_portrait_comes_to_rest_without_a_voice(recipe: DenoiserRecipe) -> None:
+    exact = dict(first_clip=0, motion_noise=0, audio_dropout=0, clip_frames=5)
+    hushed = dict(hushed_share=1, quiet_share=0, real_share=0)
+    stage = DenoiserStage("video", recipe.model_copy(update=exact | hushed))
     stage.voices = {"": [torch.full((400, 16), 7.0).numpy()]}  # no clip's voice is there to be taken
     was_at_rest = set()
     for seed in range(12):
@@ -204,25 +189,11 @@ def test_a_hushed_portrait_comes_to_rest_without_a_voice(
 
 
 @pytest.mark.parametrize("hushed", [0.0, 1.0])
-def test_a_teacher_speaks_for_all_clips_that_are_not_hushed(
-    folder: Path, data_dir: Path, autoencoder: Path, image: Path, hushed: float
-) -> None:
-    recipe = DenoiserRecipe(
-        data=data_dir,
-        output=folder / "unused",
-        steps=1,
-        learning_rate=1,
-        autoencoder=autoencoder,
-        start=image,
-        clips=2,
-        clip_frames=3,
-        motion_frames=2,
-        quiet_share=0,
-        real_share=0,
-        hushed_share=hushed,
-    )
+def test_a_teacher_speaks_for_all_clips_that_are_not_hushed(recipe: DenoiserRecipe, hushed: float) -> None:
+    shares = dict(hushed_share=hushed, quiet_share=0, real_share=0)
     alone, taught = (
-        DenoiserStage("video", recipe.model_copy(update={"teacher": teacher})) for teacher in (None, image)
+        DenoiserStage("video", recipe.model_copy(update=shares | {"teacher": teacher}))
+        for teacher in (None, recipe.start)
     )
     with torch.no_grad():
         losses = [stage.loss(torch.Generator().manual_seed(3))["loss"] for stage in (alone, taught)]
