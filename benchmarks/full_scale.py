@@ -101,7 +101,8 @@ def inference(
     )
     slice_attention(unet, arguments.attention_slice)
     timed: dict[str, Any] = {}
-    for name, call in calls(unet, reference_net, autoencoder, *shape, dtype).items():
+    made = calls(unet, reference_net, autoencoder, *shape, dtype)
+    for name, call in made.items():
         say(f"timing {name}")
         reset_peak(device)
         seconds = median_s(call, arguments.repeats, device)
@@ -127,8 +128,8 @@ def inference(
         "at": f"{steps} steps, {'with' if branches == 2 else 'without'} guidance",
     }
     if arguments.peer is not None:
-        ours = calls(unet, reference_net, autoencoder, *shape, dtype)["backbone"]
-        del reference_net, autoencoder, call  # the peer needs the memory
+        ours = made["backbone"]
+        del made, call, reference_net, autoencoder  # the peer needs the memory
         report["peer"] = time_beside_peer(arguments, frames, motion, ours, device)
     return report
 

@@ -24,7 +24,7 @@ from openemo.models.lips import LipMotion
 from openemo.models.reference import ReferenceFeatures
 from openemo.scene import Scene
 
-__all__ = ["Sight", "clip_conditions"]
+__all__ = ["MovedPicture", "Sight", "clip_conditions"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -304,8 +304,9 @@ def _networks(recipe: DenoiserRecipe) -> tuple[EmoUNet, ReferenceNet]:
 
 
 def _teacher(recipe: DenoiserRecipe, folder: Path) -> tuple[EmoUNet, ReferenceNet]:
-    """Learning without forgetting (Li and Hoiem 2016): what these say is to stay."""
-    unet, reference_net = _networks(recipe.model_copy(update={"start": folder}))
+    """Learning without forgetting (Li and Hoiem 2016): what these say is to stay. Taken as they are, sound
+    layers too."""
+    unet, reference_net = _networks(recipe.model_copy(update={"start": folder, "audio": None}))
     return unet.eval().requires_grad_(False), reference_net.eval().requires_grad_(False)
 
 
