@@ -52,6 +52,19 @@ def test_hidden_teeth_end_a_little_below_the_line_of_the_lips_and_lower_ones_beg
     assert brightness[round((at + 0.1) * height)] > brightness[round((at - 0.1) * height)] + 0.3
 
 
+@pytest.mark.parametrize("gap", [0.001, 0.04])
+def test_lips_part_between_their_corners_and_hold_together_there(toy_face: Floats, gap: float) -> None:
+    inside = look_inside(_portrait(), _parted(toy_face, gap), _teeth())
+    x0, _, x1, _ = inside.box
+    lips = toy_face[list(INNER_LIPS), 0]
+    near = inside.near_11hw[0, 0].amax(0)
+    at = x0 + (np.arange(len(near)) + 0.5) / len(near) * (x1 - x0)
+    away = np.minimum(at - lips.min(), lips.max() - at) / np.ptp(lips)
+    assert not near[away <= 0].any()
+    assert (near[(away > 0) & (away < 0.05)] < 0.7).all()
+    assert (near[away > 0.25] > 0.9).all()
+
+
 def test_a_portrait_that_shows_teeth_is_itself_at_rest(toy_face: Floats) -> None:
     picture, points = _portrait(), _parted(toy_face, 0.04)
     y, x = int(0.64 * SIDE), SIDE // 2

@@ -28,6 +28,7 @@ _JAW: Final = (152, 148, 377, 176, 400, 199, 175, 200)
 _SMILE: Final = 1.2
 _UPPER_BELOW: Final = 0.04  # the upper teeth's edge below the line where lips meet, at rest
 _LIPS: Final = 0.08  # beyond the line where lips meet, what is drawn out is skin
+_ROUND: Final = 0.2  # towards the corners an opening is as high as an ellipse
 _BOX: Final = (0.8, 0.75, 1.0)  # half the width, above, below
 _TORN_SIZE: Final = 256  # cells along a side: finer than the flow's own
 # Teeth in speech lie deeper than in a smile. The lower ones are narrower, and further in the shade.
@@ -128,6 +129,12 @@ class _Mouth:
         edges = (line.places(half_way, np.asarray(edge)) for edge in (upper, lower))
         return cls(low, high, lips.contour, line, gap, *edges)
 
+    def local(self) -> tuple[Floats, Floats]:
+        """s and t of each pixel of the box, (h, w), see `CornerLine`."""
+        width, height = (self.high - self.low).tolist()
+        y, x = np.indices((height, width))
+        return self.line.local(np.stack([x, y], -1) + 0.5 + self.low)
+
     def fill(self, line_px: int = 0) -> Image:
         """(h, w): the gap between the lips within the box, see `fill_contour`."""
         width, height = (self.high - self.low).tolist()
@@ -151,17 +158,22 @@ class _Mouth:
 
 def _depths(mouth: _Mouth) -> Floats:
     """(h, w, 3), over the light: above the lower teeth the tongue, further up the dark."""
-    width, height = mouth.high - mouth.low
-    y, x = np.indices((height, width))
-    above = (mouth.lower_px - mouth.low - np.stack([x, y], -1)) @ mouth.line.down / mouth.line.width_px
-    depth = np.clip(above / _TONGUE_HEIGHT, 0, 1)[..., None]
+    _, t = mouth.local()
+    lower = mouth.line.local(mouth.lower_px)[1]
+    depth = np.clip((lower - t) / (_TONGUE_HEIGHT * mouth.line.width_px), 0, 1)[..., None]
     return np.asarray(depth * _DARK + (1 - depth) * _TONGUE)
 
 
 def _near_lips(mouth: _Mouth) -> Floats:
-    """(h, w) soft mask of the line where lips meet, or of the gap between them, and a little around."""
+    """(h, w) soft mask of the line where lips meet, or of the gap between them, and a little around.
+
+    Less towards the corners, where lips hold together: a flow of cells spreads what opens over them, too.
+    """
     mask = mouth.fill(line_px=round(2 * _LIPS * mouth.line.width_px))
-    return np.asarray(cv2.GaussianBlur(mask, (0, 0), 0.3 * _LIPS * mouth.line.width_px) / 255.0)
+    soft = cv2.GaussianBlur(mask, (0, 0), 0.3 * _LIPS * mouth.line.width_px) / 255.0
+    s, _ = mouth.local()
+    away = np.clip(np.minimum(s, 1 - s) / _ROUND, 0, 1)
+    return np.asarray(soft * np.sqrt(away * (2 - away)))
 
 
 def _torn(lips: LipLine, side_px: int) -> Tensor:
