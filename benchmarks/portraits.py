@@ -100,20 +100,29 @@ def silent_mouths(bench: Bench) -> Figures:
 
 
 def likeness(bench: Bench) -> Figures:
-    """Identity, sharpness and still background over 50 portraits, 2 s of speech each."""
+    """Identity, sharpness and still background over 50 portraits, each collection, 2 s of speech each."""
     voice, rows = cut(bench.voice("speech/fleurs-en-003.ogg"), 2.0), {}
+    collections: dict[str, list[Figures]] = {}
     for path, picture in bench.portraits[:50]:
         made, portrait = bench.observe(picture, voice), bench.crop(picture)
-        rows[path.stem] = {
+        row = {
             "identity_cosine": score_identity(made, portrait)["identity_cosine"],
             "sharpness": sharpness_of(made) / sharpness_of(portrait),
             "flicker_grey": flicker(made.frames, background_mask(made)),
             "mouth_spread": spread(made.curve(mouth_opening)),
             "faces_found": float(made.has_face.mean()),
         }
-    figures: Figures = {"portraits": len(rows), "each": rows}
-    for key in next(iter(rows.values())):
-        values = np.array([row[key] for row in rows.values()])
+        rows[path.stem] = row
+        collections.setdefault(path.parent.name, []).append(row)
+    parts = {name: summary(part) for name, part in sorted(collections.items())}
+    return summary(list(rows.values())) | {"collections": parts, "each": rows}
+
+
+def summary(rows: list[Figures]) -> Figures:
+    """Mean, least and most of each figure."""
+    figures: Figures = {"portraits": len(rows)}
+    for key in rows[0]:
+        values = np.array([row[key] for row in rows])
         figures[key] = {"mean": np.nanmean(values), "least": np.nanmin(values), "most": np.nanmax(values)}
     return figures
 

@@ -14,11 +14,12 @@ from diffusers import DDIMScheduler
 from safetensors.torch import load_file
 
 from openemo import training
-from openemo.checkpoints.components import load_network, load_scheduler
+from openemo.checkpoints.components import load_scheduler
 from openemo.errors import ConfigError
 from openemo.models import EmoUNet, ReferenceNet
 from openemo.models.vae import ImageAutoencoder
 from openemo.training.denoiser import DenoiserStage
+from openemo.training.exports import load_export
 from openemo.training.latents import CodedSequence, encode_sequences
 from openemo.training.recipe import DenoiserRecipe
 
@@ -74,9 +75,9 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
             layers_per_block=1,
             norm_num_groups=4,
         )
-    torch.nn.Module.half(unet).save_pretrained(folder / "unet")
-    torch.nn.Module.half(reference_net).save_pretrained(folder / "reference_net")
-    autoencoder.save_pretrained(folder / "autoencoder")
+    networks = {"unet": unet, "reference_net": reference_net, "autoencoder": autoencoder}
+    for name, network in networks.items():
+        torch.nn.Module.half(network).save_pretrained(folder / name)
     schedule = DDIMScheduler(beta_schedule="scaled_linear", prediction_type="epsilon", clip_sample=False)
     schedule.save_pretrained(folder / "scheduler")
     return folder
@@ -100,7 +101,7 @@ def recipe(start: Path, data: Path, output: Path, **changes: Any) -> DenoiserRec
 
 
 def test_coded_pictures_are_the_autoencoders(start: Path, heard_dir: Path, tmp_path: Path) -> None:
-    autoencoder = load_network(ImageAutoencoder, start / "autoencoder")
+    autoencoder = load_export(ImageAutoencoder, start / "autoencoder")
     coded = CodedSequence.load(encode_sequences(heard_dir / "sequences", autoencoder, tmp_path)[0])
     assert coded.latents.shape == (7, 4, SIDE // STRIDE, SIDE // STRIDE)
     assert coded.features.shape == (4, SIDE // STRIDE, SIDE // STRIDE)

@@ -296,8 +296,7 @@ def _networks(recipe: DenoiserRecipe) -> tuple[EmoUNet, ReferenceNet]:
     if recipe.audio is not None:
         load_audio_layers(unet, recipe.audio)
     for network in (unet, reference_net):
-        # The weights of a combined start may be float16; what is trained is float32.
-        move(network, recipe.device, torch.float32).to(memory_format=torch.channels_last).train()
+        move(network, recipe.device, None).to(memory_format=torch.channels_last).train()
         if recipe.checkpointing:
             network.enable_gradient_checkpointing()
     return unet, reference_net

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypeVar, cast
 
+import torch
 from torch import nn
 
-from openemo.checkpoints.components import load_network
+from openemo.checkpoints.components import load_network, move
 from openemo.errors import TrainingError
 
 __all__ = ["load_export"]
@@ -16,7 +17,11 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def load_export(kind: type[Network], folder: Path) -> Network:
-    """Strictly. Raises TrainingError where nothing was exported, CheckpointError where it does not fit."""
+    """Strictly, as float32, which all training is in; what ships and what is combined is float16.
+
+    Raises:
+        TrainingError: nothing was exported. CheckpointError: it does not fit.
+    """
     if not (folder / "config.json").is_file():
         raise TrainingError(f"no trained network in {folder}", fix="Run the stage that comes before this one")
-    return cast(Network, load_network(kind, folder))
+    return cast(Network, move(load_network(kind, folder), None, torch.float32))
