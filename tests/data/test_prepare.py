@@ -113,7 +113,23 @@ def _speech_encoder() -> SpeechEncoder:
     config = WhisperConfig(
         d_model=SPEECH_DIM, encoder_layers=6, encoder_attention_heads=2, encoder_ffn_dim=20, num_mel_bins=80
     )
-    return SpeechEncoder(WhisperEncoder(config), layers=(3, 6))
+    return SpeechEncoder(WhisperEncoder(config))
+
+
+def test_a_voice_that_an_interruption_left_out_becomes_what_it_would_have_been(
+    tmp_path: Path, voice: Audio
+) -> None:
+    _speech_encoder().save_pretrained(tmp_path / "speech")
+    recipe = _recipe(tmp_path, voice_variants=2)
+    clips = [tmp_path / f"c{index}.mp4" for index in range(4)]
+    for clip in clips:
+        _still(clip, np.full((SIDE, SIDE, 3), 90, np.uint8), voice)
+    encode_voices(recipe, clips)
+    made = {path: path.read_bytes() for path in recipe.voices.iterdir()}
+    for name in ("c1.1", "c3.1", "c2.0"):
+        (recipe.voices / f"{name}.npy").unlink()
+    encode_voices(recipe, clips)
+    assert {path: path.read_bytes() for path in recipe.voices.iterdir()} == made
 
 
 def _wav2vec_encoder() -> Wav2VecEncoder:

@@ -35,17 +35,20 @@ def encode_voices(recipe: DataRecipe, clips: list[Path]) -> None:
     recipe.voices.mkdir(parents=True, exist_ok=True)
     hear = _ear(recipe)
     for variant in range(recipe.voice_variants):
-        todo = [clip for clip in clips if not (recipe.voices / f"{clip.stem}.{variant}.npy").exists()]
-        row = 3 if variant else 1
-        for start in range(0, len(todo), row):
-            group = todo[start : start + row]
-            sounds = [read_audio(clip).mono().resample(SAMPLE_RATE_HZ).samples[0] for clip in group]
+        row, made = (3 if variant else 1), 0
+        # Whole rows of all clips, so that what an interruption left out becomes what it would have been.
+        for start in range(0, len(clips), row):
+            targets = {clip: recipe.voices / f"{clip.stem}.{variant}.npy" for clip in clips[start : start + row]}
+            if all(target.exists() for target in targets.values()):
+                continue
+            sounds = [read_audio(clip).mono().resample(SAMPLE_RATE_HZ).samples[0] for clip in targets]
             if variant:
                 rng = np.random.default_rng((recipe.split_seed, variant, start))
                 sounds = [vary_voice(sound, rng) for sound in sounds]
-            for clip, heard in zip(group, hear(sounds), strict=True):
-                np.save(recipe.voices / f"{clip.stem}.{variant}.npy", heard.astype(np.float16))
-        log.info("voices, variant %d: %d clips", variant, len(todo))
+            for target, heard in zip(targets.values(), hear(sounds), strict=True):
+                np.save(target, heard.astype(np.float16))
+            made += len(targets)
+        log.info("voices, variant %d: %d clips", variant, made)
     rng = np.random.default_rng(recipe.split_seed)
     for index, level_dbfs in enumerate(_QUIET_DBFS):
         noise = lfilter([1], [1, -rng.uniform(0, 0.95)], rng.standard_normal(4 * SAMPLE_RATE_HZ))
