@@ -45,7 +45,8 @@ class SpeechEncoder:
     on Whisper's features elsewhere (EchoMimic) take them.
 
     Args:
-        layers: hidden states to take.
+        layers: hidden states to take. The lower ones say more of what a sound does to a face, and say it of more
+            people and rooms (`docs/log.md`).
         window_tokens: what the encoder sees at once, up to its own 1500 (30 s).
         separate_windows: as Whisper transcribes: one window after the other, the last one filled up with
             zeros in the spectrogram. Otherwise windows overlap and the sound is followed by silence.
@@ -59,7 +60,7 @@ class SpeechEncoder:
         self,
         encoder: WhisperEncoder,
         *,
-        layers: Sequence[int] = (3, 6),
+        layers: Sequence[int] = (2, 4),
         window_tokens: int = WINDOW_TOKENS,
         separate_windows: bool = False,
         final_norm: bool = True,
