@@ -107,6 +107,7 @@ def _add_assemble(commands: Any) -> None:
     add("--autoencoder", type=Path, help="the exported autoencoder")
     add("--speech", type=Path, help="folder of the speech encoder")
     add("--face", type=Path, help="folder of the face networks")
+    add("--audio", type=Path, help="exported sound layers in place of the networks' own, taught `like` them")
     add("-o", "--output", type=Path, required=True, metavar="FOLDER")
     add("--steps", type=int, help="denoising steps by default")
     add("--guidance", type=float, help="guidance scale by default")
@@ -270,6 +271,12 @@ def _assemble(arguments: argparse.Namespace) -> None:
             got=f"{'a' if arguments.base else 'no'} base, {3 - parts.count(None)} of 3 parts",
             fix="Give --base, or all of --autoencoder, --speech and --face",
         )
+    if arguments.base is not None and arguments.audio is not None:
+        raise ConfigError(
+            "other sound layers may need another speech encoder than the base's",
+            got="--base and --audio",
+            fix="Give --autoencoder, --speech and --face instead of --base",
+        )
     if arguments.base is not None:
         assemble_on(arguments.base, arguments.networks, arguments.output, **changes)
         return
@@ -280,4 +287,5 @@ def _assemble(arguments: argparse.Namespace) -> None:
         arguments.face,
         arguments.output,
         EMBEDDED.override(**changes),
+        audio=arguments.audio,
     )

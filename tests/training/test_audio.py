@@ -13,10 +13,16 @@ from safetensors.torch import load_file, save_file
 from openemo import training
 from openemo.errors import CheckpointError, TrainingError
 from openemo.models import EmoUNet, unet_config
-from openemo.training.audio import AudioStage, face_shapes, is_audio_layer, load_audio_layers
+from openemo.training.audio import (
+    AudioStage,
+    face_shapes,
+    is_audio_layer,
+    load_audio_layers,
+    swap_audio_layers,
+)
 from openemo.training.denoiser import trained_in
-from openemo.training.recipe import AudioRecipe, DenoiserRecipe
-from openemo.training.voices import load_voices, pick_voice
+from openemo.training.recipe import AudioRecipe, DenoiserRecipe, load_recipe
+from openemo.training.voices import load_voices, pick_voice, side_by_side
 
 NUM_FRAMES, SPEECH_DIM = 20, 1024
 
@@ -152,6 +158,75 @@ def test_no_clips_is_an_error(heard: Path, tmp_path: Path) -> None:
     (tmp_path / "voices").mkdir()
     with pytest.raises(TrainingError, match="data prepare"):
         AudioStage(_recipe(tmp_path, tmp_path))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An exported network whose sound layers say something."""
+    folder = tmp_path_factory.mktemp("trained")
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        EmoUNet(**unet_config("embedded")).save_pretrained(folder / "unet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def heard_otherwise(heard: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same voices in other features: the halves of each row in the other order."""
+    folder = tmp_path_factory.mktemp("otherwise")
+    for path in (heard / "voices").iterdir():
+        np.save(folder / path.name, np.roll(np.load(path), SPEECH_DIM // 2, -1))
+    return folder
+
+
+def test_layers_like_a_networks_own_begin_as_they_are(heard: Path, trained: Path, tmp_path: Path) -> None:
+    stage = AudioStage(_recipe(heard, tmp_path, like=trained, dropout=0.0))
+    assert float(stage.loss(torch.Generator().manual_seed(0))["unlike"].detach()) < 1e-9
+    stage.export(stage.modules, tmp_path / "export")
+    unet = EmoUNet.from_pretrained(trained / "unet")
+    before = {name: value.clone() for name, value in unet.state_dict().items()}
+    swap_audio_layers(unet, tmp_path / "export")
+    assert all(torch.equal(before[name], value) for name, value in unet.state_dict().items())
+
+
+def test_layers_learn_to_say_of_other_features_what_a_network_knows(
+    heard: Path, heard_otherwise: Path, trained: Path, tmp_path: Path
+) -> None:
+    """Swapped into the network, what it computes is nearly what it was; nothing else of it has changed."""
+    path = tmp_path / "ear.yaml"
+    path.write_text(
+        f"data: {tmp_path / 'data'}\noutput: {tmp_path / 'ear'}\n"
+        f"like: {trained}\nlike_voices: {heard / 'voices'}\n"
+        "steps: 80\nlearning_rate: 3.0e-3\nwarmup_steps: 1\nnum_threads: 1\ncomponents: 3\nclips: 2\n"
+        "dropout: 0.0\nmean_decay: 0.0\n"
+    )
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "tracks").symlink_to(heard / "tracks")
+    (tmp_path / "data" / "voices").symlink_to(heard_otherwise)
+    stage = AudioStage(load_recipe(AudioRecipe, path, []))
+    at_first = float(stage.loss(torch.Generator().manual_seed(0))["unlike"].detach())
+    training.run("audio", path)
+    unet = EmoUNet.from_pretrained(trained / "unet")
+    own = {name: value.clone() for name, value in unet.state_dict().items()}
+    voices, others = load_voices(heard / "voices"), load_voices(heard_otherwise)
+    window = [torch.from_numpy(each["a"][0][:10]).float()[None, None] for each in (voices, others)]
+    with torch.no_grad():
+        said = unet.audio_projection(window[0])
+        swap_audio_layers(unet, tmp_path / "ear" / "export")
+        away = (unet.audio_projection(window[1]) - said).square().mean() / said.var()
+    assert at_first > 0.5
+    assert away < 0.5 * at_first
+    changed = {name for name, value in unet.state_dict().items() if not torch.equal(value, own[name])}
+    assert changed
+    assert all(map(is_audio_layer, changed))
+
+
+def test_voices_side_by_side_are_of_the_same_sounds(heard: Path) -> None:
+    voices = load_voices(heard / "voices")
+    both = side_by_side(voices, voices)
+    assert pick_voice(both, "a", np.random.default_rng(0)).shape == (2 * NUM_FRAMES, 2 * SPEECH_DIM)
+    with pytest.raises(TrainingError, match="'b'"):
+        side_by_side(voices, {name: kept for name, kept in voices.items() if name != "b"})
 
 
 @pytest.mark.parametrize("saved", [torch.float32, torch.float16])

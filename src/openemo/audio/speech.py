@@ -45,8 +45,8 @@ class SpeechEncoder:
     on Whisper's features elsewhere (EchoMimic) take them.
 
     Args:
-        layers: hidden states to take. The lower ones say more of what a sound does to a face, and say it of more
-            people and rooms (`docs/log.md`).
+        layers: hidden states to take. The lower ones say more of what a sound does to a face, also of people
+            and rooms that are far from the training's.
         window_tokens: what the encoder sees at once, up to its own 1500 (30 s).
         separate_windows: as Whisper transcribes: one window after the other, the last one filled up with
             zeros in the spectrogram. Otherwise windows overlap and the sound is followed by silence.

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,7 @@ _QUIET_DBFS = (-np.inf, -80.0, -65.0, -50.0, -35.0)
 
 
 def encode_voices(recipe: DataRecipe, clips: list[Path]) -> None:
-    """Writes voices/NAME.VARIANT.npy, (T, D) float16, where missing, and voices/quiet.K.npy.
+    """Writes NAME.VARIANT.npy, (T, D) float16, where missing, and quiet.K.npy into `recipe.voices`.
 
     T counts tokens at 50 Hz of Whisper, frames at 25 fps of wav2vec 2.0. Variant 0 is the clip's own sound
     alone; the others are varied, and Whisper hears them in a row of three as in a longer recording, because a
@@ -38,14 +39,15 @@ def encode_voices(recipe: DataRecipe, clips: list[Path]) -> None:
         row, made = (3 if variant else 1), 0
         # Whole rows of all clips, so that what an interruption left out becomes what it would have been.
         for start in range(0, len(clips), row):
-            targets = {clip: recipe.voices / f"{clip.stem}.{variant}.npy" for clip in clips[start : start + row]}
-            if all(target.exists() for target in targets.values()):
+            group = clips[start : start + row]
+            targets = [recipe.voices / f"{clip.stem}.{variant}.npy" for clip in group]
+            if all(target.exists() for target in targets):
                 continue
-            sounds = [read_audio(clip).mono().resample(SAMPLE_RATE_HZ).samples[0] for clip in targets]
+            sounds = [read_audio(clip).mono().resample(SAMPLE_RATE_HZ).samples[0] for clip in group]
             if variant:
                 rng = np.random.default_rng((recipe.split_seed, variant, start))
                 sounds = [vary_voice(sound, rng) for sound in sounds]
-            for target, heard in zip(targets.values(), hear(sounds), strict=True):
+            for target, heard in zip(targets, hear(sounds), strict=True):
                 np.save(target, heard.astype(np.float16))
             made += len(targets)
         log.info("voices, variant %d: %d clips", variant, made)
@@ -58,9 +60,10 @@ def encode_voices(recipe: DataRecipe, clips: list[Path]) -> None:
 
 
 def _ear(recipe: DataRecipe) -> Ear:
+    options: dict[str, Any] = {} if recipe.speech_layers is None else {"layers": recipe.speech_layers}
     if recipe.speech == "wav2vec2":
-        return partial(_each_alone, Wav2VecEncoder.from_pretrained(recipe.speech_weights))
-    return partial(_in_a_row, SpeechEncoder.from_pretrained(recipe.speech_weights))
+        return partial(_each_alone, Wav2VecEncoder.from_pretrained(recipe.speech_weights, **options))
+    return partial(_in_a_row, SpeechEncoder.from_pretrained(recipe.speech_weights, **options))
 
 
 def _in_a_row(encoder: SpeechEncoder, sounds: list[Samples]) -> list[NDArray[np.float32]]:

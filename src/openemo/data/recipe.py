@@ -25,7 +25,13 @@ class DataRecipe(BaseModel):
     speech: Literal["whisper", "wav2vec2"] = Field(
         "whisper", description="what those are; the denoising stages' `speech` must be the same"
     )
+    speech_layers: tuple[int, ...] | None = Field(
+        None, description="which of its hidden states; None: those that the model of this project hears"
+    )
     output: Path
+    voices_name: str = Field(
+        "voices", description="folder of the speech features in `output`: other states need another one"
+    )
 
     size_px: int = Field(256, description="side of the crops")
     crop_scale: float = Field(1.6, description="side of the crop over the longer side of the face")
@@ -52,4 +58,4 @@ class DataRecipe(BaseModel):
 
     @property
     def voices(self) -> Path:
-        return self.output / "voices"
+        return self.output / self.voices_name

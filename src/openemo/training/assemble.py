@@ -13,6 +13,7 @@ from openemo.models import EmoUNet, ReferenceNet
 from openemo.models.autoencoder import MotionAutoencoder
 from openemo.pipeline import EmoPipeline
 from openemo.presets import EMBEDDED
+from openemo.training.audio import swap_audio_layers
 
 __all__ = ["assemble", "assemble_on"]
 
@@ -24,15 +25,18 @@ def assemble(
     face_weights: Path,
     output: Path,
     config: PipelineConfig = EMBEDDED,
+    *,
+    audio: Path | None = None,
 ) -> None:
     """Writes a checkpoint that `EmoPipeline.from_pretrained` reads: weights as float16, hashes, config.
 
     Args:
         networks: what a denoising stage exported (unet, reference_net, scheduler).
         autoencoder: what the autoencoder stage exported.
+        audio: what an audio stage `like` these networks exported, in place of their own sound layers.
     """
     EmoPipeline(
-        *_denoiser(networks, load_network(MotionAutoencoder, autoencoder)),
+        *_denoiser(networks, load_network(MotionAutoencoder, autoencoder), audio),
         SpeechEncoder.from_pretrained(speech_weights),
         FaceAnalyzer.from_pretrained(face_weights),
         config,
@@ -49,17 +53,20 @@ def assemble_on(base: str, networks: Path, output: Path, **changes: Any) -> None
     """
     start = EmoPipeline.from_pretrained(base)
     EmoPipeline(
-        *_denoiser(networks, start.autoencoder),
+        *_denoiser(networks, start.autoencoder, None),
         start.speech_encoder,
         start.face_analyzer,
         start.config.override(**changes),
     ).save_pretrained(output)
 
 
-def _denoiser(networks: Path, autoencoder: Any) -> tuple[EmoUNet, ReferenceNet, Any, Any]:
+def _denoiser(networks: Path, autoencoder: Any, audio: Path | None) -> tuple[EmoUNet, ReferenceNet, Any, Any]:
     """The first arguments of a pipeline."""
+    unet = load_network(EmoUNet, networks / "unet")
+    if audio is not None:
+        swap_audio_layers(unet, audio)
     return (
-        load_network(EmoUNet, networks / "unet"),
+        unet,
         load_network(ReferenceNet, networks / "reference_net"),
         autoencoder,
         load_scheduler(networks / "scheduler"),

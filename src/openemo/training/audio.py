@@ -27,10 +27,11 @@ from openemo.face.similarity import fit_similarity
 from openemo.models import EmoUNet, unet_config
 from openemo.models.conditioning import AudioProjection, AudioTimeEmbedding, zero_
 from openemo.timing import parse_fps
+from openemo.training.exports import load_export
 from openemo.training.recipe import AudioRecipe
-from openemo.training.voices import load_voices, pick_voice
+from openemo.training.voices import load_voices, pick_voice, side_by_side
 
-__all__ = ["AudioStage", "face_shapes", "is_audio_layer", "load_audio_layers"]
+__all__ = ["AudioStage", "face_shapes", "is_audio_layer", "load_audio_layers", "swap_audio_layers"]
 
 _FPS = parse_fps(25)
 _FILE = "audio_layers.safetensors"
@@ -61,6 +62,9 @@ class AudioStage:
     def __init__(self, recipe: AudioRecipe) -> None:
         self.recipe = recipe
         self.voices = load_voices(recipe.data / "voices")
+        if recipe.like is not None:
+            others = self.voices if recipe.like_voices is None else load_voices(recipe.like_voices)
+            self.voices = side_by_side(self.voices, others)
         tracks = {path.stem: np.load(path) for path in sorted((recipe.data / "tracks").glob("*.npy"))}
         self.clips = [clip for clip in tracks if clip in self.voices]
         if not self.clips:
@@ -72,15 +76,14 @@ class AudioStage:
         # Without a voice: the mouth as far closed as it gets, on average over the clips.
         self.quiet_K = torch.stack([target[target[:, -1].argmin()] for target in self.targets]).mean(0)
         config = unet_config(recipe.preset)
-        self.num_tokens = int(config["audio_tokens"])
+        self.num_tokens, self.feature_dim = int(config["audio_tokens"]), int(config["audio_feature_dim"])
         width = 4 * int(config["block_out_channels"][0])
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(recipe.seed)
-            self.projection = AudioProjection(
-                config["audio_feature_dim"], self.num_tokens, config["audio_dim"]
-            )
+            self.projection = AudioProjection(self.feature_dim, self.num_tokens, config["audio_dim"])
             self.embedding = AudioTimeEmbedding(self.num_tokens, config["audio_dim"], width)
             self.head = nn.Linear(width, len(self.weight_K))
+            self.like = None if recipe.like is None else self._go_on_from(recipe.like)
         self.embedding.linear_2.requires_grad_(False)
         self.modules: Mapping[str, nn.Module] = {
             "audio_projection": self.projection,
@@ -89,18 +92,25 @@ class AudioStage:
         }
 
     def loss(self, generator: torch.Generator) -> dict[str, Tensor]:
-        """Squared error of the whitened components, each weighted by its spread; beside it the explained part
-        of the mouth opening's variance, 0..1."""
+        """Squared error of the whitened components, each weighted by its spread, and what is unlike `like`;
+        beside it the explained part of the mouth opening's variance, 0..1."""
         rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
         clips = [self._clip(rng) for _ in range(self.recipe.clips)]
-        audio_FTD, target_FK = (torch.cat(parts) for parts in zip(*clips, strict=True))
+        heard_FTD, target_FK = (torch.cat(parts) for parts in zip(*clips, strict=True))
+        audio_FTD, other_FTD = heard_FTD[..., : self.feature_dim], heard_FTD[..., self.feature_dim :]
         kept = torch.rand(audio_FTD.shape, generator=generator) >= self.recipe.dropout
-        tokens = self.projection((audio_FTD * kept)[None])
-        prediction_FK = self.head(self.embedding.features(tokens))[0]
+        said = _said(self.projection, self.embedding, (audio_FTD * kept)[None])
+        prediction_FK = self.head(said[1])[0]
         error_FK = (prediction_FK - target_FK) ** 2
         opening = target_FK[:, -1]
         explained = 1 - error_FK[:, -1].mean() / opening.var().clamp_min(1e-6)
-        return {"loss": (error_FK * self.weight_K).mean(), "explained": explained}
+        losses = {"loss": (error_FK * self.weight_K).mean(), "explained": explained}
+        if self.like is not None:
+            with torch.no_grad():
+                kept_said = _said(*self.like, other_FTD[None])
+            losses["unlike"] = sum(map(_unlike, said, kept_said), start=torch.zeros(()))
+            losses["loss"] = losses["loss"] + self.recipe.like_weight * losses["unlike"]
+        return losses
 
     def export(self, modules: Mapping[str, nn.Module], folder: Path) -> None:
         """Writes the layers under the names that they have in `EmoUNet`; the head is not needed again."""
@@ -113,6 +123,16 @@ class AudioStage:
             folder / _FILE,
         )
 
+    def _go_on_from(self, folder: Path) -> tuple[AudioProjection, AudioTimeEmbedding]:
+        """Starts as the layers of an exported network are, where shapes fit, and returns those."""
+        unet = load_export(EmoUNet, folder / "unet").requires_grad_(False)
+        others = (unet.audio_projection, unet.audio_embedding)
+        for own, other in zip((self.projection, self.embedding), others, strict=True):
+            state = own.state_dict()
+            fitting = {k: v for k, v in other.state_dict().items() if v.shape == state[k].shape}
+            own.load_state_dict(state | fitting)
+        return others
+
     def _clip(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """(F, T, D) windows of a clip in one of its voices, (F, K) targets; or of no voice."""
         index = int(rng.integers(len(self.clips)))
@@ -121,6 +141,19 @@ class AudioStage:
         values = pick_voice(self.voices, "" if quiet else self.clips[index], rng)
         audio_FTD = SpeechFeatures(values).windows(range(len(target_FK)), _FPS, self.num_tokens)
         return audio_FTD, self.quiet_K.expand(len(target_FK), -1) if quiet else target_FK
+
+
+def _said(
+    projection: AudioProjection, embedding: AudioTimeEmbedding, audio_BFTD: Tensor
+) -> tuple[Tensor, Tensor]:
+    """All that the rest of the network reads of a sound: tokens (B, F, T, A), features (B, F, E)."""
+    tokens = projection(audio_BFTD)
+    return tokens, embedding.features(tokens)
+
+
+def _unlike(said: Tensor, other: Tensor) -> Tensor:
+    """Mean squared difference, in parts of the variance over frames and tokens of `other`."""
+    return (said - other).square().mean() / other.flatten(0, -2).var(0).mean().clamp_min(1e-6)
 
 
 def _targets(tracks: list[NDArray[np.float32]], components: int) -> tuple[list[Tensor], Tensor]:
@@ -151,18 +184,7 @@ def load_audio_layers(unet: EmoUNet, folder: Path) -> None:
     Raises:
         CheckpointError: no such file, or layers of another shape.
     """
-    path = folder / _FILE
-    if not path.is_file():
-        raise CheckpointError(f"no sound layers in {folder}", fix="Run `openemo train audio` first")
-    tensors, own = load_file(path), unet.state_dict()
-    wanted = {name: tuple(value.shape) for name, value in own.items() if is_audio_layer(name)}
-    got = {name: tuple(value.shape) for name, value in tensors.items()}
-    if got != wanted:
-        raise CheckpointError(
-            f"the sound layers in {path} do not fit the network",
-            got=str(sorted(set(got.items()) - set(wanted.items()))),
-            expected=str(sorted(set(wanted.items()) - set(got.items()))),
-        )
+    tensors, own = _read(unet, folder), unet.state_dict()
     if all(torch.equal(own[name].half(), value.half()) for name, value in tensors.items()):
         return  # trained with these very layers: what reads them understands them
     unet.load_state_dict(own | tensors)
@@ -171,3 +193,29 @@ def load_audio_layers(unet: EmoUNet, folder: Path) -> None:
             zero_(module.to_out[0])
         elif isinstance(module, AudioTimeEmbedding):
             zero_(module.linear_2)
+
+
+def swap_audio_layers(unet: EmoUNet, folder: Path) -> None:
+    """Puts exported sound layers that were taught to speak `like` the network's own in their place.
+
+    Raises:
+        CheckpointError: no such file, or layers of another shape.
+    """
+    unet.load_state_dict(unet.state_dict() | _read(unet, folder))
+
+
+def _read(unet: EmoUNet, folder: Path) -> dict[str, Tensor]:
+    """Exported layers by the names and in the shapes that they have in this network."""
+    path = folder / _FILE
+    if not path.is_file():
+        raise CheckpointError(f"no sound layers in {folder}", fix="Run `openemo train audio` first")
+    tensors = load_file(path)
+    wanted = {name: tuple(value.shape) for name, value in unet.state_dict().items() if is_audio_layer(name)}
+    got = {name: tuple(value.shape) for name, value in tensors.items()}
+    if got != wanted:
+        raise CheckpointError(
+            f"the sound layers in {path} do not fit the network",
+            got=str(sorted(set(got.items()) - set(wanted.items()))),
+            expected=str(sorted(set(wanted.items()) - set(got.items()))),
+        )
+    return tensors

@@ -77,6 +77,15 @@ class AudioRecipe(LoopRecipe):
         0.1, description="part of the speech features taken away, so that none is relied on"
     )
     quiet_share: float = Field(0.1, description="part of clips without a voice, where the mouth is closed")
+    like: Path | None = Field(
+        None,
+        description="exported networks: what their sound layers say is kept, so that the rest need not "
+        "learn to read it anew",
+    )
+    like_voices: Path | None = Field(
+        None, description="the same voices in the features that those hear, where they are others"
+    )
+    like_weight: float = Field(0.3, ge=0, description="of that in the loss, in parts of their own variance")
 
 
 class DenoiserRecipe(LoopRecipe):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from openemo.errors import TrainingError
 
-__all__ = ["Voices", "load_voices", "pick_voice"]
+__all__ = ["Voices", "load_voices", "pick_voice", "side_by_side"]
 
 Voices = dict[str, list[NDArray[np.float16]]]
 """(num_tokens, D) speech features of each clip in all variants; the key "" holds sound without a voice."""
@@ -24,6 +24,26 @@ def load_voices(folder: Path) -> Voices:
         name = path.name.split(".")[0]
         voices.setdefault("" if name == "quiet" else name, []).append(np.load(path))
     return voices
+
+
+def side_by_side(voices: Voices, others: Voices) -> Voices:
+    """(num_tokens, D + D') features: the same sounds as two have heard them.
+
+    Raises:
+        TrainingError: one lacks some.
+    """
+    counts, other_counts = ({name: len(kept) for name, kept in each.items()} for each in (voices, others))
+    if counts != other_counts:
+        differing = sorted(dict(counts.items() ^ other_counts.items()))
+        raise TrainingError(
+            "two folders of voices do not hold the same sounds",
+            got=f"{len(differing)} that differ, such as {differing[0]!r}",
+            fix="Prepare both with the same recipe but for `speech_layers` and `voices_name`",
+        )
+    return {
+        name: [np.concatenate(pair, -1) for pair in zip(kept, others[name], strict=True)]
+        for name, kept in voices.items()
+    }
 
 
 def pick_voice(voices: Voices, clip: str, rng: np.random.Generator) -> Tensor:
