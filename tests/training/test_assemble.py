@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from openemo.cli import EXIT_ERROR, main
 from openemo.pipeline import EmoPipeline
+from openemo.training.audio import is_audio_layer
 
 
 def test_a_base_gives_all_but_the_trained_networks(
@@ -53,3 +55,26 @@ def test_sources_that_are_not_one_are_refused(
     assert main(["assemble", "--networks", "n", *sources, "-o", str(output)]) == EXIT_ERROR
     assert "--base" in capsys.readouterr().err
     assert not output.exists()
+
+
+@pytest.mark.slow
+def test_other_sound_layers_take_the_place_of_the_networks_own(embedded_dir: Path, tmp_path: Path) -> None:
+    before = load_file(embedded_dir / "unet" / "diffusion_pytorch_model.safetensors")
+    moved = {name: value.float() + 0.25 for name, value in before.items() if is_audio_layer(name)}
+    (tmp_path / "ear").mkdir()
+    save_file(moved, tmp_path / "ear" / "audio_layers.safetensors")
+    parts = {"--networks": "", "--autoencoder": "autoencoder", "--speech": "speech_encoder", "--face": "face"}
+    command = ["assemble", "--audio", str(tmp_path / "ear"), "-o", str(tmp_path / "made")]
+    for option, name in parts.items():
+        command += [option, str(embedded_dir / name)]
+    assert main(command) == 0
+    after = load_file(tmp_path / "made" / "unet" / "diffusion_pytorch_model.safetensors")
+    assert {name for name, value in after.items() if not torch.equal(value, before[name])} == set(moved)
+    made = EmoPipeline.from_pretrained(tmp_path / "made")
+    assert made.speech_encoder.layers == EmoPipeline.from_pretrained(embedded_dir).speech_encoder.layers
+
+
+def test_other_sound_layers_need_all_parts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["assemble", "--base", "embedded", "--audio", str(tmp_path), "--networks", str(tmp_path)]
+    assert main([*command, "-o", str(tmp_path / "made")]) == EXIT_ERROR
+    assert "--speech" in capsys.readouterr().err
