@@ -26,6 +26,7 @@ KINDS: dict[str, type[BaseModel]] = {
     "autoencoder": AutoencoderRecipe,
     "decoder": AutoencoderRecipe,
     "audio": AudioRecipe,
+    "ear": AudioRecipe,
     "image": DenoiserRecipe,
     "video": DenoiserRecipe,
     "rest": DenoiserRecipe,
@@ -130,6 +131,10 @@ def test_shipped_stages_build_on_each_other() -> None:
     assert image.start is None
     audio = load_recipe(AudioRecipe, RECIPES / "audio.yaml", [])
     assert (audio.data, video.audio, rest.audio) == (data.output, *2 * [audio.output / "export"])
+    ear = load_recipe(AudioRecipe, RECIPES / "ear.yaml", [])
+    assert (ear.data, ear.like) == (data.output, speed.output / "export")
+    others = load_recipe(DataRecipe, RECIPES / "data.yaml", ["speech_layers=[3,6]", "voices_name=voices-3-6"])
+    assert ear.like_voices == others.voices != data.voices
     decoder = load_recipe(AutoencoderRecipe, RECIPES / "decoder.yaml", [])
     assert (decoder.data, decoder.start) == (data.output, image.autoencoder)
     assert (video.start, rest.start) == (image.output / "export", video.output / "export")

@@ -23,7 +23,8 @@ def load_speech_network(network_class: Any, config_class: Any, folder: Path) -> 
     """
     try:
         config = config_class(**json.loads((folder / "config.json").read_text()))
-        weights = load_file(folder / "model.safetensors")
+        # Copied, as in `checkpoints.components.load_network`.
+        weights = {name: tensor.clone() for name, tensor in load_file(folder / "model.safetensors").items()}
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"the speech encoder in {folder} cannot be read", got=error) from error
     with torch.device("meta"):

@@ -101,7 +101,9 @@ def load_network(cls: type[Any], folder: Path) -> Any:
     """
     config = _network_config(cls, folder / "config.json")
     try:
-        weights = load_file(folder / WEIGHTS_NAME)
+        # Copied out of the file's memory, where tensors lie anywhere: on some processors the order of a sum
+        # hangs on that, and with it the last bit.
+        weights = {name: tensor.clone() for name, tensor in load_file(folder / WEIGHTS_NAME).items()}
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{folder / WEIGHTS_NAME} cannot be read", got=error, fix=_REPAIR) from error
     with torch.device("meta"):  # no random start, and nothing taken from the global random state
