@@ -135,16 +135,23 @@ def life(bench: Bench) -> Figures:
 
 
 def languages(bench: Bench) -> Figures:
-    """Sync-own of two voices of each language and of the song, the same two portraits for all; 8 s each."""
-    names = {code: [f"speech/fleurs-{code}-00{i}.ogg" for i in (0, 3)] for code in LANGUAGES}
+    """Sync-own of all voices of each language, and of the song: two portraits in turns, 6 s each."""
+    names = {
+        code: [
+            f"speech/{path.name}" for path in sorted((bench.shared / "speech").glob(f"fleurs-{code}-*.ogg"))
+        ]
+        for code in LANGUAGES
+    }
     names["song"] = 2 * ["singing/antagata_dokosa.flac"]
     figures: Figures = {}
     for code, files in names.items():
         rows = []
-        for (_, picture), file in zip(bench.portraits[:2], files, strict=True):
-            seen = bench.observe(picture, cut(bench.voice(file), 8.0))
+        for index, file in enumerate(files):
+            seen = bench.observe(bench.portraits[index % 2][1], cut(bench.voice(file), 6.0))
             rows.append(bench.sync(seen) | {"mouth_spread": spread(seen.curve(mouth_opening))})
         figures[code] = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+        in_step = float(np.std([row["sync_own_in_step"] for row in rows]))
+        figures[code] |= {"voices": len(set(files)), "sync_own_in_step_between_voices": in_step}
     return figures
 
 
