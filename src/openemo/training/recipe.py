@@ -83,7 +83,7 @@ class AudioRecipe(LoopRecipe):
         "learn to read it anew",
     )
     like_voices: Path | None = Field(
-        None, description="the same voices in the features that those hear, where they are others"
+        None, description="the same voices in the features that those hear; None: they hear those of `data`"
     )
     like_weight: float = Field(0.3, ge=0, description="of that in the loss, in parts of their own variance")
 
