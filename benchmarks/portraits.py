@@ -75,6 +75,15 @@ def cut(audio: Audio, seconds: float) -> Audio:
     return Audio(audio.samples[:, : round(seconds * audio.sample_rate_hz)], audio.sample_rate_hz)
 
 
+def passages(audio: Audio, seconds: float) -> list[Audio]:
+    """Passages one after the other from the first sound on, the last one at least half as long as the others:
+    what is silent says nothing of lips."""
+    mean = np.sqrt(np.convolve(audio.samples[0] ** 2, np.full(RATE_HZ // 10, 10 / RATE_HZ), "same"))
+    rest, length = audio.samples[:, int(np.argmax(mean > 0.1 * mean.max())) :], round(seconds * RATE_HZ)
+    starts = range(0, rest.shape[1] - length // 2, length)
+    return [Audio(rest[:, start : start + length], RATE_HZ) for start in starts]
+
+
 def chained(audios: list[Audio], seconds: float) -> Audio:
     """One after the other, over and over, until they are so long."""
     once = np.concatenate([audio.samples for audio in audios], 1)
@@ -135,23 +144,25 @@ def life(bench: Bench) -> Figures:
 
 
 def languages(bench: Bench) -> Figures:
-    """Sync-own of all voices of each language, and of the song: two portraits in turns, 6 s each."""
+    """Sync-own, 6 s of each language's voices and of a song's passages, two portraits in turns."""
     names = {
-        code: [
-            f"speech/{path.name}" for path in sorted((bench.shared / "speech").glob(f"fleurs-{code}-*.ogg"))
-        ]
+        code: sorted(path.name for path in (bench.shared / "speech").glob(f"fleurs-{code}-*.ogg"))
         for code in LANGUAGES
     }
-    names["song"] = 2 * ["singing/antagata_dokosa.flac"]
+    heard = {
+        code: [passages(bench.voice(f"speech/{name}"), 6.0)[0] for name in files]
+        for code, files in names.items()
+    }
+    heard["song"] = passages(bench.voice("singing/antagata_dokosa.flac"), 6.0)
     figures: Figures = {}
-    for code, files in names.items():
+    for code, audios in heard.items():
         rows = []
-        for index, file in enumerate(files):
-            seen = bench.observe(bench.portraits[index % 2][1], cut(bench.voice(file), 6.0))
+        for index, audio in enumerate(audios):
+            seen = bench.observe(bench.portraits[index % 2][1], audio)
             rows.append(bench.sync(seen) | {"mouth_spread": spread(seen.curve(mouth_opening))})
         figures[code] = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
         in_step = float(np.std([row["sync_own_in_step"] for row in rows]))
-        figures[code] |= {"voices": len(set(files)), "sync_own_in_step_between_voices": in_step}
+        figures[code] |= {"passages": len(rows), "sync_own_in_step_between_passages": in_step}
     return figures
 
 

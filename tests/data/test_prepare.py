@@ -11,14 +11,14 @@ from transformers import Wav2Vec2Config, Wav2Vec2Model, WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from openemo.audio import Audio, SpeechEncoder, Wav2VecEncoder, read_audio
-from openemo.data.hearing import encode_voices
+from openemo.data.hearing import encode_songs, encode_voices
 from openemo.data.prepare import prepare, split_clips, split_portraits
 from openemo.data.recipe import DataRecipe
 from openemo.data.sequences import Sequence
 from openemo.data.tracks import decode_frames, track_clips
 from openemo.face import FaceAnalyzer
 from openemo.timing import parse_fps
-from openemo.training.voices import load_voices
+from openemo.training.voices import load_songs, load_voices
 from openemo.video.images import read_image, write_image
 from openemo.video.writing import VideoWriter
 
@@ -130,6 +130,34 @@ def test_a_voice_that_an_interruption_left_out_becomes_what_it_would_have_been(
         (recipe.voices / f"{name}.npy").unlink()
     encode_voices(recipe, clips)
     assert {path: path.read_bytes() for path in recipe.voices.iterdir()} == made
+
+
+def test_songs_have_a_frame_of_the_clip_for_each_of_theirs(tmp_path: Path, voice: Audio) -> None:
+    _speech_encoder().save_pretrained(tmp_path / "speech")
+    recipe = _recipe(tmp_path, sung_variants=2)
+    clips = [tmp_path / f"c{index}.mp4" for index in range(4)]
+    for clip in clips:
+        _still(clip, np.full((SIDE, SIDE, 3), 90, np.uint8), voice)
+    encode_songs(recipe, clips)
+    made = {path: path.read_bytes() for path in recipe.songs.iterdir()}
+    songs = load_songs(recipe.voices)
+    assert set(songs) == {clip.stem for clip in clips}
+    for first, second in songs.values():
+        for song in (first, second):
+            assert song.tokens.dtype == np.float16
+            assert song.tokens.shape[1] == 2 * SPEECH_DIM
+            # Two tokens to a frame.
+            assert 0 <= len(song.tokens) / 2 - len(song.frames) <= 1
+            assert (np.diff(song.frames) >= 0).all()
+            assert song.frames[0] == pytest.approx(0, abs=0.2)
+            assert song.frames[-1] < NUM_FRAMES + 1
+        assert first.tokens.shape != second.tokens.shape or not np.array_equal(first.tokens, second.tokens)
+
+    # What an interruption left out becomes what it would have been.
+    for name in ("c1.1", "c3.0"):
+        (recipe.songs / f"{name}.npz").unlink()
+    encode_songs(recipe, clips)
+    assert {path: path.read_bytes() for path in recipe.songs.iterdir()} == made
 
 
 def _wav2vec_encoder() -> Wav2VecEncoder:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from openemo import training
+from openemo.data.songs import Song
 from openemo.errors import CheckpointError, TrainingError
 from openemo.models import EmoUNet, unet_config
 from openemo.training.audio import (
@@ -219,6 +220,65 @@ def test_layers_learn_to_say_of_other_features_what_a_network_knows(
     changed = {name for name, value in unet.state_dict().items() if not torch.equal(value, own[name])}
     assert changed
     assert all(map(is_audio_layer, changed))
+
+
+@pytest.fixture(scope="module")
+def sung(heard: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same clips with a song of each at half the pace, in which another feature says how far the mouth is
+    open."""
+    folder = tmp_path_factory.mktemp("sung")
+    (folder / "tracks").symlink_to(heard / "tracks")
+    (folder / "voices" / "sung").mkdir(parents=True)
+    for path in (heard / "voices").iterdir():
+        values = np.load(path)
+        np.save(folder / "voices" / path.name, values)
+        clip, variant, _ = path.name.split(".")
+        if clip != "quiet":
+            tokens = np.repeat(np.roll(values, SPEECH_DIM // 2, -1), 2, 0)
+            frames = (np.arange(2 * NUM_FRAMES) + 0.5) / 2 - 0.5
+            Song(tokens, frames).save(folder / "voices" / "sung" / f"{clip}.{variant}.npz")
+    return folder
+
+
+def test_learns_from_songs_what_the_voices_do_not_say(sung: Path, tmp_path: Path) -> None:
+    settings = dict(steps=80, learning_rate=3e-3, clips=2, dropout=0.0, quiet_share=0.0)
+    with_songs, without, only_songs = (
+        AudioStage(_recipe(sung, tmp_path, sung_share=share, **settings)) for share in (0.5, 0.0, 1.0)
+    )
+    for stage in (with_songs, without):
+        parameters = [p for module in stage.modules.values() for p in module.parameters() if p.requires_grad]
+        optimizer = torch.optim.Adam(parameters, 3e-3)
+        generator = torch.Generator().manual_seed(0)
+        for _ in range(60):
+            optimizer.zero_grad()
+            torch.autograd.backward(stage.loss(generator)["loss"])
+            optimizer.step()
+    for name, module in only_songs.modules.items():
+        module.load_state_dict(without.modules[name].state_dict())
+    assert _explained(only_songs) < 0.3
+    assert _explained(without) > 0.8
+    for name, module in only_songs.modules.items():
+        module.load_state_dict(with_songs.modules[name].state_dict())
+    assert _explained(only_songs) > 0.7
+
+
+def test_of_a_song_layers_are_taught_what_was_said_of_the_speech(
+    sung: Path, trained: Path, tmp_path: Path
+) -> None:
+    """At the song's pace, so a target for each of its frames."""
+    stage = AudioStage(_recipe(sung, tmp_path, like=trained, sung_share=1.0, quiet_share=0.0, clips=1))
+    song_FTD, spoken_FTD, target_FK = stage._clip(np.random.default_rng(0))
+    assert len(song_FTD) == len(spoken_FTD) == len(target_FK) == 2 * NUM_FRAMES
+    assert not torch.equal(song_FTD, spoken_FTD)
+    plain = AudioStage(_recipe(sung, tmp_path, quiet_share=0.0, clips=1))
+    heard_FTD, _, spoken_FK = plain._clip(np.random.default_rng(0))
+    torch.testing.assert_close(spoken_FTD[1::2], heard_FTD)
+    torch.testing.assert_close(target_FK[1:-1:2], torch.lerp(spoken_FK[:-1], spoken_FK[1:], 0.25))
+
+
+def test_songs_that_are_not_there_are_an_error(heard: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="sung_variants"):
+        AudioStage(_recipe(heard, tmp_path, sung_share=0.3))
 
 
 def test_voices_side_by_side_are_of_the_same_sounds(heard: Path) -> None:

@@ -14,15 +14,20 @@ from scipy.signal import lfilter
 
 from openemo.audio import Audio, SpeechEncoder, Wav2VecEncoder, read_audio
 from openemo.data.recipe import DataRecipe
+from openemo.data.singing import STEP_S, accompany, sing
+from openemo.data.songs import Song
 from openemo.data.voices import SAMPLE_RATE_HZ, vary_voice
 from openemo.timing import parse_fps
 
-__all__ = ["encode_voices"]
+__all__ = ["encode_songs", "encode_voices"]
 
 log = logging.getLogger(__name__)
 Samples = NDArray[np.float32]
 Ear = Callable[[list[Samples]], list[NDArray[np.float32]]]
 _FPS = parse_fps(25)
+_ROW = 3
+_SUNG = 1000  # apart from the numbers of spoken variants, which seed theirs
+_MUSIC_BELOW_DB = (0.0, 20.0)
 _QUIET_DBFS = (-np.inf, -80.0, -65.0, -50.0, -35.0)
 
 
@@ -36,14 +41,14 @@ def encode_voices(recipe: DataRecipe, clips: list[Path]) -> None:
     recipe.voices.mkdir(parents=True, exist_ok=True)
     hear = _ear(recipe)
     for variant in range(recipe.voice_variants):
-        row, made = (3 if variant else 1), 0
+        row, made = (_ROW if variant else 1), 0
         # Whole rows of all clips, so that what an interruption left out becomes what it would have been.
         for start in range(0, len(clips), row):
             group = clips[start : start + row]
             targets = [recipe.voices / f"{clip.stem}.{variant}.npy" for clip in group]
             if all(target.exists() for target in targets):
                 continue
-            sounds = [read_audio(clip).mono().resample(SAMPLE_RATE_HZ).samples[0] for clip in group]
+            sounds = [_spoken(clip) for clip in group]
             if variant:
                 rng = np.random.default_rng((recipe.split_seed, variant, start))
                 sounds = [vary_voice(sound, rng) for sound in sounds]
@@ -57,6 +62,42 @@ def encode_voices(recipe: DataRecipe, clips: list[Path]) -> None:
         sound = noise / np.sqrt((noise**2).mean()) * 10 ** (level_dbfs / 20)
         (heard,) = hear([sound.astype(np.float32)])
         np.save(recipe.voices / f"quiet.{index}.npy", heard.astype(np.float16))
+
+
+def encode_songs(recipe: DataRecipe, clips: list[Path]) -> None:
+    """Writes NAME.VARIANT.npz, a `Song`, of each clip where missing into `recipe.songs`.
+
+    Every other one is sung to music. Heard in a row of three, see `encode_voices`.
+    """
+    recipe.songs.mkdir(parents=True, exist_ok=True)
+    hear = _ear(recipe)
+    for variant in range(recipe.sung_variants):
+        for start in range(0, len(clips), _ROW):
+            group = clips[start : start + _ROW]
+            targets = [recipe.songs / f"{clip.stem}.{variant}.npz" for clip in group]
+            if all(target.exists() for target in targets):
+                continue
+            rng = np.random.default_rng((recipe.split_seed, _SUNG, variant, start))
+            sung = [sing(_spoken(clip), rng) for clip in group]
+            sounds = [
+                accompany(song, rng, below_db=rng.uniform(*_MUSIC_BELOW_DB)) if rng.random() < 0.5 else song
+                for song, _ in sung
+            ]
+            for target, heard, (_, source_s) in zip(targets, hear(sounds), sung, strict=True):
+                Song(heard.astype(np.float16), _frames(source_s)).save(target)
+        log.info("songs, variant %d: %d clips", variant, len(clips))
+
+
+def _frames(source_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(F,) frames of the clip, from the seconds of it that `sing` gives: both by their middles."""
+    middles_s = (np.arange(int(len(source_s) * STEP_S * _FPS)) + 0.5) / float(_FPS)
+    heard_s = np.interp(middles_s, STEP_S * np.arange(len(source_s)), source_s)
+    return np.asarray(heard_s * float(_FPS) - 0.5)
+
+
+def _spoken(clip: Path) -> Samples:
+    """(N,) at 16 kHz."""
+    return np.asarray(read_audio(clip).mono().resample(SAMPLE_RATE_HZ).samples[0])
 
 
 def _ear(recipe: DataRecipe) -> Ear:

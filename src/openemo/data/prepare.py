@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from openemo.data.hearing import encode_voices
+from openemo.data.hearing import encode_songs, encode_voices
 from openemo.data.motion import median_poses
 from openemo.data.recipe import DataRecipe
 from openemo.data.sequences import driven_sequence, quiet_span, real_sequence
@@ -52,6 +52,7 @@ def prepare(recipe: DataRecipe) -> None:
     recipe.sequences.mkdir(parents=True, exist_ok=True)
     _run(_Sequences(recipe), _chunks(jobs, 8), recipe.workers)
     encode_voices(recipe, tracked)
+    encode_songs(recipe, tracked)
 
 
 def split_clips(recipe: DataRecipe) -> tuple[list[Path], list[Path]]:

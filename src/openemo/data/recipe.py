@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from openemo.data import songs
+
 __all__ = ["DataRecipe"]
 
 
@@ -45,6 +47,7 @@ class DataRecipe(BaseModel):
     head_strength: float = Field(0.7, description="how much of the clip's head motion a portrait keeps")
     min_face_px: float = 60.0
     voice_variants: int = 4
+    sung_variants: int = Field(0, description="of each clip; needs the extra `data`")
     split_seed: int = 0
     workers: int = 2
 
@@ -59,3 +62,7 @@ class DataRecipe(BaseModel):
     @property
     def voices(self) -> Path:
         return self.output / self.voices_name
+
+    @property
+    def songs(self) -> Path:
+        return self.voices / songs.FOLDER

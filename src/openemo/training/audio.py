@@ -29,7 +29,7 @@ from openemo.models.conditioning import AudioProjection, AudioTimeEmbedding, zer
 from openemo.timing import parse_fps
 from openemo.training.exports import load_export
 from openemo.training.recipe import AudioRecipe
-from openemo.training.voices import load_voices, pick_voice, side_by_side
+from openemo.training.voices import load_songs, load_voices, pick_voice, side_by_side
 
 __all__ = ["AudioStage", "face_shapes", "is_audio_layer", "load_audio_layers", "swap_audio_layers"]
 
@@ -65,6 +65,7 @@ class AudioStage:
         if recipe.like is not None:
             others = self.voices if recipe.like_voices is None else load_voices(recipe.like_voices)
             self.voices = side_by_side(self.voices, others)
+        self.songs = load_songs(recipe.data / "voices") if recipe.sung_share else {}
         tracks = {path.stem: np.load(path) for path in sorted((recipe.data / "tracks").glob("*.npy"))}
         self.clips = [clip for clip in tracks if clip in self.voices]
         if not self.clips:
@@ -96,8 +97,7 @@ class AudioStage:
         beside it the explained part of the mouth opening's variance, 0..1."""
         rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
         clips = [self._clip(rng) for _ in range(self.recipe.clips)]
-        heard_FTD, target_FK = (torch.cat(parts) for parts in zip(*clips, strict=True))
-        audio_FTD, other_FTD = heard_FTD[..., : self.feature_dim], heard_FTD[..., self.feature_dim :]
+        audio_FTD, other_FTD, target_FK = (torch.cat(parts) for parts in zip(*clips, strict=True))
         kept = torch.rand(audio_FTD.shape, generator=generator) >= self.recipe.dropout
         said = _said(self.projection, self.embedding, (audio_FTD * kept)[None])
         prediction_FK = self.head(said[1])[0]
@@ -133,14 +133,44 @@ class AudioStage:
             own.load_state_dict(state | fitting)
         return others
 
-    def _clip(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """(F, T, D) windows of a clip in one of its voices, (F, K) targets; or of no voice."""
+    def _clip(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Of a clip in one of its voices, sung, or of no voice: (F, T, D) windows, those that the layers of
+        `like` hear, (F, K) targets.
+
+        The latter hear a song as the clip was spoken, at the song's pace: what they said then is right.
+        """
         index = int(rng.integers(len(self.clips)))
-        target_FK = self.targets[index]
-        quiet = rng.random() < self.recipe.quiet_share
-        values = pick_voice(self.voices, "" if quiet else self.clips[index], rng)
-        audio_FTD = SpeechFeatures(values).windows(range(len(target_FK)), _FPS, self.num_tokens)
-        return audio_FTD, self.quiet_K.expand(len(target_FK), -1) if quiet else target_FK
+        clip, target_FK = self.clips[index], self.targets[index]
+        draw = rng.random()
+        if draw < self.recipe.quiet_share:
+            heard_FTD = self._windows(pick_voice(self.voices, "", rng), len(target_FK))
+            return *self._apart(heard_FTD), self.quiet_K.expand(len(target_FK), -1)
+        songs = self.songs.get(clip, [])
+        if not songs or draw < 1 - self.recipe.sung_share:
+            return *self._apart(self._windows(pick_voice(self.voices, clip, rng), len(target_FK))), target_FK
+        song = songs[int(rng.integers(len(songs)))]
+        frames_F = torch.from_numpy(song.frames).clamp(0, len(target_FK) - 1)
+        spoken_FTD = self._windows(torch.from_numpy(self.voices[clip][0]).float(), len(target_FK))
+        return (
+            self._windows(torch.from_numpy(song.tokens).float(), len(frames_F)),
+            self._apart(spoken_FTD)[1][frames_F.round().long()],
+            _between(target_FK, frames_F.float()),
+        )
+
+    def _windows(self, tokens: Tensor, num_frames: int) -> Tensor:
+        return SpeechFeatures(tokens).windows(range(num_frames), _FPS, self.num_tokens)
+
+    def _apart(self, heard_FTD: Tensor) -> tuple[Tensor, Tensor]:
+        """What lies side by side: for these layers, for those of `like`."""
+        return heard_FTD[..., : self.feature_dim], heard_FTD[..., self.feature_dim :]
+
+
+def _between(values_FK: Tensor, frames_M: Tensor) -> Tensor:
+    """(M, K) at frames that lie between those given, linearly."""
+    before_M = frames_M.long()
+    share_M1 = (frames_M - before_M)[:, None]
+    after_M = (before_M + 1).clamp_max(len(values_FK) - 1)
+    return torch.lerp(values_FK[before_M], values_FK[after_M], share_M1)
 
 
 def _said(

@@ -77,6 +77,9 @@ class AudioRecipe(LoopRecipe):
         0.1, description="part of the speech features taken away, so that none is relied on"
     )
     quiet_share: float = Field(0.1, description="part of clips without a voice, where the mouth is closed")
+    sung_share: float = Field(
+        0.0, ge=0, le=1, description="part of clips that are sung, of those that `data` has songs of"
+    )
     like: Path | None = Field(
         None,
         description="exported networks: what their sound layers say is kept, so that the rest need not "

@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from openemo.data.songs import FOLDER, Song
 from openemo.errors import TrainingError
 
-__all__ = ["Voices", "load_voices", "pick_voice", "side_by_side"]
+__all__ = ["Voices", "load_songs", "load_voices", "pick_voice", "side_by_side"]
 
 Voices = dict[str, list[NDArray[np.float16]]]
 """(num_tokens, D) speech features of each clip in all variants; the key "" holds sound without a voice."""
@@ -24,6 +25,23 @@ def load_voices(folder: Path) -> Voices:
         name = path.name.split(".")[0]
         voices.setdefault("" if name == "quiet" else name, []).append(np.load(path))
     return voices
+
+
+def load_songs(folder: Path) -> dict[str, list[Song]]:
+    """All songs of each clip that lie beside the voices in a folder.
+
+    Raises:
+        TrainingError: there are none.
+    """
+    songs: dict[str, list[Song]] = {}
+    for path in sorted((folder / FOLDER).glob("*.npz")):
+        songs.setdefault(path.name.split(".")[0], []).append(Song.load(path))
+    if not songs:
+        raise TrainingError(
+            f"no songs in {folder / FOLDER}",
+            fix="Run `openemo data prepare` with `sung_variants`, or train with `sung_share: 0`",
+        )
+    return songs
 
 
 def side_by_side(voices: Voices, others: Voices) -> Voices:

@@ -1,0 +1,38 @@
+"""What was heard of a clip that was sung, and which of its frames belong to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["FOLDER", "Song"]
+
+FOLDER: Final = "sung"
+"""Within a folder of voices."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Song:
+    """One clip, sung.
+
+    Attributes:
+        tokens: (num_tokens, D) float16 speech features.
+        frames: (F,) for each frame of the song the clip's frame that belongs to it, between two of them too.
+    """
+
+    tokens: NDArray[np.float16]
+    frames: NDArray[np.float64]
+
+    def save(self, path: Path) -> None:
+        partial = path.with_suffix(".partial.npz")
+        np.savez(partial, tokens=self.tokens, frames=self.frames)
+        partial.rename(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Song:
+        with np.load(path) as arrays:
+            return cls(arrays["tokens"], arrays["frames"])
