@@ -59,3 +59,8 @@ class DataRecipe(BaseModel):
     @property
     def voices(self) -> Path:
         return self.output / self.voices_name
+
+    @property
+    def teeth(self) -> Path:
+        """The mean of the portraits' smiles, for the autoencoder."""
+        return self.output / "teeth.npy"
