@@ -152,22 +152,22 @@ def _arch(opacity: Floats) -> Floats | None:
 
 def _shifted(picture: Floats, rows: Floats) -> Floats:
     """The picture (h, w, C), each column taken from so many rows further down."""
-    y, x = np.indices(picture.shape[:2]).astype(np.float32)
-    return _taken(picture, x, y + rows.astype(np.float32))
+    y, x = (np.asarray(part, np.float64) for part in np.indices(picture.shape[:2]))
+    return _taken(picture, x, y + rows)
 
 
 def _stretched(picture: Floats, places: Floats) -> Floats:
     """The picture (h, w, C) with what is in the columns `places` in those of `_LINES`."""
-    y, x = np.indices(picture.shape[:2]).astype(np.float32)
+    y, x = (np.asarray(part, np.float64) for part in np.indices(picture.shape[:2]))
     ends = 2 * _MIDDLE * np.array([-1.0, 1.0])
     known = np.concatenate([ends[:1] + _LINES[0], _LINES, ends[1:] + _LINES[-1]])
     sources = np.concatenate([ends[:1] + places[0], places, ends[1:] + places[-1]])
-    return _taken(picture, np.interp(x - _MIDDLE, known, sources).astype(np.float32) + np.float32(_MIDDLE), y)
+    return _taken(picture, np.interp(x - _MIDDLE, known, sources) + _MIDDLE, y)
 
 
 def _taken(picture: Floats, x: Floats, y: Floats) -> Floats:
-    x, y = (np.asarray(each, np.float32) for each in (x, y))
-    return np.asarray(cv2.remap(picture.astype(np.float32), x, y, cv2.INTER_CUBIC), np.float64)
+    places = x.astype(np.float32), y.astype(np.float32)
+    return np.asarray(cv2.remap(picture.astype(np.float32), *places, cv2.INTER_CUBIC), np.float64)
 
 
 def _detail(colour: Floats, opacity: Floats) -> Floats:
