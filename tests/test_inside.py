@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from openemo.face.geometry import INNER_LIPS
 from openemo.inside import light_on, look_inside
-from openemo.models.inside import TEETH_EDGE, TEETH_SIZE
+from openemo.models.inside import TEETH_EDGE, TEETH_LINES, TEETH_SIZE
 
 SIDE = 160
 Floats = NDArray[np.float64]
@@ -45,7 +45,9 @@ def test_hidden_teeth_end_a_little_below_the_line_of_the_lips_and_lower_ones_beg
     assert not inside.gap_11hw.any()
     height = inside.upper_14hw.shape[2]
     column = inside.upper_14hw[0, 3, :, inside.upper_14hw.shape[3] // 2]
-    edge = inside.box[1] + float((column > 0.5).nonzero().max()) / height * (inside.box[3] - inside.box[1])
+    edge = inside.box[1] + float((column > 0.5).nonzero().max() + 1) / height * (
+        inside.box[3] - inside.box[1]
+    )
     assert 0.64 < edge < 0.66  # the lips meet at 0.64, their corners are 0.14 apart
     brightness = inside.lower_13hw[0].mean(0)[:, inside.upper_14hw.shape[3] // 2]
     at = (0.64 - inside.box[1]) / (inside.box[3] - inside.box[1])
@@ -83,6 +85,29 @@ def test_a_grey_portrait_has_grey_layers(toy_face: Floats) -> None:
         assert (layer.amax(1) - layer.amin(1)).max() < 1e-4
     coloured = look_inside(_portrait(), toy_face, _teeth()).lower_13hw
     assert (coloured[:, 0] - coloured[:, 2]).max() > 0.1
+
+
+def test_lines_between_teeth_are_seen_in_a_bright_portrait(toy_face: Floats) -> None:
+    teeth = 1.4 * _teeth()
+    middle = TEETH_SIZE[1] // 2
+    teeth[:3, :, middle - 6 : middle + 6] = 1.2
+    upper = look_inside(_portrait((250, 245, 240)), toy_face, teeth).upper_14hw[0, :3].clamp(-1, 1).mean(0)
+    row = upper[len(upper) // 3]
+    assert row[len(row) // 2] < row.max() - 0.1
+
+
+def test_lower_teeth_are_narrower_than_upper_ones_and_both_darker_further_back(toy_face: Floats) -> None:
+    teeth, middle = _teeth(), (TEETH_SIZE[1] - 1) / 2
+    for line in (-TEETH_LINES[2], TEETH_LINES[2]):
+        teeth[:3, :, round(middle + line) - 4 : round(middle + line) + 5] = 0.3
+    inside = look_inside(_portrait(), toy_face, teeth)
+    upper, lower = inside.upper_14hw[0, :3].mean(0), inside.lower_13hw[0].mean(0)
+    rows, columns = upper.shape
+    middle_px = columns // 2
+    above, below = (layer[row, middle_px:] for layer, row in ((upper, rows // 3), (lower, rows * 11 // 20)))
+    at_above, at_below = (int(row[: columns // 4].argmin()) for row in (above, below))
+    assert 0.6 < at_below / at_above < 0.95
+    assert above[0] > above[at_above // 2] + 0.02
 
 
 def test_light_follows_the_exposure_and_a_dark_skin_is_no_dark_room(toy_face: Floats) -> None:

@@ -15,7 +15,7 @@ from openemo.face.geometry import FACE_OVAL, OUTER_LIPS, STABLE
 from openemo.face.lines import CornerLine
 from openemo.face.masks import fill_contour
 from openemo.lipline import LipLine, find_lip_line
-from openemo.models.inside import TEETH_EDGE, TEETH_SIZE, TEETH_WIDTH, MouthInside
+from openemo.models.inside import TEETH_ARCH, TEETH_EDGE, TEETH_LINES, TEETH_SIZE, TEETH_WIDTH, MouthInside
 from openemo.models.tone import to_tone_of
 
 __all__ = ["light_on", "look_inside"]
@@ -31,10 +31,15 @@ _LIPS: Final = 0.08  # beyond the line where lips meet, what is drawn out is ski
 _ROUND: Final = 0.2  # towards the corners an opening is as high as an ellipse
 _BOX: Final = (0.8, 0.75, 1.0)  # half the width, above, below
 _TORN_SIZE: Final = 256  # cells along a side: finer than the flow's own
-# Teeth in speech lie deeper than in a smile. The lower ones are narrower, and further in the shade.
-_UPPER_SHADE: Final = 0.8
-_LOWER_SHADE: Final = 0.6
-_LOWER_SIZE: Final = 0.8
+# Teeth in speech lie deeper than in a smile, in light that lips have coloured; lower ones further in the
+# shade, and both the more the further back they are.
+_UPPER_SHADE: Final = np.array([0.87, 0.83, 0.815])
+_LOWER_SHADE: Final = np.array([0.66, 0.61, 0.59])
+_WHITEST: Final = 230.0  # else teeth have no lines in a bright photo
+_BACK_SHADE: Final = 0.4  # what is gone at the last line between teeth
+# Lower teeth are as wide as each other, and stand in a straighter row.
+_LOWER_LINES: Final = (0, 14, 29, 44, 57)
+_LOWER_HEIGHT: Final = 0.6
 _DARK: Final = np.array([0.22, 0.14, 0.13])  # over the light
 _TONGUE: Final = np.array([0.45, 0.25, 0.24])
 _TONGUE_HEIGHT: Final = 0.3
@@ -75,8 +80,9 @@ def look_inside(picture: Image, points: Floats, teeth: NDArray[np.float32]) -> M
     lips = find_lip_line(picture, points_px)
     mouth, light = _Mouth.of(lips, side), light_on(picture, points_px)
     upper, opacity = mouth.draw(teeth, mouth.upper_px + _UPPER_BELOW * mouth.line.width_px * mouth.line.down)
-    lower, shown = mouth.draw(teeth, mouth.lower_px, size=_LOWER_SIZE, upright=-1)
-    upper = _in_tone_of(picture, _UPPER_SHADE * light * upper)
+    lower, shown = mouth.draw(teeth, mouth.lower_px, lower=True)
+    upper = _UPPER_SHADE * light * upper
+    upper = _in_tone_of(picture, upper * min(1.0, _WHITEST / max(float((upper * opacity).max()), 1.0)))
     lower = _LOWER_SHADE * light * lower * shown + _depths(mouth) * light.mean() * (1 - shown)
     lower = _in_tone_of(picture, lower)
     seen: Floats = np.zeros(upper.shape[:2])
@@ -141,19 +147,33 @@ class _Mouth:
         return fill_contour(self.contour - self.low, (width, height), line_px=line_px)
 
     def draw(
-        self, teeth: NDArray[np.float32], edge_px: Floats, *, size: float = 1.0, upright: int = 1
+        self, teeth: NDArray[np.float32], edge_px: Floats, *, lower: bool = False
     ) -> tuple[Floats, Floats]:
         """Colour (h, w, 3) and opacity (h, w, 1) of a row of teeth within the box, the middle of its edge at
-        `edge_px`; upside down where `upright` is -1."""
-        scale = size * _SMILE * self.line.width_px / TEETH_WIDTH
-        matrix = scale * np.column_stack([self.line.across, upright * self.line.down])
-        shift = edge_px - self.low - matrix @ np.array([(TEETH_SIZE[1] - 1) / 2, TEETH_EDGE])
-        picture = np.ascontiguousarray(teeth.transpose(1, 2, 0))
+        `edge_px`; as lower ones upside down and with their widths."""
+        cell_px = _SMILE * self.line.width_px / TEETH_WIDTH
         width, height = (self.high - self.low).tolist()
-        drawn = cv2.warpAffine(
-            picture, np.column_stack([matrix, shift]), (width, height), flags=cv2.INTER_CUBIC
+        y, x = np.indices((height, width)) + 0.5
+        places = (np.stack([x, y], -1) + self.low - edge_px) / cell_px
+        across, down = places @ self.line.across, places @ self.line.down
+        if lower:
+            ends = (*_LOWER_LINES, _LOWER_LINES[-1] + TEETH_SIZE[1])
+            across = np.sign(across) * np.interp(
+                np.abs(across), ends, (*TEETH_LINES, TEETH_LINES[-1] + TEETH_SIZE[1])
+            )
+            down = -down / _LOWER_HEIGHT - TEETH_ARCH * across**2
+        picture = np.ascontiguousarray(teeth.transpose(1, 2, 0))
+        if cell_px < 1:  # else a small mouth would show some cells and not others
+            picture = cv2.GaussianBlur(picture, (0, 0), 0.5 * (1 / cell_px**2 - 1) ** 0.5 + 1e-3)
+        drawn = cv2.remap(
+            picture,
+            (across + (TEETH_SIZE[1] - 1) / 2).astype(np.float32),
+            (down + TEETH_EDGE).astype(np.float32),
+            cv2.INTER_CUBIC,
+            borderMode=cv2.BORDER_REPLICATE,
         )
-        return drawn[..., :3].clip(0), drawn[..., 3:].clip(0, 1)
+        light = 1 - _BACK_SHADE * np.clip(across / TEETH_LINES[-1], -1.3, 1.3) ** 2
+        return drawn[..., :3].clip(0) * light[..., None], drawn[..., 3:].clip(0, 1)
 
 
 def _depths(mouth: _Mouth) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from openemo.audio import Audio, SpeechEncoder, Wav2VecEncoder, read_audio
 from openemo.data.hearing import encode_songs, encode_voices
-from openemo.data.prepare import prepare, split_clips, split_portraits
+from openemo.data.prepare import draw_teeth, prepare, split_clips, split_portraits
 from openemo.data.recipe import DataRecipe
 from openemo.data.sequences import Sequence
 from openemo.data.tracks import decode_frames, track_clips
@@ -242,3 +243,31 @@ def test_all_steps_on_a_tiny_corpus_and_nothing_is_made_twice(
     kept = {path: path.stat().st_mtime_ns for path in made if not path.name.startswith("quiet.")}
     assert len(kept) > 9
     assert kept.items() <= made.items()
+
+
+def test_teeth_are_made_once_of_the_portraits_for_training(
+    tmp_path: Path, portrait: NDArray[np.uint8], face_weights_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("clips", "portraits", "more"):
+        (tmp_path / folder).mkdir()
+    for index in range(3):
+        write_image(tmp_path / "portraits" / f"p{index}.jpg", np.roll(portrait, index, axis=0))
+    write_image(tmp_path / "more" / "nobody.jpg", np.full((50, 60, 3), 90, np.uint8))
+    recipe = _recipe(tmp_path, face_weights=face_weights_dir, held_out_portraits=1)
+    recipe.output.mkdir()
+    seen: list[NDArray[np.uint8]] = []
+
+    def mean(portraits: Iterable[tuple[NDArray[np.uint8], NDArray[np.floating]]]) -> NDArray[np.float32]:
+        for picture, points in portraits:
+            assert points.shape[0] == 478
+            seen.append(picture)
+        return np.ones((4, 2, 2), np.float32)
+
+    monkeypatch.setattr("openemo.data.prepare.mean_teeth", mean)
+    draw_teeth(recipe)
+    draw_teeth(recipe)
+    assert np.load(recipe.teeth).shape == (4, 2, 2)
+    faces = [path for path in split_portraits(recipe)[0] if path.name != "nobody.jpg"]
+    assert len(seen) == len(faces)
+    for picture, path in zip(seen, faces, strict=True):
+        np.testing.assert_array_equal(picture, read_image(path))

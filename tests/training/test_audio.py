@@ -190,6 +190,21 @@ def test_layers_like_a_networks_own_begin_as_they_are(heard: Path, trained: Path
     assert all(torch.equal(before[name], value) for name, value in unet.state_dict().items())
 
 
+@pytest.mark.parametrize("share", [0.0, 0.25])
+def test_what_is_exported_lies_between_start_and_end(
+    heard: Path, trained: Path, tmp_path: Path, share: float
+) -> None:
+    stage = AudioStage(_recipe(heard, tmp_path, like=trained, start_share=share))
+    torch.nn.init.ones_(stage.projection.linear_1.weight)
+    stage.export(stage.modules, tmp_path / "export")
+    layers = load_file(tmp_path / "export" / "audio_layers.safetensors")
+    name = "audio_projection.linear_1.weight"
+    start = EmoUNet.from_pretrained(trained / "unet").state_dict()
+    torch.testing.assert_close(layers[name], (1 - share) + share * start[name])
+    unmoved = "audio_embedding.linear_1.weight"
+    assert torch.equal(layers[unmoved], start[unmoved])
+
+
 def test_layers_learn_to_say_of_other_features_what_a_network_knows(
     heard: Path, heard_otherwise: Path, trained: Path, tmp_path: Path
 ) -> None:

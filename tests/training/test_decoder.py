@@ -12,7 +12,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from openemo.data.sequences import Sequence
+from openemo.errors import TrainingError
 from openemo.face.geometry import LEFT_EYE, OUTER_LIPS, RIGHT_EYE
+from openemo.models.inside import TEETH_SIZE
 from openemo.training.autoencoder import WINDOWS, AutoencoderStage, cut_window, draw_frames
 from openemo.training.loop import train
 from openemo.training.recipe import AutoencoderRecipe
@@ -62,6 +64,22 @@ def test_the_references_features_and_the_settings_stay(data_dir: Path, before: P
     assert {"decoder.conv_out.weight", "decoder.joins.0.weight"} <= moved
     config = Path("export", "autoencoder", "config.json")
     assert (before / config).read_text() == (tmp_path / config).read_text()
+
+
+def test_the_datas_row_of_teeth_replaces_that_of_the_start(
+    data_dir: Path, before: Path, tmp_path: Path
+) -> None:
+    start = before / "export" / "autoencoder"
+    data = tmp_path / "data"
+    (data / "sequences").mkdir(parents=True)
+    for path in (data_dir / "sequences").glob("*.npz"):
+        (data / "sequences" / path.name).symlink_to(path)
+    assert not AutoencoderStage(_recipe(data, tmp_path, start=start)).model.teeth.any()
+    np.save(data / "teeth.npy", np.full((4, *TEETH_SIZE), 0.5, np.float32))
+    assert (AutoencoderStage(_recipe(data, tmp_path, start=start)).model.teeth == 0.5).all()
+    np.save(data / "teeth.npy", np.zeros((4, 48, 96), np.float32))
+    with pytest.raises(TrainingError, match=r"\(4, 48, 96\)"):
+        AutoencoderStage(_recipe(data, tmp_path, start=start))
 
 
 def test_open_mouths_are_drawn_as_often_as_asked(data_dir: Path) -> None:

@@ -17,6 +17,7 @@ from openemo.data.recipe import DataRecipe
 from openemo.data.singing import STEP_S, accompany, sing
 from openemo.data.songs import Song
 from openemo.data.voices import SAMPLE_RATE_HZ, vary_voice
+from openemo.files import whole_file
 from openemo.timing import parse_fps
 
 __all__ = ["encode_songs", "encode_voices"]
@@ -53,7 +54,8 @@ def encode_voices(recipe: DataRecipe, clips: list[Path]) -> None:
                 rng = np.random.default_rng((recipe.split_seed, variant, start))
                 sounds = [vary_voice(sound, rng) for sound in sounds]
             for target, heard in zip(targets, hear(sounds), strict=True):
-                np.save(target, heard.astype(np.float16))
+                with whole_file(target) as file:
+                    np.save(file, heard.astype(np.float16))
             made += len(targets)
         log.info("voices, variant %d: %d clips", variant, made)
     rng = np.random.default_rng(recipe.split_seed)
@@ -61,7 +63,8 @@ def encode_voices(recipe: DataRecipe, clips: list[Path]) -> None:
         noise = lfilter([1], [1, -rng.uniform(0, 0.95)], rng.standard_normal(4 * SAMPLE_RATE_HZ))
         sound = noise / np.sqrt((noise**2).mean()) * 10 ** (level_dbfs / 20)
         (heard,) = hear([sound.astype(np.float32)])
-        np.save(recipe.voices / f"quiet.{index}.npy", heard.astype(np.float16))
+        with whole_file(recipe.voices / f"quiet.{index}.npy") as file:
+            np.save(file, heard.astype(np.float16))
 
 
 def encode_songs(recipe: DataRecipe, clips: list[Path]) -> None:

@@ -11,18 +11,21 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from openemo.data.hearing import encode_songs, encode_voices
 from openemo.data.motion import median_poses
 from openemo.data.recipe import DataRecipe
 from openemo.data.sequences import driven_sequence, quiet_span, real_sequence
+from openemo.data.teeth import mean_teeth
 from openemo.data.tracks import decode_frames, track_clips
 from openemo.errors import FaceError, ImageError
 from openemo.face.analyzer import FaceAnalyzer, select_face
 from openemo.face.geometry import face_width_px, head_pose
+from openemo.files import whole_file
 from openemo.video.images import read_image
 
-__all__ = ["prepare", "split_clips", "split_portraits"]
+__all__ = ["draw_teeth", "prepare", "split_clips", "split_portraits"]
 
 log = logging.getLogger(__name__)
 Item = TypeVar("Item")
@@ -51,6 +54,7 @@ def prepare(recipe: DataRecipe) -> None:
     jobs = [job for job in _jobs(recipe, tracked) if not (recipe.sequences / f"{job.name}.npz").exists()]
     recipe.sequences.mkdir(parents=True, exist_ok=True)
     _run(_Sequences(recipe), _chunks(jobs, 8), recipe.workers)
+    draw_teeth(recipe)
     encode_voices(recipe, tracked)
     encode_songs(recipe, tracked)
 
@@ -80,6 +84,31 @@ def _jobs(recipe: DataRecipe, clips: list[Path]) -> Iterator[_Job]:
             yield _Job(f"quiet-{portrait.stem}", clip, portrait, index, quiet=True)
     for index, path in enumerate(clips[: recipe.real_sequences]):
         yield _Job(f"real-{path.stem}", path.stem, None, index)
+
+
+def draw_teeth(recipe: DataRecipe) -> None:
+    """Writes `recipe.teeth` from the portraits themselves: the sequences' references are too small for lines
+    between teeth. None where too few smile."""
+    if recipe.teeth.exists():
+        return
+    teeth = mean_teeth(_faces(recipe))
+    if teeth is None:
+        log.info("too few portraits smile: no teeth")
+    else:
+        with whole_file(recipe.teeth) as file:
+            np.save(file, teeth)
+
+
+def _faces(recipe: DataRecipe) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.floating]]]:
+    """Pictures and landmarks of the portraits for training."""
+    analyzer = FaceAnalyzer.from_pretrained(recipe.face_weights)
+    for path in split_portraits(recipe)[0]:
+        try:
+            picture = read_image(path)
+            face = select_face(analyzer.find_all(picture), None, (picture.shape[1], picture.shape[0]))
+        except (FaceError, ImageError):
+            continue
+        yield picture, face.points_px
 
 
 @dataclass(frozen=True)

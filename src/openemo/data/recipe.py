@@ -66,3 +66,8 @@ class DataRecipe(BaseModel):
     @property
     def songs(self) -> Path:
         return self.voices / songs.FOLDER
+
+    @property
+    def teeth(self) -> Path:
+        """The mean of the portraits' smiles, for the autoencoder."""
+        return self.output / "teeth.npy"

@@ -17,6 +17,7 @@ from openemo.data.motion import retarget
 from openemo.face.analyzer import Face
 from openemo.face.crop import CropRegion
 from openemo.face.geometry import head_pose, mouth_opening
+from openemo.files import whole_file
 
 __all__ = ["Sequence", "driven_sequence", "quiet_span", "real_sequence"]
 
@@ -55,18 +56,17 @@ class Sequence:
 
     def save(self, path: Path) -> None:
         """Writes one .npz, complete or not at all."""
-        partial = path.with_suffix(".partial.npz")
-        np.savez(
-            partial,
-            jpeg=np.frombuffer(b"".join(self.jpegs), np.uint8),
-            ends=np.cumsum([len(jpeg) for jpeg in self.jpegs]),
-            points_px=self.points_px,
-            size_px=self.size_px,
-            clip=self.clip,
-            first_frame=self.first_frame,
-            speed_rad_s=self.speed_rad_s,
-        )
-        partial.rename(path)
+        with whole_file(path) as file:
+            np.savez(
+                file,
+                jpeg=np.frombuffer(b"".join(self.jpegs), np.uint8),
+                ends=np.cumsum([len(jpeg) for jpeg in self.jpegs]),
+                points_px=self.points_px,
+                size_px=self.size_px,
+                clip=self.clip,
+                first_frame=self.first_frame,
+                speed_rad_s=self.speed_rad_s,
+            )
 
     @classmethod
     def load(cls, path: Path) -> Sequence:

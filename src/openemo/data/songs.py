@@ -9,6 +9,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from openemo.files import whole_file
+
 __all__ = ["FOLDER", "Song"]
 
 FOLDER: Final = "sung"
@@ -28,9 +30,8 @@ class Song:
     frames: NDArray[np.float64]
 
     def save(self, path: Path) -> None:
-        partial = path.with_suffix(".partial.npz")
-        np.savez(partial, tokens=self.tokens, frames=self.frames)
-        partial.rename(path)
+        with whole_file(path) as file:
+            np.savez(file, tokens=self.tokens, frames=self.frames)
 
     @classmethod
     def load(cls, path: Path) -> Song:

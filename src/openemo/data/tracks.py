@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from openemo.errors import FaceError
 from openemo.face.analyzer import FaceAnalyzer
+from openemo.files import whole_file
 
 __all__ = ["Track", "decode_frames", "track_clip", "track_clips"]
 
@@ -54,8 +55,7 @@ def track_clips(clips: Sequence[Path], analyzer: FaceAnalyzer, folder: Path) -> 
             except FaceError as error:
                 log.warning("left out %s: %s", clip.name, error)
                 continue
-            partial = target.with_suffix(".partial.npy")
-            np.save(partial, track.points_px)
-            partial.rename(target)
+            with whole_file(target) as file:
+                np.save(file, track.points_px)
         good.append(clip)
     return good

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from openemo.errors import OutputError
 from openemo.evaluation.clips import Clip
+from openemo.files import whole_file
 
 __all__ = ["Measured", "Record", "read_record", "write_json", "write_record"]
 
@@ -53,12 +54,10 @@ def write_record(path: Path, record: Record) -> None:
 
 def write_json(path: Path, values: Any) -> None:
     """Whole or not at all. Raises OutputError."""
-    partial = path.with_name(f".{path.name}.partial")
+    text = json.dumps(values, indent=1, allow_nan=False) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        partial.replace(path)
+        with whole_file(path) as file:
+            file.write(text.encode("utf-8"))
     except OSError as error:
         raise OutputError(f"{path} cannot be written", got=error.strerror) from error
-    finally:
-        partial.unlink(missing_ok=True)

@@ -19,12 +19,15 @@ from torch import Tensor
 from openemo.models.flow import source_area
 from openemo.models.rigid import WHOLE, RigidMotion, moved_points, rigid_motion, sample_places
 
-__all__ = ["TEETH_EDGE", "TEETH_SIZE", "TEETH_WIDTH", "MouthInside"]
+__all__ = ["TEETH_ARCH", "TEETH_EDGE", "TEETH_LINES", "TEETH_SIZE", "TEETH_WIDTH", "MouthInside"]
 
 # The picture of a row of upper teeth: height and width, cells across a smiling mouth, row of the biting edge.
-TEETH_SIZE: Final = (48, 96)
-TEETH_WIDTH: Final = 80
-TEETH_EDGE: Final = 36
+TEETH_SIZE: Final = (96, 192)
+TEETH_WIDTH: Final = 160
+TEETH_EDGE: Final = 72
+# Lines between these teeth, in cells from the middle: of the incisors, the canine and the first premolar.
+TEETH_LINES: Final = (0, 22, 38, 53, 65)
+TEETH_ARCH: Final = 0.0035  # rows that the edge rises, over the square of the way from the middle in cells
 _SKIN: Final = 0.95  # of its own area: lips and skin are drawn out so far without parting
 _SOFT_PX: Final = 2.0  # width of the edge of a lip
 

@@ -86,6 +86,7 @@ class AudioStage:
             self.head = nn.Linear(width, len(self.weight_K))
             self.like = None if recipe.like is None else self._go_on_from(recipe.like)
         self.embedding.linear_2.requires_grad_(False)
+        self.start = _named({"audio_projection": self.projection, "audio_embedding": self.embedding})
         self.modules: Mapping[str, nn.Module] = {
             "audio_projection": self.projection,
             "audio_embedding": self.embedding,
@@ -114,14 +115,13 @@ class AudioStage:
 
     def export(self, modules: Mapping[str, nn.Module], folder: Path) -> None:
         """Writes the layers under the names that they have in `EmoUNet`; the head is not needed again."""
-        named = {
-            f"{part}.{key}": value for part, m in modules.items() for key, value in m.state_dict().items()
+        layers = {
+            name: torch.lerp(value, self.start[name], self.recipe.start_share)
+            for name, value in _named(modules).items()
+            if is_audio_layer(name)
         }
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(
-            {name: value.contiguous() for name, value in named.items() if is_audio_layer(name)},
-            folder / _FILE,
-        )
+        save_file(layers, folder / _FILE)
 
     def _go_on_from(self, folder: Path) -> tuple[AudioProjection, AudioTimeEmbedding]:
         """Starts as the layers of an exported network are, where shapes fit, and returns those."""
@@ -171,6 +171,15 @@ def _between(values_FK: Tensor, frames_M: Tensor) -> Tensor:
     share_M1 = (frames_M - before_M)[:, None]
     after_M = (before_M + 1).clamp_max(len(values_FK) - 1)
     return torch.lerp(values_FK[before_M], values_FK[after_M], share_M1)
+
+
+def _named(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    """Copies of all weights, by the names that they have in `EmoUNet`."""
+    return {
+        f"{part}.{key}": value.detach().clone()
+        for part, module in modules.items()
+        for key, value in module.state_dict().items()
+    }
 
 
 def _said(

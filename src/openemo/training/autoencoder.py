@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from openemo.data.motion import face_flow
 from openemo.data.sequences import Sequence
-from openemo.data.teeth import mean_teeth
 from openemo.errors import TrainingError
 from openemo.face.geometry import LEFT_EYE, OUTER_LIPS, RIGHT_EYE, mouth_opening
 from openemo.face.gestures import lid_gap
@@ -67,10 +66,16 @@ class AutoencoderStage:
             self.model = MotionAutoencoder(**recipe.model)
         if recipe.start is not None:
             self.model = load_export(MotionAutoencoder, recipe.start)
-        if not self.model.teeth.any():
-            teeth = mean_teeth(Sequence.load(path) for path in self.paths)
-            if teeth is not None:
-                self.model.teeth.copy_(torch.from_numpy(teeth))
+        if (recipe.data / "teeth.npy").exists():
+            teeth = np.load(recipe.data / "teeth.npy")
+            if teeth.shape != self.model.teeth.shape:
+                raise TrainingError(
+                    f"the row of teeth in {recipe.data / 'teeth.npy'} has another size",
+                    got=str(teeth.shape),
+                    expected=str(tuple(self.model.teeth.shape)),
+                    fix="Remove it and run `openemo data prepare` again",
+                )
+            self.model.teeth.copy_(torch.from_numpy(teeth))
         self._flow_stride = int(self.model.config.flow_stride)
         self.model.to(memory_format=torch.channels_last)
         if recipe.decoder_only:

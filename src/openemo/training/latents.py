@@ -13,6 +13,7 @@ from torch import Tensor
 
 from openemo.data.sequences import Sequence
 from openemo.face.gestures import gestures
+from openemo.files import whole_file
 from openemo.models.autoencoder import MotionAutoencoder
 from openemo.models.vae import ImageAutoencoder
 from openemo.training.autoencoder import flow_between, to_tensor
@@ -51,9 +52,8 @@ class CodedSequence:
 
     def save(self, path: Path) -> None:
         """Writes one .npz, complete or not at all."""
-        partial = path.with_suffix(".partial.npz")
-        np.savez(partial, **{name: getattr(self, name) for name in self.__dataclass_fields__})
-        partial.rename(path)
+        with whole_file(path) as file:
+            np.savez(file, **{name: getattr(self, name) for name in self.__dataclass_fields__})
 
 
 @torch.inference_mode()

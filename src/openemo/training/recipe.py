@@ -89,6 +89,13 @@ class AudioRecipe(LoopRecipe):
         None, description="the same voices in the features that those hear; None: they hear those of `data`"
     )
     like_weight: float = Field(0.3, ge=0, description="of that in the loss, in parts of their own variance")
+    start_share: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="of the weights that they began with in those exported (Wortsman et al. 2022): halfway, "
+        "most of what is new is there, and little of what was known is lost",
+    )
 
 
 class DenoiserRecipe(LoopRecipe):

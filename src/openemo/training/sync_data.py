@@ -19,6 +19,7 @@ from openemo.data.tracks import decode_frames
 from openemo.data.voices import SAMPLE_RATE_HZ, vary_voice
 from openemo.errors import TrainingError
 from openemo.face.mouth import mouth_crops
+from openemo.files import whole_file
 from openemo.models.sync import MEL_BINS, rows_of_frames
 
 __all__ = ["MARGIN_PX", "SyncData", "pack_sync_data"]
@@ -62,9 +63,8 @@ class SyncData:
 
     def save(self, path: Path) -> None:
         """Writes one .npz, complete or not at all."""
-        partial = path.with_suffix(".partial.npz")
-        np.savez(partial, **{name: getattr(self, name) for name in self.__dataclass_fields__})
-        partial.rename(path)
+        with whole_file(path) as file:
+            np.savez(file, **{name: getattr(self, name) for name in self.__dataclass_fields__})
 
 
 def pack_sync_data(

@@ -16,6 +16,7 @@ from PIL import Image as Pillow
 from PIL import ImageCms, UnidentifiedImageError
 
 from openemo.errors import ImageError, OutputError
+from openemo.files import whole_file
 
 __all__ = ["MAX_PIXELS", "contact_sheet", "read_image", "write_image"]
 
@@ -81,16 +82,13 @@ def write_image(path: str | Path, image: Image) -> None:
         raise OutputError(
             f"cannot write {path}", got=f"the ending {path.suffix!r}", expected=".png, .jpg, .webp or .tiff"
         )
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        Pillow.fromarray(image).save(partial, format=kind, quality=95)
-        partial.replace(path)
+        with whole_file(path) as file:
+            Pillow.fromarray(image).save(file, format=kind, quality=95)
     except OSError as error:
         raise OutputError(
             f"cannot write {path}", got=error.strerror or str(error), fix="Choose a folder you may write to"
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def contact_sheet(frames: Sequence[Image], columns: int, cell_px: int, gap_px: int = 4) -> Image:

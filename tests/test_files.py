@@ -1,0 +1,37 @@
+"""Files are there whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from openemo.files import whole_file
+
+
+def test_a_file_appears_once_it_is_whole_and_replaces_the_one_before(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    for text in (b"first", b"second"):
+        before = path.read_bytes() if path.exists() else None
+        with whole_file(path) as file:
+            file.write(text)
+            file.flush()
+            assert (path.read_bytes() if path.exists() else None) == before
+            assert not [found for found in tmp_path.glob("*.npz") if found != path]
+        assert path.read_bytes() == text
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    path.write_bytes(b"first")
+
+    def interrupted() -> None:
+        with whole_file(path) as file:
+            file.write(b"sec")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == b"first"
