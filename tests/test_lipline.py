@@ -72,6 +72,19 @@ def test_a_flow_is_read_at_the_landmarks_for_what_lies_at_the_lips() -> None:
     np.testing.assert_allclose(lips.sources(corners), corners)
 
 
+def test_lips_are_held_at_their_corners_and_free_in_the_middle() -> None:
+    """By what landmarks say lies between them, as the flow does."""
+    lips = find_lip_line(_photo(165), _landmarks(8, 160))
+    left = MIDDLE - WIDTH / 2
+    x = left + WIDTH * np.array([0.0, 0.0, 0.1, 0.5, -0.4, 0.0])
+    y = np.array([160.0, 160 + 0.2 * WIDTH, 160, 160, 160, 160 + 0.6 * WIDTH])
+    places, share = lips.held(np.stack([x, y], -1))
+    np.testing.assert_allclose(places, np.stack([x, np.full(6, 160.0)], -1), atol=1.0)
+    assert share[:2] == pytest.approx(1)
+    assert 0.05 < share[2] < 0.5
+    assert share[3:] == pytest.approx(0)
+
+
 def test_a_picture_of_one_colour_leaves_all_to_the_landmarks() -> None:
     points = _landmarks(10, 160)
     lips = find_lip_line(np.full((SIDE, SIDE, 3), 128, np.uint8), points)

@@ -28,7 +28,7 @@ _JAW: Final = (152, 148, 377, 176, 400, 199, 175, 200)
 _SMILE: Final = 1.2
 _UPPER_BELOW: Final = 0.04  # the upper teeth's edge below the line where lips meet, at rest
 _LIPS: Final = 0.08  # beyond the line where lips meet, what is drawn out is skin
-_ROUND: Final = 0.2  # towards the corners an opening is as high as an ellipse
+_END: Final = 0.03  # from a corner, where nothing opens
 _BOX: Final = (0.8, 0.75, 1.0)  # half the width, above, below
 _TORN_SIZE: Final = 256  # cells along a side: finer than the flow's own
 # Teeth in speech lie deeper than in a smile, in light that lips have coloured; lower ones further in the
@@ -98,7 +98,8 @@ def look_inside(picture: Image, points: Floats, teeth: NDArray[np.float32]) -> M
         lower_13hw=_to_tensor(lower / 127.5 - 1),
         near_11hw=_to_tensor(_near_lips(mouth)[..., None]),
         gap_11hw=_to_tensor(seen[..., None]),
-        torn_gg2=_torn(lips, side),
+        torn_gg2=_to_places(lips.sources(_grid(side)), side),
+        held_gg3=_held(lips, side),
         skull_K2=torch.from_numpy(points[list(STABLE), :2]).float(),
         jaw_J2=torch.from_numpy(points[list(_JAW), :2]).float(),
     )
@@ -185,22 +186,27 @@ def _depths(mouth: _Mouth) -> Floats:
 
 
 def _near_lips(mouth: _Mouth) -> Floats:
-    """(h, w) soft mask of the line where lips meet, or of the gap between them, and a little around.
-
-    Less towards the corners, where lips hold together: a flow of cells spreads what opens over them, too.
-    """
+    """(h, w) soft mask of the line where lips meet, or of the gap between them, and a little more."""
     mask = mouth.fill(line_px=round(2 * _LIPS * mouth.line.width_px))
     soft = cv2.GaussianBlur(mask, (0, 0), 0.3 * _LIPS * mouth.line.width_px) / 255.0
     s, _ = mouth.local()
-    away = np.clip(np.minimum(s, 1 - s) / _ROUND, 0, 1)
-    return np.asarray(soft * np.sqrt(away * (2 - away)))
+    return np.asarray(soft * np.clip(np.minimum(s, 1 - s) / _END, 0, 1))
 
 
-def _torn(lips: LipLine, side_px: int) -> Tensor:
-    """(g, g, 2): where a flow that goes by the landmarks is read, in units of the side."""
-    ticks = (np.arange(_TORN_SIZE) + 0.5) / _TORN_SIZE
-    places = np.stack(np.meshgrid(ticks, ticks), -1)
-    return torch.from_numpy(lips.sources(places * side_px) / side_px).float()
+def _held(lips: LipLine, side_px: int) -> Tensor:
+    """(g, g, 3), see `MouthInside`."""
+    places, share = lips.held(_grid(side_px))
+    return torch.cat([_to_places(places, side_px), torch.from_numpy(share)[..., None].float()], -1)
+
+
+def _grid(side_px: int) -> Floats:
+    """(g, g, 2): middles of the cells that lips are parted by, px."""
+    ticks = (np.arange(_TORN_SIZE) + 0.5) / _TORN_SIZE * side_px
+    return np.stack(np.meshgrid(ticks, ticks), -1)
+
+
+def _to_places(places_px: Floats, side_px: int) -> Tensor:
+    return torch.from_numpy(places_px / side_px).float()
 
 
 def _in_tone_of(picture: Image, colours: Floats) -> Floats:

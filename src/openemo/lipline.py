@@ -29,6 +29,8 @@ _ASTRAY: Final = 0.06  # how far off landmarks are
 _BLUR: Final = 0.012
 _THIN: Final = 0.006  # half of what is torn where lips are closed
 _ENDS: Final = 0.08  # towards the corners all is as the landmarks say
+_ROUND: Final = 0.2  # towards the corners lips part as the height of an ellipse
+_BESIDE: Final = 0.25  # so far from them, what is held with them moves as it did
 _CORNERS: Final = 0.15  # and beyond this the curves are even
 # Standard deviations from the colour of either lip: what is further is none. Of a gap between landmarks, the
 # share that must be so: else the lips are closed.
@@ -74,6 +76,17 @@ class LipLine:
         )
         fading = np.clip(np.minimum(s, 1 - s) / _ENDS, 0, 1)
         return np.asarray(places + ((source - t) * fading)[..., None] * self.line.down)
+
+    def held(self, places: Floats) -> tuple[Floats, Floats]:
+        """For places (..., 2), px: those between the lips, (..., 2), by the landmarks, and how much lips hold
+        together there, (...) from 0 to 1."""
+        s, t = self.line.local(places)
+        middle = np.interp(s, self.s, (self.marked_upper + self.marked_lower) / 2)
+        inward = np.clip(np.minimum(s, 1 - s) / _ROUND, 0, 1)
+        outward = np.clip(1 + np.minimum(s, 1 - s) / _BESIDE, 0, 1)
+        near = np.clip(2 - np.abs(t - middle) / (_BESIDE * self.line.width_px), 0, 1)
+        share = (1 - np.sqrt(inward * (2 - inward))) * outward * near
+        return places + (middle - t)[..., None] * self.line.down, np.asarray(share)
 
 
 def find_lip_line(picture: Image, points_px: Floats) -> LipLine:

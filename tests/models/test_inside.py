@@ -26,18 +26,22 @@ def places(size: int) -> Tensor:
     return torch.stack(torch.meshgrid(ticks, ticks, indexing="xy"), -1)
 
 
-def _inside(*, gap: bool = False, edge: float = 0.5, torn_gg2: Tensor | None = None) -> MouthInside:
+def _inside(
+    *, gap: bool = False, edge: float = 0.5, torn_gg2: Tensor | None = None, held_gg3: Tensor | None = None
+) -> MouthInside:
     """Upper teeth of one colour down to `edge` (of the side), all else of another."""
     rows = torch.linspace(BOX[1], BOX[3], 61)[:-1] + 0.005
     opacity = (rows < edge).float()[None, None, :, None].expand(1, 1, 60, 60)
     upper, lower = (torch.tensor(c)[None, :, None, None].expand(1, 3, 60, 60) for c in (UPPER, LOWER))
     shown = (((rows > 0.45) & (rows < 0.55))[:, None] & torch.ones(60, dtype=torch.bool)).float()
+    torn = places(64) if torn_gg2 is None else torn_gg2
     return MouthInside(
         box=BOX,
         upper_14hw=torch.cat([upper, opacity], 1),
         lower_13hw=lower,
         near_11hw=torch.ones(1, 1, 60, 60),
-        torn_gg2=places(64) if torn_gg2 is None else torn_gg2,
+        torn_gg2=torn,
+        held_gg3=torch.cat([torn, torch.zeros_like(torn[..., :1])], -1) if held_gg3 is None else held_gg3,
         gap_11hw=shown[None, None] if gap else torch.zeros(1, 1, 60, 60),
         skull_K2=SKULL,
         jaw_J2=JAW,
@@ -142,3 +146,16 @@ def test_a_flow_is_settled_where_the_lips_of_the_photo_meet() -> None:
 def test_a_flow_that_is_read_where_it_lies_stays_as_it_is() -> None:
     flow = _opening()
     torch.testing.assert_close(_inside(torn_gg2=places(GRID)).settle(flow), flow, atol=1e-6, rtol=0)
+
+
+def test_what_is_held_moves_as_one_place_between_the_lips() -> None:
+    """In the left half, halfway in the middle column; nothing opens where all of it is."""
+    held = torch.cat([places(128), torch.zeros(128, 128, 1)], -1)
+    held[..., 1] = 0.5
+    held[:, :64, 2], held[:, 64, 2] = 1.0, 0.5
+    settled = _inside(torn_gg2=places(128), held_gg3=held).settle(_opening())
+    at_line = _opening()[..., GRID // 2 - 1 : GRID // 2 + 1, :].mean()
+    torch.testing.assert_close(settled[:, :, :, :64], torch.zeros(1, 2, 128, 64) + at_line)
+    free = _inside(torn_gg2=places(128)).settle(_opening())
+    torch.testing.assert_close(settled[..., 65:], free[..., 65:])
+    torch.testing.assert_close(settled[..., 64], (free[..., 64] + at_line) / 2)

@@ -44,6 +44,8 @@ class MouthInside:
         gap_11hw: [0, 1], where the photo itself shows the inside; those pixels are in `upper_14hw`.
         torn_gg2: where the flow is read for each place of a finer grid, in units of the side: it goes by
             landmarks, and these miss the edges of lips by a few pixels.
+        held_gg3: for each place of that grid one between the lips, and how far it moves as that one does, 0
+            to 1: towards the corners lips hold together, which a flow of cells does not know.
         skull_K2, jaw_J2: points at rest, in units of the side, whose motion is that of skull and jaw.
     """
 
@@ -53,17 +55,22 @@ class MouthInside:
     near_11hw: Tensor
     gap_11hw: Tensor
     torn_gg2: Tensor
+    held_gg3: Tensor
     skull_K2: Tensor
     jaw_J2: Tensor
 
     def to(self, device: torch.device) -> Self:
         """The layers on another device, always float32."""
-        names = ("upper_14hw", "lower_13hw", "near_11hw", "gap_11hw", "torn_gg2", "skull_K2", "jaw_J2")
-        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+        tensors = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "box"}
+        return replace(self, **{name: tensor.to(device) for name, tensor in tensors.items()})
 
     def settle(self, flow_N2gg: Tensor) -> Tensor:
-        """The flow on the finer grid, parting lips where they meet in the photo."""
-        return sample_places(flow_N2gg.float(), self.torn_gg2.expand(len(flow_N2gg), -1, -1, -1), WHOLE)
+        """The flow on the finer grid, parting lips where they meet in the photo, and not at their corners."""
+        parted, held = (
+            sample_places(flow_N2gg.float(), places_gg2.expand(len(flow_N2gg), -1, -1, -1), WHOLE)
+            for places_gg2 in (self.torn_gg2, self.held_gg3[..., :2])
+        )
+        return torch.lerp(parted, held, self.held_gg3[..., 2])
 
     def paint(self, frames_N3HW: Tensor, flow_N2gg: Tensor) -> Tensor:
         """The frames with the inside of the mouth where it is open.
