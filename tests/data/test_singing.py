@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from openemo.data.prepare import prepare
+from openemo.data.recipe import DataRecipe
 from openemo.data.singing import STEP_S, accompany, sing
 from openemo.data.voices import SAMPLE_RATE_HZ
+from openemo.errors import ConfigError
 
 Sound = NDArray[np.float32]
 SEEDS = range(4)
@@ -90,6 +96,24 @@ def test_a_song_of_the_same_random_state_is_the_same_and_of_another_is_not() -> 
     first, again, other = (sing(_words(), np.random.default_rng(seed))[0] for seed in (4, 4, 5))
     assert np.array_equal(first, again)
     assert len(first) != len(other) or not np.array_equal(first, other)
+
+
+def test_without_the_vocoder_data_preparation_says_so_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyworld", None)
+    folder = tmp_path / "none"
+    recipe = DataRecipe(
+        clips=folder,
+        portraits=[folder],
+        face_weights=folder,
+        speech_weights=folder,
+        output=tmp_path / "data",
+        sung_variants=1,
+    )
+    with pytest.raises(ConfigError, match=r"openemo\[data\]"):
+        prepare(recipe)
+    assert not list(tmp_path.iterdir())
 
 
 def test_where_nobody_speaks_nobody_sings() -> None:

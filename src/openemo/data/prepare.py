@@ -17,6 +17,7 @@ from openemo.data.hearing import encode_songs, encode_voices
 from openemo.data.motion import median_poses
 from openemo.data.recipe import DataRecipe
 from openemo.data.sequences import driven_sequence, quiet_span, real_sequence
+from openemo.data.singing import load_vocoder
 from openemo.data.teeth import mean_teeth
 from openemo.data.tracks import decode_frames, track_clips
 from openemo.errors import FaceError, ImageError
@@ -47,6 +48,8 @@ class _Job:
 
 def prepare(recipe: DataRecipe) -> None:
     """Runs all steps. What remains to be made after an interruption is made by the same call."""
+    if recipe.sung_variants:
+        load_vocoder()  # or its absence would show after an hour
     clips, held_out = split_clips(recipe)
     log.info("%d clips for training, %d held out", len(clips), len(held_out))
     _run(_Tracks(recipe), _chunks([*clips, *held_out], 8), recipe.workers)
@@ -56,7 +59,8 @@ def prepare(recipe: DataRecipe) -> None:
     _run(_Sequences(recipe), _chunks(jobs, 8), recipe.workers)
     draw_teeth(recipe)
     encode_voices(recipe, tracked)
-    encode_songs(recipe, tracked)
+    if recipe.sung_variants:
+        encode_songs(recipe, tracked)
 
 
 def split_clips(recipe: DataRecipe) -> tuple[list[Path], list[Path]]:

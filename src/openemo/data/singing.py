@@ -10,14 +10,15 @@ Shape letters: N samples, T steps of the vocoder, B bands, M steps of the song, 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from openemo.data.voices import SAMPLE_RATE_HZ
+from openemo.errors import ConfigError
 
-__all__ = ["STEP_S", "accompany", "sing"]
+__all__ = ["STEP_S", "accompany", "load_vocoder", "sing"]
 
 STEP_S: Final = 0.005
 Samples = NDArray[np.float32]
@@ -34,6 +35,17 @@ _GLIDE: Final = 15  # steps from one note to the next
 _CHORDS: Final = ((0, 4, 7), (5, 9, 12), (7, 11, 14), (9, 12, 16), (2, 5, 9))
 
 
+def load_vocoder() -> Any:
+    """The module pyworld. Raises ConfigError without it."""
+    try:
+        import pyworld
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            "clips cannot be sung without pyworld", fix="pip install 'openemo[data]'"
+        ) from error
+    return pyworld
+
+
 def sing(samples: Samples, rng: np.random.Generator) -> tuple[Samples, Floats]:
     """A clip's words on a tune of their own.
 
@@ -45,10 +57,9 @@ def sing(samples: Samples, rng: np.random.Generator) -> tuple[Samples, Floats]:
         second of the clip that is sung there, rising.
 
     Raises:
-        ModuleNotFoundError: without pyworld, of the extra `data`.
+        ConfigError: without pyworld.
     """
-    import pyworld
-
+    pyworld = load_vocoder()
     speech = samples.astype(np.float64)
     coarse_T, times_T = pyworld.dio(speech, SAMPLE_RATE_HZ, frame_period=1000 * STEP_S)
     pitch_T = pyworld.stonemask(speech, coarse_T, times_T, SAMPLE_RATE_HZ)
