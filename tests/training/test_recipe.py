@@ -133,8 +133,11 @@ def test_shipped_stages_build_on_each_other() -> None:
     assert (audio.data, video.audio, rest.audio) == (data.output, *2 * [audio.output / "export"])
     ear = load_recipe(AudioRecipe, RECIPES / "ear.yaml", [])
     assert (ear.data, ear.like) == (data.output, speed.output / "export")
+    # As the comments of ear.yaml say: for networks that hear other states.
     others = load_recipe(DataRecipe, RECIPES / "data.yaml", ["speech_layers=[3,6]", "voices_name=voices-3-6"])
-    assert ear.like_voices == others.voices != data.voices
+    changed = load_recipe(AudioRecipe, RECIPES / "ear.yaml", ["like_voices=runs/data/voices-3-6"])
+    assert changed.like_voices == others.voices != data.voices
+    assert all(data.sung_variants for recipe in (audio, ear) if recipe.sung_share)
     decoder = load_recipe(AutoencoderRecipe, RECIPES / "decoder.yaml", [])
     assert (decoder.data, decoder.start) == (data.output, image.autoencoder)
     assert (video.start, rest.start) == (image.output / "export", video.output / "export")
