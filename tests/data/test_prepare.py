@@ -117,14 +117,19 @@ def _speech_encoder() -> SpeechEncoder:
     return SpeechEncoder(WhisperEncoder(config))
 
 
+def _four_clips(folder: Path, voice: Audio, **changes: object) -> tuple[DataRecipe, list[Path]]:
+    """Clips with sound, and an encoder to hear them."""
+    _speech_encoder().save_pretrained(folder / "speech")
+    clips = [folder / f"c{index}.mp4" for index in range(4)]
+    for clip in clips:
+        _still(clip, np.full((SIDE, SIDE, 3), 90, np.uint8), voice)
+    return _recipe(folder, **changes), clips
+
+
 def test_a_voice_that_an_interruption_left_out_becomes_what_it_would_have_been(
     tmp_path: Path, voice: Audio
 ) -> None:
-    _speech_encoder().save_pretrained(tmp_path / "speech")
-    recipe = _recipe(tmp_path, voice_variants=2)
-    clips = [tmp_path / f"c{index}.mp4" for index in range(4)]
-    for clip in clips:
-        _still(clip, np.full((SIDE, SIDE, 3), 90, np.uint8), voice)
+    recipe, clips = _four_clips(tmp_path, voice, voice_variants=2)
     encode_voices(recipe, clips)
     made = {path: path.read_bytes() for path in recipe.voices.iterdir()}
     for name in ("c1.1", "c3.1", "c2.0"):
@@ -134,11 +139,7 @@ def test_a_voice_that_an_interruption_left_out_becomes_what_it_would_have_been(
 
 
 def test_songs_have_a_frame_of_the_clip_for_each_of_theirs(tmp_path: Path, voice: Audio) -> None:
-    _speech_encoder().save_pretrained(tmp_path / "speech")
-    recipe = _recipe(tmp_path, sung_variants=2)
-    clips = [tmp_path / f"c{index}.mp4" for index in range(4)]
-    for clip in clips:
-        _still(clip, np.full((SIDE, SIDE, 3), 90, np.uint8), voice)
+    recipe, clips = _four_clips(tmp_path, voice, sung_variants=2)
     encode_songs(recipe, clips)
     made = {path: path.read_bytes() for path in recipe.songs.iterdir()}
     songs = load_songs(recipe.voices)

@@ -1,4 +1,4 @@
-"""Training data from the corpora: landmarks, sequences, voices."""
+"""Training data from the corpora: landmarks, sequences, teeth, voices, songs."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""What training hears: speech features of every clip in several voices, and of sound without a voice."""
+"""What training hears: speech features of every clip in several voices, of clips sung, and of no voice."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,13 +42,9 @@ def encode_voices(recipe: DataRecipe, clips: list[Path]) -> None:
     recipe.voices.mkdir(parents=True, exist_ok=True)
     hear = _ear(recipe)
     for variant in range(recipe.voice_variants):
-        row, made = (_ROW if variant else 1), 0
-        # Whole rows of all clips, so that what an interruption left out becomes what it would have been.
-        for start in range(0, len(clips), row):
-            group = clips[start : start + row]
-            targets = [recipe.voices / f"{clip.stem}.{variant}.npy" for clip in group]
-            if all(target.exists() for target in targets):
-                continue
+        made = 0
+        row = _ROW if variant else 1
+        for start, group, targets in _rows(clips, row, recipe.voices, f"{variant}.npy"):
             sounds = [_spoken(clip) for clip in group]
             if variant:
                 rng = np.random.default_rng((recipe.split_seed, variant, start))
@@ -75,11 +71,8 @@ def encode_songs(recipe: DataRecipe, clips: list[Path]) -> None:
     recipe.songs.mkdir(parents=True, exist_ok=True)
     hear = _ear(recipe)
     for variant in range(recipe.sung_variants):
-        for start in range(0, len(clips), _ROW):
-            group = clips[start : start + _ROW]
-            targets = [recipe.songs / f"{clip.stem}.{variant}.npz" for clip in group]
-            if all(target.exists() for target in targets):
-                continue
+        made = 0
+        for start, group, targets in _rows(clips, _ROW, recipe.songs, f"{variant}.npz"):
             rng = np.random.default_rng((recipe.split_seed, _SUNG, variant, start))
             sung = [sing(_spoken(clip), rng) for clip in group]
             sounds = [
@@ -88,7 +81,22 @@ def encode_songs(recipe: DataRecipe, clips: list[Path]) -> None:
             ]
             for target, heard, (_, source_s) in zip(targets, hear(sounds), sung, strict=True):
                 Song(heard.astype(np.float16), _frames(source_s)).save(target)
-        log.info("songs, variant %d: %d clips", variant, len(clips))
+            made += len(targets)
+        log.info("songs, variant %d: %d clips", variant, made)
+
+
+def _rows(
+    clips: list[Path], length: int, folder: Path, ending: str
+) -> Iterator[tuple[int, list[Path], list[Path]]]:
+    """Index of the first, clips, and files to write, of each row that lacks a file.
+
+    Whole rows of all clips, so that what an interruption left out becomes what it would have been.
+    """
+    for start in range(0, len(clips), length):
+        group = clips[start : start + length]
+        targets = [folder / f"{clip.stem}.{ending}" for clip in group]
+        if not all(target.exists() for target in targets):
+            yield start, group, targets
 
 
 def _frames(source_s: NDArray[np.float64]) -> NDArray[np.float64]:

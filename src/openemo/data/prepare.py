@@ -1,4 +1,7 @@
-"""Builds the training data from the corpora: landmarks, sequences, voices. Each step keeps what is there."""
+"""Builds the training data from the corpora: landmarks, sequences, teeth, voices, songs.
+
+Each step keeps what is there.
+"""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from openemo.data import songs
+from openemo.data.songs import SUNG_FOLDER
 
 __all__ = ["DataRecipe"]
 
@@ -65,7 +65,7 @@ class DataRecipe(BaseModel):
 
     @property
     def songs(self) -> Path:
-        return self.voices / songs.FOLDER
+        return self.voices / SUNG_FOLDER
 
     @property
     def teeth(self) -> Path:

@@ -119,12 +119,13 @@ def _vowels(pitch_T: Floats, envelope_TB: Floats) -> list[tuple[int, int]]:
 
 def _tune(vowels: list[tuple[int, int]], length: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """How many times slower, and on which MIDI note, each of `length` steps is sung: a note to a vowel."""
-    slower_T, note_T = np.ones(length), np.empty(length)
     key, degree = rng.uniform(_LOWEST_KEY, _HIGHEST_KEY), int(rng.integers(len(_MAJOR)))
+    slower_T, note_T = np.ones(length), np.full(length, key + _MAJOR[degree])
+    if not vowels:
+        return slower_T, note_T
     middles = [(a + b) // 2 for a, b in vowels]
     bounds = [0, *((a + b) // 2 for a, b in pairwise(middles)), length]
-    note_T[:] = key + _MAJOR[degree]
-    for (a, b), (start, end) in zip(vowels, pairwise(bounds), strict=False):
+    for (a, b), (start, end) in zip(vowels, pairwise(bounds), strict=True):
         if rng.random() < _LONG_SHARE:
             slower = float(np.exp(rng.uniform(0, np.log(_MAX_SLOWER))))
             # Its ends keep their pace: there the mouth goes to the next sound.

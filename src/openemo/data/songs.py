@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from openemo.files import whole_file
 
-__all__ = ["FOLDER", "Song"]
+__all__ = ["SUNG_FOLDER", "Song"]
 
-FOLDER: Final = "sung"
+SUNG_FOLDER: Final = "sung"
 """Within a folder of voices."""
 
 

@@ -86,12 +86,12 @@ class AudioStage:
             self.head = nn.Linear(width, len(self.weight_K))
             self.like = None if recipe.like is None else self._go_on_from(recipe.like)
         self.embedding.linear_2.requires_grad_(False)
-        self.start = _named({"audio_projection": self.projection, "audio_embedding": self.embedding})
         self.modules: Mapping[str, nn.Module] = {
             "audio_projection": self.projection,
             "audio_embedding": self.embedding,
             "head": self.head,
         }
+        self.start = _named(self.modules)
 
     def loss(self, generator: torch.Generator) -> dict[str, Tensor]:
         """Squared error of the whitened components, each weighted by its spread, and what is unlike `like`;

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from openemo.data.songs import FOLDER, Song
+from openemo.data.songs import SUNG_FOLDER, Song
 from openemo.errors import TrainingError
 
 __all__ = ["Voices", "load_songs", "load_voices", "pick_voice", "side_by_side"]
@@ -34,11 +34,11 @@ def load_songs(folder: Path) -> dict[str, list[Song]]:
         TrainingError: there are none.
     """
     songs: dict[str, list[Song]] = {}
-    for path in sorted((folder / FOLDER).glob("*.npz")):
+    for path in sorted((folder / SUNG_FOLDER).glob("*.npz")):
         songs.setdefault(path.name.split(".")[0], []).append(Song.load(path))
     if not songs:
         raise TrainingError(
-            f"no songs in {folder / FOLDER}",
+            f"no songs in {folder / SUNG_FOLDER}",
             fix="Run `openemo data prepare` with `sung_variants`, or train with `sung_share: 0`",
         )
     return songs
