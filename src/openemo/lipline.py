@@ -31,9 +31,7 @@ _THIN: Final = 0.006  # half of what is torn where lips are closed
 _ENDS: Final = 0.08  # towards the corners all is as the landmarks say
 _CORNERS: Final = 0.15  # and beyond this the curves are even
 _ROUND: Final = 0.2  # towards the corners lips part as the height of an ellipse
-_BESIDE: Final = (
-    0.25  # to the sides of them the hold fades over so much; above and below it begins to fade there
-)
+_BESIDE: Final = 0.25  # outwards they are held less and less over so much, up and down after as much
 # Standard deviations from the colour of either lip: what is further is none. Of a gap between landmarks, the
 # share that must be so: else the lips are closed.
 _UNLIKE, _LEAST = 2.0, 0.5
