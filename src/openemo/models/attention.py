@@ -17,6 +17,8 @@ from openemo.models.conditioning import Conditions, zero_
 
 __all__ = ["Attention", "SpatialTransformer", "SpatialTransformerBlock", "attend", "slice_attention"]
 
+_MOST_SCORES = 2**18  # of a row and head, as plain products; more takes too much memory
+
 
 class Attention(DiffusersAttention):  # type: ignore[misc]
     """The layers of diffusers' attention; `attend` computes it.
@@ -55,10 +57,21 @@ def attend(
     parts = (_heads(attn, part) for part in (query, key, value))
     most = attn.slice_rows or len(query)
     slices = zip(*(torch.split(part, most) for part in parts), strict=True)
-    mixed = [F.scaled_dot_product_attention(*slice_) for slice_ in slices]
+    mixed = [_mix(*slice_) for slice_ in slices]
     whole = mixed[0] if len(mixed) == 1 else torch.cat(mixed)
     output: Tensor = attn.to_out[0](whole.transpose(1, 2).flatten(2))
     return output
+
+
+def _mix(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """(B, heads, N, C), (B, heads, K, C) twice -> (B, heads, N, C)."""
+    # torch's (2.13) fused attention learns slowly in bfloat16 on a CPU: its backward pass takes two to ten
+    # times as long as that of plain products, which keep all scores.
+    is_cpu_learning = query.device.type == "cpu" and query.dtype == torch.bfloat16 and query.requires_grad
+    if is_cpu_learning and query.shape[-2] * key.shape[-2] <= _MOST_SCORES:
+        scores = query @ (key.transpose(-1, -2) * query.shape[-1] ** -0.5)
+        return torch.softmax(scores, -1, dtype=query.dtype) @ value
+    return F.scaled_dot_product_attention(query, key, value)
 
 
 def slice_attention(network: nn.Module, rows: int | None) -> None:

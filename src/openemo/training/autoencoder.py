@@ -20,6 +20,7 @@ from openemo.models.autoencoder import MotionAutoencoder
 from openemo.models.flow import source_area, warp
 from openemo.models.places import region_weight
 from openemo.training.exports import load_export
+from openemo.training.objective import arithmetic
 from openemo.training.recipe import AutoencoderRecipe
 
 __all__ = [
@@ -88,10 +89,11 @@ class AutoencoderStage:
         recipe = self.recipe
         on_eyes = float(torch.rand((), generator=generator)) < recipe.eye_share
         frames, references, flow, points = self._batch(generator, "eyes" if on_eyes else recipe.window_on)
-        pyramid = self.model.encode_reference(references).expand_frames(recipe.frames)
-        images = references.repeat_interleave(recipe.frames, 0)
-        warped = warp(images, flow)
-        made = warped + self.model.decoder(pyramid, flow)
+        with arithmetic(recipe.compute, "cpu"):
+            pyramid = self.model.encode_reference(references).expand_frames(recipe.frames)
+            residual = self.model.decoder(pyramid, flow)
+        warped = warp(references.repeat_interleave(recipe.frames, 0), flow)
+        made = warped + residual
         mouth = region_weight(points, frames.shape[-1], OUTER_LIPS)
         eyes = region_weight(points, frames.shape[-1], RIGHT_EYE) + region_weight(
             points, frames.shape[-1], LEFT_EYE

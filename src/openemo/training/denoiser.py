@@ -28,7 +28,7 @@ from openemo.training.audio import is_audio_layer, load_audio_layers
 from openemo.training.exports import load_export
 from openemo.training.heads import add_head_motion, draw_head_motion
 from openemo.training.latents import CodedSequence, encode_sequences
-from openemo.training.objective import add_noise, draw_timesteps, make_scheduler, weighted_mse
+from openemo.training.objective import add_noise, arithmetic, draw_timesteps, make_scheduler, weighted_mse
 from openemo.training.recipe import DenoiserRecipe
 from openemo.training.voices import load_voices, pick_voice
 
@@ -173,7 +173,7 @@ class DenoiserStage:
             )
 
         target = target.to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.compute == "bfloat16"):
+        with arithmetic(recipe.compute, device):
             prediction = predicted(self.unet, self.reference_net)
             if self.teacher is not None:
                 with torch.no_grad():

@@ -11,9 +11,14 @@ from torch import Tensor
 
 from openemo.errors import ConfigError
 
-__all__ = ["Target", "add_noise", "draw_timesteps", "make_scheduler", "weighted_mse"]
+__all__ = ["Target", "add_noise", "arithmetic", "draw_timesteps", "make_scheduler", "weighted_mse"]
 
 Target = Literal["velocity", "sample"]
+
+
+def arithmetic(compute: Literal["float32", "bfloat16"], device: torch.device | str) -> torch.autocast:
+    """The context in which a stage runs its networks: products in `compute`, weights and sums in float32."""
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=compute == "bfloat16")
 
 
 def make_scheduler(target: Target, shift: float) -> Any:

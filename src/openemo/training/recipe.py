@@ -46,7 +46,15 @@ class LoopRecipe(BaseModel):
     num_threads: int = 2
 
 
-class AutoencoderRecipe(LoopRecipe):
+class NetworkRecipe(LoopRecipe):
+    """What the stages that train whole networks have."""
+
+    compute: Literal["float32", "bfloat16"] = Field(
+        "float32", description="number type of the networks' arithmetic; their weights stay float32"
+    )
+
+
+class AutoencoderRecipe(NetworkRecipe):
     """Stage 0: frames to latents and back."""
 
     references: int = Field(4, description="sequences per step")
@@ -98,7 +106,7 @@ class AudioRecipe(LoopRecipe):
     )
 
 
-class DenoiserRecipe(LoopRecipe):
+class DenoiserRecipe(NetworkRecipe):
     """Stages 1 (image), 2 (video) and 3 (speed) of EMO 3.3."""
 
     autoencoder: Path = Field(description="exported autoencoder")
@@ -119,9 +127,6 @@ class DenoiserRecipe(LoopRecipe):
         "whisper", description="what the voices hold: 50 tokens per second; or one row per frame of the video"
     )
     device: str = Field("cpu", description="where the networks are trained")
-    compute: Literal["float32", "bfloat16"] = Field(
-        "float32", description="number type of the networks' arithmetic; their weights stay float32"
-    )
     checkpointing: bool = Field(
         False, description="compute activations again in the backward pass: less memory, a third more time"
     )
