@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -258,6 +259,25 @@ def test_a_local_block_gives_a_window_what_it_gives_the_whole_map() -> None:
             window = block(whole[..., 2:10, 2:10])[..., 2:-2, 2:-2]  # beyond the reach of its edges
             same = torch.allclose(window, block(whole)[..., 4:8, 4:8], atol=1e-5)
         assert same is local
+
+
+@pytest.mark.parametrize("norm", ["map", "place"])
+def test_features_of_a_window_are_those_of_the_whole_crop(norm: Literal["map", "place"]) -> None:
+    model = MotionAutoencoder(reference_norm=norm)
+    for block in (model.reference_fine, model.reference_middle, model.reference_coarse):
+        torch.nn.init.normal_(block.conv2.weight, std=0.1)
+    whole = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.no_grad():
+        window = model.encode_reference(whole[..., 32:224, 32:224]).coarse[
+            ..., 5:7, 5:7
+        ]  # far from its edges
+        same = torch.allclose(window, model.encode_reference(whole).coarse[..., 7:9, 7:9], atol=1e-5)
+    assert same is (norm == "place")
+
+
+def test_an_unknown_norm_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"reference_norm.*batch.*map or place"):
+        MotionAutoencoder(reference_norm="batch")
 
 
 def test_nothing_is_drawn_in_the_margin_and_the_same_within() -> None:

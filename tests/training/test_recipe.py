@@ -132,7 +132,7 @@ def test_shipped_stages_build_on_each_other() -> None:
     audio = load_recipe(AudioRecipe, RECIPES / "audio.yaml", [])
     assert (audio.data, video.audio, rest.audio) == (data.output, *2 * [audio.output / "export"])
     ear = load_recipe(AudioRecipe, RECIPES / "ear.yaml", [])
-    assert (ear.data, ear.like) == (data.output, speed.output / "export")
+    assert (ear.data, ear.like) == (data.output, rest.output / "export")
     # As the comments of ear.yaml say: for networks that hear other states.
     others = load_recipe(DataRecipe, RECIPES / "data.yaml", ["speech_layers=[3,6]", "voices_name=voices-3-6"])
     changed = load_recipe(AudioRecipe, RECIPES / "ear.yaml", ["like_voices=runs/data/voices-3-6"])
@@ -140,8 +140,8 @@ def test_shipped_stages_build_on_each_other() -> None:
     assert all(data.sung_variants for recipe in (audio, ear) if recipe.sung_share)
     decoder = load_recipe(AutoencoderRecipe, RECIPES / "decoder.yaml", [])
     assert (decoder.data, decoder.start) == (data.output, image.autoencoder)
-    assert (video.start, rest.start) == (image.output / "export", video.output / "export")
-    assert (rest.teacher, speed.start) == (rest.start, rest.output / "export")
+    assert (video.start, rest.start) == (image.output / "export", speed.output / "export")
+    assert (speed.start, rest.teacher) == (video.output / "export", rest.start)
     for stage in stages:
         positions = unet_config(stage.preset)["max_frames"]
         assert stage.motion_frames + stage.clip_frames <= positions

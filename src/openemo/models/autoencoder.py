@@ -14,6 +14,7 @@ Shapes: B batch, C channels, F frames, S picture side, H = W = S / 16 latent sid
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -44,6 +45,8 @@ class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         sample_size: side of the square crop that the networks see, px; a multiple of 16.
         fine_channels, middle_channels, reference_channels: widths of the reference's encoder at strides 4, 8
             and 16.
+        reference_norm: "place" normalises each place of the reference's features by itself, so that a window
+            gives what the whole crop gives, and training on windows is enough; "map" the whole map.
         decoder_channels, decoder_blocks: see `MotionDecoder`.
         flow_stride: pixels per cell of the flow, 8 or 4. An eyelid moves by less than 8.
         flow_scale: displacement, in units of the crop's side, that counts as 1 in the latents.
@@ -62,6 +65,7 @@ class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         fine_channels: int = 24,
         middle_channels: int = 64,
         reference_channels: int = 64,
+        reference_norm: Literal["map", "place"] = "map",
         decoder_channels: Sequence[int] = (32, 96, 128),
         decoder_blocks: int = 2,
         flow_stride: int = 4,
@@ -80,15 +84,19 @@ class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 got=flow_stride,
                 expected=" or ".join(map(str, FLOW_STRIDES)),
             )
-        pixels = 3 * PIXEL_STRIDE**2
+        if reference_norm not in ("map", "place"):
+            raise ConfigError(
+                "`reference_norm` of the autoencoder is unknown", got=reference_norm, expected="map or place"
+            )
+        pixels, is_local = 3 * PIXEL_STRIDE**2, reference_norm == "place"
         fine, middle, coarse = fine_channels, middle_channels, reference_channels
 
         self.reference_in = nn.Conv2d(pixels, fine, 3, padding=1)
-        self.reference_fine = ResBlock(fine)
+        self.reference_fine = ResBlock(fine, local=is_local)
         self.reference_down1 = nn.Conv2d(fine, middle, 3, stride=2, padding=1)
-        self.reference_middle = ResBlock(middle)
+        self.reference_middle = ResBlock(middle, local=is_local)
         self.reference_down2 = nn.Conv2d(middle, coarse, 3, stride=2, padding=1)
-        self.reference_coarse = ResBlock(coarse)
+        self.reference_coarse = ResBlock(coarse, local=is_local)
 
         self.decoder = MotionDecoder(
             (fine, middle, coarse),
