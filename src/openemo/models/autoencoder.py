@@ -88,8 +88,9 @@ class MotionAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
             raise ConfigError(
                 "`reference_norm` of the autoencoder is unknown", got=reference_norm, expected="map or place"
             )
-        pixels, is_local = 3 * PIXEL_STRIDE**2, reference_norm == "place"
+        pixels = 3 * PIXEL_STRIDE**2
         fine, middle, coarse = fine_channels, middle_channels, reference_channels
+        is_local = reference_norm == "place"
 
         self.reference_in = nn.Conv2d(pixels, fine, 3, padding=1)
         self.reference_fine = ResBlock(fine, local=is_local)

@@ -10,13 +10,14 @@ from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchE
 from torch import Tensor
 
 from openemo.errors import ConfigError
+from openemo.training.recipe import Compute
 
 __all__ = ["Target", "add_noise", "arithmetic", "draw_timesteps", "make_scheduler", "weighted_mse"]
 
 Target = Literal["velocity", "sample"]
 
 
-def arithmetic(compute: Literal["float32", "bfloat16"], device: torch.device | str) -> torch.autocast:
+def arithmetic(compute: Compute, device: torch.device | str) -> torch.autocast:
     """The context in which a stage runs its networks: products in `compute`, weights and sums in float32."""
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=compute == "bfloat16")
 

@@ -13,12 +13,14 @@ from openemo.errors import ConfigError
 __all__ = [
     "AudioRecipe",
     "AutoencoderRecipe",
+    "Compute",
     "DenoiserRecipe",
     "LoopRecipe",
     "SyncRecipe",
     "load_recipe",
 ]
 
+Compute = Literal["float32", "bfloat16"]
 Recipe = TypeVar("Recipe", bound=BaseModel)
 
 
@@ -49,7 +51,7 @@ class LoopRecipe(BaseModel):
 class NetworkRecipe(LoopRecipe):
     """What the stages that train whole networks have."""
 
-    compute: Literal["float32", "bfloat16"] = Field(
+    compute: Compute = Field(
         "float32", description="number type of the networks' arithmetic; their weights stay float32"
     )
 
