@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+import os
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from torch.multiprocessing.spawn import start_processes
 
 from openemo.errors import CheckpointError, NonFiniteLossError
 from openemo.training.loop import learning_rate, train
+from openemo.training.peers import joined_peers
 from openemo.training.recipe import LoopRecipe
 
 SEVEN = 7
@@ -188,10 +192,22 @@ class _Both(_Fit):
         return {"loss": (losses[0] + losses[1]) / 2}
 
 
+@contextmanager
+def _joined(rank: int, folder: Path) -> Iterator[None]:
+    """As one of two that `torchrun` started. Nothing may hold their group afterwards: its threads could abort
+    the process as it exits."""
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2"}
+    try:
+        with joined_peers(f"file://{folder / 'meet'}"):
+            group = weakref.ref(dist.group.WORLD)
+            yield
+    finally:
+        assert group() is None
+
+
 def _train_as_peer(rank: int, folder: Path) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=2)
-    train(_Fit(), _recipe(folder), folder / "pair")
-    dist.destroy_process_group()
+    with _joined(rank, folder):
+        train(_Fit(), _recipe(folder), folder / "pair")
 
 
 def test_two_processes_train_as_one_with_both_batches(tmp_path: Path) -> None:
@@ -205,10 +221,8 @@ def test_two_processes_train_as_one_with_both_batches(tmp_path: Path) -> None:
 
 
 def _break_one_peer(rank: int, folder: Path) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=2)
-    with pytest.raises(NonFiniteLossError, match="at step 3"):
+    with pytest.raises(NonFiniteLossError, match="at step 3"), _joined(rank, folder):
         train(_Fit(broken_at=3 if rank else -1, how="loss"), _recipe(folder), folder / "pair")
-    dist.destroy_process_group()
 
 
 def test_one_broken_process_stops_both(tmp_path: Path) -> None:

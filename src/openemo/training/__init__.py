@@ -30,7 +30,7 @@ def run(stage: str, recipe: Path, overrides: list[str] | None = None) -> None:
     from openemo.training.autoencoder import AutoencoderStage
     from openemo.training.denoiser import DenoiserStage
     from openemo.training.loop import Stage, train
-    from openemo.training.peers import join_peers
+    from openemo.training.peers import joined_peers
     from openemo.training.recipe import (
         AudioRecipe,
         AutoencoderRecipe,
@@ -58,5 +58,5 @@ def run(stage: str, recipe: Path, overrides: list[str] | None = None) -> None:
         settings = load_recipe(DenoiserRecipe, recipe, changes)
         trained = DenoiserStage(stage, settings)  # type: ignore[arg-type]
     torch.set_num_threads(settings.num_threads)
-    join_peers()
-    train(trained, settings, settings.output)
+    with joined_peers():
+        train(trained, settings, settings.output)

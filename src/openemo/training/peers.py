@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
+
+# Before any group exists: functions of this module take the group of that moment as a default argument.
+# The optimizer imports it too, later; a group held so outlives its end, and its threads now and then abort
+# the process as it exits.
+import torch.distributed.nn
 from torch import Tensor, nn
 
-__all__ = ["Peers", "join_peers"]
+__all__ = ["Peers", "joined_peers"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,20 @@ class Peers:
             gradient.copy_(part.view_as(gradient))
 
 
-def join_peers() -> None:
-    """Makes the process group that `torchrun` describes in the environment; without it, nothing."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+@contextmanager
+def joined_peers(meeting: str = "env://") -> Iterator[None]:
+    """Within it, the process group that `torchrun` describes in the environment; without `torchrun`, nothing.
+
+    Args:
+        meeting: URL where the processes find each other; `env://` is `torchrun`'s address.
+    """
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count == 1:
+        yield
+        return
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, meeting, rank=int(os.environ["RANK"]), world_size=count)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
