@@ -84,6 +84,13 @@ def passages(audio: Audio, seconds: float) -> list[Audio]:
     return [Audio(rest[:, start : start + length], RATE_HZ) for start in starts]
 
 
+def pauses(audio: Audio) -> float:
+    """Part of the passage that is 25 dB or more below its loud parts (the 95th percentile), by 10 ms."""
+    step = RATE_HZ // 100
+    power = (audio.samples[0][: audio.samples.shape[1] // step * step].reshape(-1, step) ** 2).mean(1)
+    return float(np.mean(power < np.percentile(power, 95) * 10**-2.5))
+
+
 def chained(audios: list[Audio], seconds: float) -> Audio:
     """One after the other, over and over, until they are so long."""
     once = np.concatenate([audio.samples for audio in audios], 1)
@@ -145,24 +152,26 @@ def life(bench: Bench) -> Figures:
 
 def languages(bench: Bench) -> Figures:
     """Sync-own, 6 s of each language's voices and of a song's passages, two portraits in turns."""
-    names = {
-        code: sorted(path.name for path in (bench.shared / "speech").glob(f"fleurs-{code}-*.ogg"))
+    heard = {
+        code: {
+            path.stem: passages(bench.voice(f"speech/{path.name}"), 6.0)[0]
+            for path in sorted((bench.shared / "speech").glob(f"fleurs-{code}-*.ogg"))
+        }
         for code in LANGUAGES
     }
-    heard = {
-        code: [passages(bench.voice(f"speech/{name}"), 6.0)[0] for name in files]
-        for code, files in names.items()
-    }
-    heard["song"] = passages(bench.voice("singing/antagata_dokosa.flac"), 6.0)
+    song = passages(bench.voice("singing/antagata_dokosa.flac"), 6.0)
+    heard["song"] = {f"passage {number}": audio for number, audio in enumerate(song, 1)}
     figures: Figures = {}
     for code, audios in heard.items():
-        rows = []
-        for index, audio in enumerate(audios):
+        rows = {}
+        for index, (name, audio) in enumerate(audios.items()):
             seen = bench.observe(bench.portraits[index % 2][1], audio)
-            rows.append(bench.sync(seen) | {"mouth_spread": spread(seen.curve(mouth_opening))})
-        figures[code] = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
-        in_step = float(np.std([row["sync_own_in_step"] for row in rows]))
-        figures[code] |= {"passages": len(rows), "sync_own_in_step_between_passages": in_step}
+            row = bench.sync(seen) | {"mouth_spread": spread(seen.curve(mouth_opening))}
+            rows[name] = row | {"pauses": pauses(audio)}
+        means = {key: np.mean([row[key] for row in rows.values()]) for key in row}
+        in_step = np.std([row["sync_own_in_step"] for row in rows.values()])
+        figures[code] = means | {"passages": len(rows), "sync_own_in_step_between_passages": in_step}
+        figures[code]["each"] = rows
     return figures
 
 

@@ -207,14 +207,15 @@ class DenoiserStage:
         start = int(rng.integers(len(sequence.latents) - n - f + 1))
         latents = torch.from_numpy(sequence.latents[start : start + n + f]).float().transpose(0, 1)
         gestures = sequence.gestures[start : start + n + f]
+        first = rng.random() < recipe.first_clip
         if group == "hushed":
-            latents, gestures = self._hush(latents, gestures, sequence, rng)
+            latents, gestures = self._hush(latents, gestures, sequence, first, rng)
         if recipe.head_spread and isinstance(self.autoencoder, MotionAutoencoder):
             added = draw_head_motion(n + f, recipe.head_spread * rng.random(), rng)
             flow = add_head_motion(self.autoencoder.unpack(latents.transpose(0, 1)), sequence.face, added)
             latents, gestures = self.autoencoder.pack(flow).transpose(0, 1), gestures + added
         motion, clean = latents[:, :n].clone(), latents[:, n:]
-        if rng.random() < recipe.first_clip:
+        if first:
             motion.zero_()
         else:
             noise = rng.standard_normal(motion.shape) * recipe.motion_noise * rng.random()
@@ -237,14 +238,16 @@ class DenoiserStage:
         latents_CFHW: Tensor,
         gestures_FG: NDArray[np.float32],
         sequence: CodedSequence,
+        first: bool,
         rng: np.random.Generator,
     ) -> tuple[Tensor, NDArray[np.float32]]:
         """The portrait as it is when the voice has ended: it was at rest already, or goes back to it.
 
-        Quiet clips of a corpus are few, and of its few faces; every portrait can be at rest.
+        Quiet clips of a corpus are few, and of its few faces; every portrait can be at rest. The `first` clip
+        of a video begins with it: to go back from what no motion frame shows would teach a jump in each clip.
         """
         n, f = self.recipe.motion_frames, self.recipe.clip_frames
-        was = float(rng.integers(2))
+        was = 0.0 if first else float(rng.integers(2))
         gain_F = torch.tensor([was] * n + [was * _HUSH**time for time in range(1, f + 1)])
         features = _reference(self.autoencoder, torch.from_numpy(sequence.features).float()[None])
         rest = self.autoencoder.still(features, 1)[0]
