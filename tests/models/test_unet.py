@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
+from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor
 
 from openemo.errors import ConfigError
 from openemo.models import EmoUNet, ReferenceFeatures, ReferenceNet
 from openemo.models.attention import SpatialTransformerBlock
+from openemo.models.blocks import ResnetBlock
 from openemo.models.conditioning import Conditions
 from openemo.models.temporal import TemporalTransformerBlock
 
@@ -99,6 +102,31 @@ class TestNewLayers:
             nowhere = conditions | dict(locator_BMHW=None)
             unplaced = [net(inputs.sample, inputs.timestep, **nowhere) for net in (plain, scaled)]
         assert same(*unplaced)  # without a place there is nothing to scale
+
+    def test_block_with_an_embedding_that_scales_is_the_one_of_diffusers(self) -> None:
+        shape: dict[str, Any] = dict(in_channels=8, out_channels=12, temb_channels=10, groups=4)
+        block = ResnetBlock(**shape, time_embedding_norm="scale_shift")
+        published = ResnetBlock2D(**shape, time_embedding_norm="scale_shift")
+        published.load_state_dict(block.state_dict())
+        hidden, embedding = torch.randn(CLIPS, 8, HEIGHT, WIDTH), torch.randn(CLIPS, 10)
+        with torch.no_grad():
+            assert same(block(hidden, F.silu(embedding)), published(hidden, embedding))
+
+    def test_embedding_that_scales_may_let_nothing_move(
+        self, make_unet: MakeUnet, make_inputs: MakeInputs
+    ) -> None:
+        """A norm alone makes the last map as large in silence as in speech; a scale need not."""
+        inputs = make_inputs()
+        unet = make_unet(time_scale_shift=True, awake=False)
+        conditions = inputs.conditions(ReferenceFeatures.empty())
+        with torch.no_grad():
+            moving = unet(inputs.sample, inputs.timestep, **conditions)
+            assert differs(moving, moving.mean((-1, -2), keepdim=True))
+            modulation = unet.modulation_out
+            assert isinstance(modulation, torch.nn.Linear)
+            modulation.bias[: unet.conv_norm_out.num_channels] = -1
+            still = unet(inputs.sample, inputs.timestep, **conditions)
+        assert same(still, unet.conv_out.bias[:, None, None, None].expand_as(still))
 
 
 class TestIndependence:

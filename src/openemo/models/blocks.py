@@ -19,7 +19,7 @@ from diffusers.models.upsampling import Upsample2D
 from torch import Size, Tensor, nn
 
 from openemo.models.attention import SpatialTransformer
-from openemo.models.conditioning import Conditions
+from openemo.models.conditioning import Conditions, modulate
 from openemo.models.regions import RegionAudioTransformer
 from openemo.models.spec import TemporalSpec, USpec
 from openemo.models.temporal import TemporalModule
@@ -33,8 +33,12 @@ class ResnetBlock(ResnetBlock2D):  # type: ignore[misc]
     def forward(self, hidden: Tensor, time_embedding: Tensor) -> Tensor:
         """hidden (BF, C_in, H, W), time_embedding (BF, E) after its activation -> (BF, C_out, H, W)."""
         residual: Tensor = self.conv1(F.silu(self.norm1(hidden)))
-        residual = residual + self.time_emb_proj(time_embedding)[:, :, None, None]
-        residual = self.conv2(F.silu(self.norm2(residual)))
+        embedding = self.time_emb_proj(time_embedding)
+        if self.time_embedding_norm == "scale_shift":
+            residual = modulate(self.norm2(residual), embedding)
+        else:
+            residual = self.norm2(residual + embedding[:, :, None, None])
+        residual = self.conv2(F.silu(residual))
         shortcut: Tensor = hidden if self.conv_shortcut is None else self.conv_shortcut(hidden)
         return shortcut + residual
 
@@ -103,6 +107,7 @@ class Stage(nn.Module):
                 temb_channels=4 * spec.channels[0],
                 groups=spec.norm_num_groups,
                 eps=spec.norm_eps,
+                time_embedding_norm="scale_shift" if spec.time_scale_shift else "default",
             )
             for before in in_channels
         )

@@ -30,6 +30,7 @@ __all__ = [
     "WindowAudioProjection",
     "check_features",
     "fold",
+    "modulate",
     "zero_",
 ]
 
@@ -50,6 +51,12 @@ def zero_(module: ModuleT) -> ModuleT:
 def fold(clip_BCFHW: Tensor) -> Tensor:
     """(B, C, F, H, W) -> (B*F, C, H, W), frame fastest, channels_last (convolutions twice as fast on CPU)."""
     return clip_BCFHW.permute(0, 2, 3, 4, 1).flatten(0, 1).permute(0, 3, 1, 2)
+
+
+def modulate(normed: Tensor, embedding: Tensor) -> Tensor:
+    """Scale and shift (BF, C, H, W) by (BF, 2C), the same at all places; zeros change nothing."""
+    scale, shift = embedding[..., None, None].chunk(2, dim=1)
+    return normed * (1 + scale) + shift
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,7 @@ _BACKBONE: dict[str, dict[str, Any]] = {
         locator_downscale=16,
         locator_in_channels=4,  # face, lips, gap between them, eyes
         locator_gain=True,
+        time_scale_shift=True,
         num_gestures=5,
         speed_dim=64,
     ),

@@ -42,6 +42,8 @@ class USpec:
         audio_dim: of the tokens of the audio attention in each spatial transformer.
         region_audio_dim: of the tokens of the audio modules that follow the spatial transformers.
         text_gain: factor on what the text slot adds.
+        time_scale_shift: the embedding scales and shifts the second norm of each ResNet block, instead of
+            being added before it (adaptive group normalization, Dhariwal and Nichol 2021).
     """
 
     channels: tuple[int, ...]
@@ -55,6 +57,7 @@ class USpec:
     audio_dim: int | None = None
     region_audio_dim: int | None = None
     text_gain: float = 1.0
+    time_scale_shift: bool = False
     temporal: TemporalSpec | None = None
 
     def __post_init__(self) -> None:
@@ -130,5 +133,6 @@ def backbone_spec(config: Any) -> USpec:
         audio_dim=config.audio_dim if heard and config.audio_attention == "own" else None,
         region_audio_dim=config.audio_dim if heard and config.audio_attention == "regions" else None,
         text_gain=config.audio_gain if text else 1.0,
+        time_scale_shift=config.time_scale_shift,
         temporal=temporal if config.temporal_modules else None,
     )

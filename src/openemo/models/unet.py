@@ -30,6 +30,7 @@ from openemo.models.conditioning import (
     WindowAudioProjection,
     check_features,
     fold,
+    modulate,
     zero_,
 )
 from openemo.models.reference import ReferenceFeatures
@@ -75,6 +76,10 @@ class EmoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         locator_gain: each frame's embedding (timestep, window of sound, gestures) scales what the locator
             adds: the mouth's place times how far it opens, which convolutions and a bias that is the same
             everywhere learn late.
+        time_scale_shift: each frame's embedding scales and shifts the second norm of each ResNet block
+            (Dhariwal and Nichol 2021) and the norm before the last convolution (Peebles and Xie 2023),
+            instead of being added before the former. So what a frame hears can also be that nothing moves: a
+            norm alone makes the last map as large in silence as in speech.
         num_gestures: G, values per frame of what the person does without the sound (blinks, head), or None.
         speed_dim: width of the speed tokens, or None for no speed layers.
         speed_centres_rad_s, speed_radii_rad_s, speed_window: see `SpeedEncoder`.
@@ -118,6 +123,7 @@ class EmoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         locator_in_channels: int = 1,
         locator_channels: Sequence[int] | None = None,
         locator_gain: bool = False,
+        time_scale_shift: bool = False,
         num_gestures: int | None = None,
         speed_dim: int | None = 256,
         speed_centres_rad_s: Sequence[float] = SPEED_CENTRES_RAD_S,
@@ -132,6 +138,7 @@ class EmoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.time_embedding = TimestepEmbedding(channels[0], time_embed_dim)
         self.down_blocks, self.mid_block, self.up_blocks = build_u(backbone_spec(self.config))
         self.conv_norm_out = nn.GroupNorm(norm_num_groups, channels[0], eps=norm_eps)
+        self.modulation_out = zero_(nn.Linear(time_embed_dim, 2 * channels[0])) if time_scale_shift else None
         self.conv_out = nn.Conv2d(channels[0], out_channels, 3, padding=1)
 
         self.audio_projection: nn.Module | None = None
@@ -276,7 +283,10 @@ class EmoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 hidden = self._run(layer, hidden, conditions, *next(features))
             if stage.upsamplers is not None:
                 hidden = upsample(stage.upsamplers, hidden, skips[-1].shape[-2:])
-        output: Tensor = self.conv_out(F.silu(self.conv_norm_out(hidden)))
+        hidden = self.conv_norm_out(hidden)
+        if self.modulation_out is not None:
+            hidden = modulate(hidden, self.modulation_out(conditions.time_embedding))
+        output: Tensor = self.conv_out(F.silu(hidden))
         return torch.unflatten(output, 0, (batch, frames)).transpose(1, 2).contiguous()
 
     def _run(
