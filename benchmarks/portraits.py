@@ -15,11 +15,12 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from openemo import EmoPipeline
@@ -33,10 +34,11 @@ from openemo.evaluation.numbers import spread
 from openemo.evaluation.observation import Observation, Observer
 from openemo.evaluation.picture import background_mask, face_chips, flicker, sharpness
 from openemo.evaluation.rows import silence_like
-from openemo.evaluation.sync import SyncScorer
+from openemo.evaluation.sync import SyncScorer, score_distances, shift_distances
 from openemo.face.analyzer import FaceAnalyzer
 from openemo.face.crop import CropRegion
 from openemo.face.geometry import mouth_opening
+from openemo.models.sync import ROWS_PER_FRAME, WINDOW_FRAMES
 from openemo.training.recipe import load_recipe
 from openemo.video.images import read_image
 
@@ -84,11 +86,23 @@ def passages(audio: Audio, seconds: float) -> list[Audio]:
     return [Audio(rest[:, start : start + length], RATE_HZ) for start in starts]
 
 
-def pauses(audio: Audio) -> float:
-    """Part of the passage that is 25 dB or more below its loud parts (the 95th percentile), by 10 ms."""
+def is_speech(audio: Audio) -> NDArray[np.bool_]:
+    """Of each 10 ms, whether it is less than 25 dB below the passage's loud parts (the 95th percentile)."""
     step = RATE_HZ // 100
     power = (audio.samples[0][: audio.samples.shape[1] // step * step].reshape(-1, step) ** 2).mean(1)
-    return float(np.mean(power < np.percentile(power, 95) * 10**-2.5))
+    return np.asarray(power >= np.percentile(power, 95) * 10**-2.5)
+
+
+def in_step_of_speech(sync: SyncScorer, seen: Observation, speech: NDArray[np.bool_]) -> float:
+    """Sync-own in step over the windows that are speech for half their length or more: in a pause no lips are
+    there to be heard, so recordings with long ones look worse."""
+    embeddings = sync.embed(seen)
+    if embeddings is None:
+        return float("nan")
+    windows = sliding_window_view(speech, ROWS_PER_FRAME * WINDOW_FRAMES)[::ROWS_PER_FRAME].mean(-1) >= 0.5
+    heard = embeddings.seen.copy()
+    heard[: len(windows)] &= windows[: len(heard)]
+    return score_distances(shift_distances(replace(embeddings, seen=heard))).in_step
 
 
 def chained(audios: list[Audio], seconds: float) -> Audio:
@@ -166,11 +180,18 @@ def languages(bench: Bench) -> Figures:
         rows = {}
         for index, (name, audio) in enumerate(audios.items()):
             seen = bench.observe(bench.portraits[index % 2][1], audio)
-            row = bench.sync(seen) | {"mouth_spread": spread(seen.curve(mouth_opening))}
-            rows[name] = row | {"pauses": pauses(audio)}
-        means = {key: np.mean([row[key] for row in rows.values()]) for key in row}
-        in_step = np.std([row["sync_own_in_step"] for row in rows.values()])
-        figures[code] = means | {"passages": len(rows), "sync_own_in_step_between_passages": in_step}
+            speech = is_speech(audio)
+            rows[name] = row = bench.sync(seen) | {
+                "sync_own_in_step_of_speech": in_step_of_speech(bench.sync, seen, speech),
+                "mouth_spread": spread(seen.curve(mouth_opening)),
+                "pauses": float(1 - speech.mean()),
+            }
+        means = {key: np.nanmean([row[key] for row in rows.values()]) for key in row}
+        between = {
+            f"{key}_between_passages": np.nanstd([row[key] for row in rows.values()])
+            for key in ("sync_own_in_step", "sync_own_in_step_of_speech")
+        }
+        figures[code] = means | {"passages": len(rows)} | between
         figures[code]["each"] = rows
     return figures
 

@@ -137,6 +137,14 @@ def test_weighted_mse_of_equal_weights_is_the_mean_squared_error() -> None:
         torch.testing.assert_close(got, torch.nn.functional.mse_loss(prediction, target))
 
 
+def test_errors_that_change_within_a_clip_may_count_more() -> None:
+    target, always, now_and_then = _randn(*SHAPE), _randn(*SHAPE)[:, :, :1], _randn(*SHAPE, seed=1)
+    now_and_then = now_and_then - now_and_then.mean(2, keepdim=True)
+    for error, factor in ((always.expand(SHAPE), 1.0), (now_and_then, 4.0)):
+        got = weighted_mse(target + error, target, torch.ones(1, 1, 1, 1, 1), change_weight=3.0)
+        torch.testing.assert_close(got, factor * (error**2).mean())
+
+
 def test_weights_act_within_their_own_sample() -> None:
     prediction, target = _randn(*SHAPE), _randn(*SHAPE, seed=1)
     weight = _randn(3, 1, 1, 4, 6, seed=2).abs() + 0.1

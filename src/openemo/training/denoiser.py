@@ -179,7 +179,8 @@ class DenoiserStage:
                 with torch.no_grad():
                     taught = predicted(*self.teacher).to(target)
                 target = torch.where(batch.hushed_B[:, None, None, None, None], target, taught)
-        return {"loss": weighted_mse(prediction, target, batch.weight_BC1HW)}
+        loss = weighted_mse(prediction, target, batch.weight_BC1HW, change_weight=recipe.change_weight)
+        return {"loss": loss}
 
     def export(self, modules: Mapping[str, nn.Module], folder: Path) -> None:
         """Writes unet, reference_net and scheduler as a pipeline loads them."""

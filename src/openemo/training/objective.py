@@ -86,10 +86,20 @@ def add_noise(scheduler: Any, clean: Tensor, noise: Tensor, timesteps_B: Tensor)
     )
 
 
-def weighted_mse(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Mean of weight * error^2 over all elements; `weight` broadcasts, normalised to mean 1 per sample."""
+def weighted_mse(prediction: Tensor, target: Tensor, weight: Tensor, *, change_weight: float = 0.0) -> Tensor:
+    """Mean of weight * error^2 over all elements; `weight` broadcasts, normalised to mean 1 per sample.
+
+    Args:
+        prediction, target: (B, C, F, H, W).
+        change_weight: of the square of what the error differs from its mean over the frames, added to the
+            whole one's.
+    """
     weight = weight / weight.mean(dim=tuple(range(1, weight.ndim)), keepdim=True)
-    return (weight * (prediction.float() - target.float()) ** 2).mean()
+    error = prediction.float() - target.float()
+    squared = error**2
+    if change_weight:
+        squared = squared + change_weight * (error - error.mean(2, keepdim=True)) ** 2
+    return (weight * squared).mean()
 
 
 def _is_flow(scheduler: Any) -> bool:

@@ -155,6 +155,12 @@ class DenoiserRecipe(NetworkRecipe):
     )
     mouth_weight: float = Field(12.0, description="of the loss at the mouth, added to 1 elsewhere")
     eye_weight: float = Field(4.0, description="the same at each eye")
+    change_weight: float = Field(
+        0.0,
+        ge=0,
+        description="of errors that change within a clip, added to 1: that is what the sound decides, while "
+        "most of the latents' power is where the mouth lies on average, which motion frames show",
+    )
     target: Literal["velocity", "sample", "start"] = Field(
         "sample",
         description='what the network predicts, see `make_scheduler`; "start": by the schedule in `start`',
