@@ -299,7 +299,8 @@ def train_step(
         batch,
         batch.latents_BCFHW,
         torch.full((1,), 500, device=device),
-        has_motion=stage != "image",
+        is_clip=stage != "image",
+        has_sound=stage != "image",
         has_speed=stage == "speed",
     )
     loss = prediction.float().square().mean()

@@ -126,7 +126,9 @@ class TestNewLayers:
             assert isinstance(modulation, torch.nn.Linear)
             modulation.bias[: unet.conv_norm_out.num_channels] = -1
             still = unet(inputs.sample, inputs.timestep, **conditions)
-        assert same(still, unet.conv_out.bias[:, None, None, None].expand_as(still))
+        bias = unet.conv_out.bias
+        assert bias is not None
+        assert same(still, bias[:, None, None, None].expand_as(still))
 
 
 class TestIndependence:
@@ -138,6 +140,15 @@ class TestIndependence:
             clip = unet(inputs.sample, inputs.timestep, audio_BFTD=inputs.audio)
             frame = unet(inputs.sample[:, :, 4:5], inputs.timestep, audio_BFTD=inputs.audio[:, 4:5])
         assert same(clip[:, :, 4:5], frame)
+
+    def test_frames_that_are_no_clip_do_not_meet(self, make_unet: MakeUnet, make_inputs: MakeInputs) -> None:
+        unet, inputs = make_unet(), make_inputs()
+        image = make_unet(temporal_modules=False)
+        image.load_state_dict({key: unet.state_dict()[key] for key in image.state_dict()})
+        with torch.no_grad():
+            frames = unet(inputs.sample, inputs.timestep, audio_BFTD=inputs.audio, is_clip=False)
+            pictures = image(inputs.sample, inputs.timestep, audio_BFTD=inputs.audio)
+        assert same(frames, pictures)
 
     def test_a_frame_hears_only_its_own_window(self, make_unet: MakeUnet, make_inputs: MakeInputs) -> None:
         """With temporal modules as they start out, silent; they mix frames on purpose."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from openemo.models.autoencoder import MotionAutoencoder
 from openemo.models.conditioning import AudioProjection, AudioTimeEmbedding, SpeedEncoder
 from openemo.models.places import region_weight
 from openemo.models.temporal import TemporalModule
+from openemo.training.audio import is_audio_layer
 from openemo.training.autoencoder import AutoencoderStage, to_tensor
 from openemo.training.denoiser import DenoiserStage, StageName, _loss_weight, trained_in
 from openemo.training.latents import CodedSequence, encode_sequences
@@ -170,6 +172,28 @@ def test_batches_and_losses_of_a_stage_follow_from_the_generator(recipe: Denoise
     assert losses[0] == losses[1] != losses[2]
 
 
+@pytest.mark.parametrize("name", ["image", "video"])
+def test_frames_follow_each_other_in_clips_alone_and_each_has_its_own_sound(
+    recipe: DenoiserRecipe, name: StageName
+) -> None:
+    exact = dict(motion_noise=0, audio_dropout=0, quiet_share=0, real_share=0, clip_frames=5)
+    stage = DenoiserStage(name, recipe.model_copy(update=exact))
+    sequence = stage.groups["driven"][0]
+    numbers = np.arange(len(sequence.latents), dtype=np.float16)[:, None, None, None]
+    stage.groups["driven"] = [replace(sequence, latents=numbers + 0 * sequence.latents)]
+    tokens = np.arange(400, dtype=np.float16)[:, None].repeat(stage.unet.config.audio_feature_dim, 1)
+    stage.voices = {sequence.clip: [tokens]}
+    steps = set()
+    for seed in range(6):
+        batch = stage._batch(torch.Generator().manual_seed(seed))
+        frames = batch.latents_BCFHW[0, 0, :, 0, 0]
+        assert len(set(frames.tolist())) == len(frames)
+        steps |= set(frames.diff().tolist())
+        middle = batch.audio_BFTD[0, :, 4:6].mean((1, 2))  # of ten tokens, two per frame
+        torch.testing.assert_close(middle, 2 * (frames + sequence.first_frame) + 1.5, atol=1, rtol=0)
+    assert (steps == {1}) == (name == "video")
+
+
 @pytest.mark.parametrize("first_clip", [0.0, 1.0])
 def test_a_hushed_portrait_comes_to_rest_without_a_voice(recipe: DenoiserRecipe, first_clip: float) -> None:
     exact = dict(first_clip=first_clip, motion_noise=0, audio_dropout=0, clip_frames=5)
@@ -253,6 +277,18 @@ def test_each_stage_trains_what_emo_says(
     assert trained("speed") == time | speed
     assert not trained("speed", "reference")
     assert trained("image") | trained("video") | trained("speed") == parameters["all"]
+
+
+def test_with_layers_that_were_taught_to_hear_the_image_stage_hears(
+    parameters: dict[str, set[str]], data_dir: Path
+) -> None:
+    recipe = DenoiserRecipe(
+        data=data_dir, output=data_dir, steps=1, learning_rate=1, autoencoder=data_dir, audio=data_dir
+    )
+    trained = set(filter(trained_in("image", recipe), parameters["all"]))
+    taught = set(filter(is_audio_layer, parameters["all"]))
+    assert taught < parameters["audio"]
+    assert trained == parameters["all"] - parameters["temporal"] - parameters["speed"] - taught
 
 
 def test_coded_sequences_are_relative_to_the_reference_and_made_once(

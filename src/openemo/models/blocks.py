@@ -67,7 +67,7 @@ class Layer(NamedTuple):
             hidden, tokens = self.attention(hidden, conditions, reference)
         if self.audio_module is not None and conditions.audio is not None:
             hidden = self.audio_module(hidden, conditions)
-        if self.motion_module is not None:
+        if self.motion_module is not None and conditions.is_clip:
             hidden = self.motion_module(hidden, conditions, motion)
         return hidden, tokens
 

@@ -72,6 +72,7 @@ class Conditions:
         reference_rows: (BF,), which row of the reference tokens a frame sees; None is that of its clip.
         region_masks: for each level (BF, 3, H, W), in [0, 1], in the order of `REGIONS`.
         region_weights: (3,), how strongly the sound moves each region.
+        is_clip: False where the frames do not follow each other: temporal modules do not run.
     """
 
     num_frames: int
@@ -82,6 +83,7 @@ class Conditions:
     reference_rows: Tensor | None = None
     region_masks: tuple[Tensor, ...] = ()
     region_weights: Tensor | None = None
+    is_clip: bool = True
 
 
 def check_features(audio_BFTD: Tensor, expected: tuple[int, int]) -> None:

@@ -211,6 +211,7 @@ class EmoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         encoder_hidden_states: Tensor | None = None,
         region_masks: Sequence[Tensor] = (),
         region_weights: Tensor | None = None,
+        is_clip: bool = True,
     ) -> Tensor:
         """Predict what the schedule asks for, noise, velocity or clean latents, of a noisy clip.
 
@@ -230,6 +231,7 @@ class EmoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             region_masks: for each level (B or 1, 3, H, W) at its own size, in [0, 1]: the picture, the face,
                 the lips. Needed where the sound goes by regions.
             region_weights: (3,), how strongly the sound moves each region; None is 1.
+            is_clip: False for frames that do not follow each other (image stage): no temporal modules.
 
         Returns:
             (B, out_channels, F, H, W).
@@ -253,6 +255,7 @@ class EmoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             gestures_BFG,
             encoder_hidden_states,
             reference,
+            is_clip,
         )
         if place_BCHW is not None:
             hidden = self._locate(hidden, place_BCHW, conditions)
@@ -322,6 +325,7 @@ class EmoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         gestures_BFG: Tensor | None,
         text_BLD: Tensor | None,
         reference: ReferenceFeatures,
+        is_clip: bool,
     ) -> Conditions:
         time_embedding = self.time_embedding(self.time_proj(timestep_B).to(dtype))[:, None].expand(
             -1, frames, -1
@@ -348,7 +352,8 @@ class EmoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             encoder = _has(self.speed_encoder, "speed layers", "speed_dim")
             speed = encoder(speed_BF, reference.num_motion_frames).to(dtype)
         time_embedding = F.silu(time_embedding.flatten(0, 1))
-        return Conditions(frames, time_embedding, text, audio, speed, reference.frame_rows(time_embedding))
+        rows = reference.frame_rows(time_embedding)
+        return Conditions(frames, time_embedding, text, audio, speed, rows, is_clip=is_clip)
 
 
 def _has(module: nn.Module | None, what: str, setting: str) -> nn.Module:

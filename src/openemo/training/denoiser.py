@@ -46,7 +46,8 @@ def trained_in(stage: StageName, recipe: DenoiserRecipe) -> Callable[[str], bool
 
     EMO's video stage trains temporal and audio layers on SD-1.5's ready backbone. A backbone that starts from
     nothing has no such ground to stand on: `recipe.whole_network` lets the video stage train all but speed.
-    Layers that the audio stage has taught to hear (`recipe.audio`) stay as they are.
+    Layers that the audio stage has taught to hear (`recipe.audio`) stay as they are; with them, the image
+    stage hears, too.
     """
 
     def is_speed(name: str) -> bool:
@@ -58,12 +59,18 @@ def trained_in(stage: StageName, recipe: DenoiserRecipe) -> Callable[[str], bool
     def is_audio(name: str) -> bool:
         return "audio" in name
 
+    def is_taught(name: str) -> bool:
+        return recipe.audio is not None and is_audio_layer(name)
+
     rules: dict[StageName, Callable[[str], bool]] = {
-        "image": lambda name: not (is_temporal(name) or is_audio(name) or is_speed(name)),
+        "image": lambda name: (
+            not (is_temporal(name) or is_speed(name) or is_taught(name))
+            and (recipe.audio is not None or not is_audio(name))
+        ),
         "video": lambda name: (
             (recipe.whole_network or is_temporal(name) or is_audio(name))
             and not is_speed(name)
-            and not (recipe.audio is not None and is_audio_layer(name))
+            and not is_taught(name)
         ),
         "speed": lambda name: is_temporal(name) or is_speed(name),
     }
@@ -96,27 +103,30 @@ def predict(
     noisy_BCFHW: Tensor,
     timesteps_B: Tensor,
     *,
-    has_motion: bool,
+    is_clip: bool,
+    has_sound: bool,
     has_speed: bool,
     has_gestures: bool = False,
 ) -> Tensor:
     """What the backbone predicts in a training step (EMO 3.3).
 
     Args:
-        has_motion: also motion frames and sound; the image stage has neither.
+        is_clip: the frames follow each other, and motion frames go before; not so in the image stage.
+        has_sound: also the voice.
         has_speed: also the speed.
         has_gestures: also blinks and head.
     """
     features = _reference(autoencoder, batch.features_BCHW)
-    pictures = autoencoder.reference_input(features, batch.motion_BCNHW if has_motion else None)
+    pictures = autoencoder.reference_input(features, batch.motion_BCNHW if is_clip else None)
     prediction: Tensor = unet(
         noisy_BCFHW,
         timesteps_B,
         reference=reference_net(pictures),
-        audio_BFTD=batch.audio_BFTD if has_motion else None,
+        audio_BFTD=batch.audio_BFTD if has_sound else None,
         locator_BMHW=batch.locator_BMHW,
         speed_BF=batch.speed_BF if has_speed else None,
         gestures_BFG=batch.gestures_BFG if has_gestures else None,
+        is_clip=is_clip,
     )
     return prediction
 
@@ -128,6 +138,7 @@ class DenoiserStage:
         if name not in get_args(StageName):
             raise ConfigError("there is no such stage", got=name, expected=" or ".join(get_args(StageName)))
         self.name, self.recipe = name, recipe
+        self.is_clip = name != "image"
         kind = ImageAutoencoder if recipe.latents == "image" else MotionAutoencoder
         self.autoencoder: Autoencoder = load_export(kind, recipe.autoencoder).requires_grad_(False)
         self.unet, self.reference_net = _networks(recipe)
@@ -167,7 +178,8 @@ class DenoiserStage:
                 batch,
                 noisy,
                 timesteps,
-                has_motion=self.name != "image",
+                is_clip=self.is_clip,
+                has_sound=self.is_clip or recipe.audio is not None,
                 has_speed=has_speed,
                 has_gestures=has_gestures,
             )
@@ -205,10 +217,13 @@ class DenoiserStage:
         sequences = self.groups.get(group) or self.groups["driven"]
         sequence = sequences[int(rng.integers(len(sequences)))]
         n, f = recipe.motion_frames, recipe.clip_frames
-        start = int(rng.integers(len(sequence.latents) - n - f + 1))
-        latents = torch.from_numpy(sequence.latents[start : start + n + f]).float().transpose(0, 1)
-        gestures = sequence.gestures[start : start + n + f]
-        first = rng.random() < recipe.first_clip
+        if self.is_clip:
+            indices = int(rng.integers(len(sequence.latents) - n - f + 1)) + np.arange(n + f)
+        else:  # as many sounds as there are frames
+            indices = rng.choice(len(sequence.latents), n + f, replace=False)
+        latents = torch.from_numpy(sequence.latents[indices]).float().transpose(0, 1)
+        gestures = sequence.gestures[indices]
+        first = not self.is_clip or rng.random() < recipe.first_clip
         if group == "hushed":
             latents, gestures = self._hush(latents, gestures, sequence, first, rng)
         if recipe.head_spread and isinstance(self.autoencoder, MotionAutoencoder):
@@ -221,14 +236,14 @@ class DenoiserStage:
         else:
             noise = rng.standard_normal(motion.shape) * recipe.motion_noise * rng.random()
             motion += torch.from_numpy(noise).float()
-        frames = range(start + n, start + n + f)
+        frames = indices[n:]
         return (
             clean,
             motion,
             torch.from_numpy(sequence.features).float(),
             self._audio("" if group == "hushed" else sequence.clip, sequence.first_frame, frames, rng),
             self._locator(sequence, frames, clean.shape[-1] * self.autoencoder.stride, rng),
-            torch.from_numpy(sequence.speed_rad_s[frames.start : frames.stop]),
+            torch.from_numpy(sequence.speed_rad_s[frames]),
             torch.from_numpy(gestures[n:]),
             _loss_weight(sequence.face, clean.shape[-1], recipe.mouth_weight, recipe.eye_weight),
             torch.tensor(group == "hushed"),
@@ -257,21 +272,21 @@ class DenoiserStage:
         return torch.lerp(rest, latents_CFHW[:, last_F], gain_F[:, None, None]), gestures
 
     def _locator(
-        self, sequence: CodedSequence, frames: range, size_px: int, rng: np.random.Generator
+        self, sequence: CodedSequence, frames: NDArray[np.int64], size_px: int, rng: np.random.Generator
     ) -> Tensor:
         """(M, S, S) masks of the face region, and of the portrait's parts where the network reads them."""
-        region = _face_region(
-            sequence.boxes[frames.start : frames.stop], size_px, self.recipe.open_locator, rng
-        )
+        region = _face_region(sequence.boxes[frames], size_px, self.recipe.open_locator, rng)
         if self.unet.config.locator_in_channels == 1:
             return region
         return torch.cat([region, torch.from_numpy(part_masks(sequence.face, size_px))])
 
-    def _audio(self, clip: str, first_frame: int, frames: range, rng: np.random.Generator) -> Tensor:
+    def _audio(
+        self, clip: str, first_frame: int, frames: NDArray[np.int64], rng: np.random.Generator
+    ) -> Tensor:
         """(F, T, D) windows of one of the clip's voices; zeros where guidance learns to do without."""
         values = pick_voice(self.voices, clip, rng)
         first = first_frame if clip else int(rng.integers(50))
-        heard = range(first + frames.start, first + frames.stop)
+        heard = (first + frames).tolist()
         config = self.unet.config
         speech = (
             SpeechFeatures(values)
