@@ -130,7 +130,8 @@ def test_shipped_stages_build_on_each_other() -> None:
     assert {stage.autoencoder for stage in stages} == {autoencoder.output / "export" / "autoencoder"}
     assert image.start is None
     audio = load_recipe(AudioRecipe, RECIPES / "audio.yaml", [])
-    assert (audio.data, video.audio, rest.audio) == (data.output, *2 * [audio.output / "export"])
+    taught = audio.output / "export"
+    assert (audio.data, image.audio, video.audio, rest.audio) == (data.output, taught, taught, taught)
     ear = load_recipe(AudioRecipe, RECIPES / "ear.yaml", [])
     assert (ear.data, ear.like) == (data.output, rest.output / "export")
     # As the comments of ear.yaml say: for networks that hear other states.
