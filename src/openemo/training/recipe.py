@@ -122,7 +122,7 @@ class DenoiserRecipe(NetworkRecipe):
     )
     audio: Path | None = Field(
         None,
-        description="exported layers of the audio stage; the video stage leaves them as they are",
+        description="exported layers of the audio stage; they stay as they are. The image stage then hears",
     )
     preset: Literal["sd15", "embedded"] = "embedded"
     speech: Literal["whisper", "wav2vec2"] = Field(
