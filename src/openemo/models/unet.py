@@ -219,7 +219,7 @@ class EmoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             sample_BCFHW: noisy latents.
             timestep: (B,) or a scalar; whole numbers or not.
             reference: from `ReferenceNet`; None is plain self-attention and no motion frames.
-            audio_BFTD: raw speech features in each frame's window; None switches audio off (image stage).
+            audio_BFTD: raw speech features in each frame's window; None switches audio off.
             audio_tokens_BFTA: in place of `audio_BFTD`, from `encode_audio`, or zeros for what is not heard.
             locator_BMHW: masks of the face region at pixel size (B, M, H*s, W*s), s = `locator_downscale`,
                 M = `locator_in_channels`, in [0, 1].

@@ -45,18 +45,18 @@ def run(stage: str, recipe: Path, overrides: list[str] | None = None) -> None:
     settings: LoopRecipe
     trained: Stage
     changes = overrides or []
-    if stage == "autoencoder":
-        settings = load_recipe(AutoencoderRecipe, recipe, changes)
-        trained = AutoencoderStage(settings)
-    elif stage == "audio":
-        settings = load_recipe(AudioRecipe, recipe, changes)
-        trained = AudioStage(settings)
-    elif stage == "sync":
-        settings = load_recipe(SyncRecipe, recipe, changes)
-        trained = SyncStage(settings)
-    else:
-        settings = load_recipe(DenoiserRecipe, recipe, changes)
-        trained = DenoiserStage(stage, settings)  # type: ignore[arg-type]
-    torch.set_num_threads(settings.num_threads)
-    with joined_peers():
+    with joined_peers():  # sequences that are not coded yet are coded by all, too
+        if stage == "autoencoder":
+            settings = load_recipe(AutoencoderRecipe, recipe, changes)
+            trained = AutoencoderStage(settings)
+        elif stage == "audio":
+            settings = load_recipe(AudioRecipe, recipe, changes)
+            trained = AudioStage(settings)
+        elif stage == "sync":
+            settings = load_recipe(SyncRecipe, recipe, changes)
+            trained = SyncStage(settings)
+        else:
+            settings = load_recipe(DenoiserRecipe, recipe, changes)
+            trained = DenoiserStage(stage, settings)  # type: ignore[arg-type]
+        torch.set_num_threads(settings.num_threads)
         train(trained, settings, settings.output)

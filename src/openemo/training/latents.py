@@ -17,6 +17,7 @@ from openemo.files import whole_file
 from openemo.models.autoencoder import MotionAutoencoder
 from openemo.models.vae import ImageAutoencoder
 from openemo.training.autoencoder import flow_between, to_tensor
+from openemo.training.peers import Peers
 
 __all__ = ["CodedSequence", "encode_sequences"]
 
@@ -105,13 +106,15 @@ def _pictures(sequence: Sequence, indices: range) -> Tensor:
 def encode_sequences(
     source: Path, autoencoder: MotionAutoencoder | ImageAutoencoder, target: Path
 ) -> list[Path]:
-    """Codes every sequence of a folder that `target` lacks; returns all coded files."""
+    """Codes every sequence of a folder that `target` lacks, each peer its part; returns all coded files."""
     target.mkdir(parents=True, exist_ok=True)
     autoencoder = autoencoder.eval().to(memory_format=torch.channels_last)
-    paths = sorted(source.glob("*.npz"))
-    for index, path in enumerate(paths):
+    paths, peers = sorted(source.glob("*.npz")), Peers.present()
+    for index in range(peers.rank, len(paths), peers.count):
+        path = paths[index]
         if not (target / path.name).exists():
             encode_sequence(Sequence.load(path), autoencoder).save(target / path.name)
         if index % 100 == 0:
             log.info("coded %d of %d sequences", index, len(paths))
+    peers.meet()
     return [target / path.name for path in paths]

@@ -31,6 +31,11 @@ class Peers:
         """Those of the process group, if there is one."""
         return cls(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else cls()
 
+    def meet(self) -> None:
+        """Waits until all have come so far."""
+        if self.count > 1:
+            dist.barrier()
+
     def mean(self, value: Tensor) -> Tensor:
         """Over all processes; not finite on one is not finite on all."""
         if self.count > 1:
