@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import weakref
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import start_processes
 
 from openemo.errors import CheckpointError, NonFiniteLossError
 from openemo.training.loop import learning_rate, train
-from openemo.training.peers import joined_peers
 from openemo.training.recipe import LoopRecipe
+from tests.pair import joined
 
 SEVEN = 7
 
@@ -192,21 +188,8 @@ class _Both(_Fit):
         return {"loss": (losses[0] + losses[1]) / 2}
 
 
-@contextmanager
-def _joined(rank: int, folder: Path) -> Iterator[None]:
-    """As one of two that `torchrun` started. Nothing may hold their group afterwards: its threads could abort
-    the process as it exits."""
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2"}
-    try:
-        with joined_peers(f"file://{folder / 'meet'}"):
-            group = weakref.ref(dist.group.WORLD)
-            yield
-    finally:
-        assert group() is None
-
-
 def _train_as_peer(rank: int, folder: Path) -> None:
-    with _joined(rank, folder):
+    with joined(rank, folder):
         train(_Fit(), _recipe(folder), folder / "pair")
 
 
@@ -221,7 +204,7 @@ def test_two_processes_train_as_one_with_both_batches(tmp_path: Path) -> None:
 
 
 def _break_one_peer(rank: int, folder: Path) -> None:
-    with pytest.raises(NonFiniteLossError, match="at step 3"), _joined(rank, folder):
+    with pytest.raises(NonFiniteLossError, match="at step 3"), joined(rank, folder):
         train(_Fit(broken_at=3 if rank else -1, how="loss"), _recipe(folder), folder / "pair")
 
 

@@ -6,12 +6,14 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from time import sleep
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import start_processes
 
 from openemo import training
 from openemo.data.sequences import Sequence
@@ -26,6 +28,7 @@ from openemo.training.autoencoder import AutoencoderStage, to_tensor
 from openemo.training.denoiser import DenoiserStage, StageName, _loss_weight, trained_in
 from openemo.training.latents import CodedSequence, encode_sequences
 from openemo.training.recipe import AutoencoderRecipe, DenoiserRecipe
+from tests.pair import joined
 
 AUTOENCODER = """
 steps: 3
@@ -313,6 +316,32 @@ def test_coded_sequences_are_relative_to_the_reference_and_made_once(
     times = {path: path.stat().st_mtime_ns for path in paths}
     encode_sequences(data_dir / "sequences", network, tmp_path)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == times
+
+
+def _code_as_peer(rank: int, folder: Path, data: Path, autoencoder: Path) -> None:
+    """Keeps a list of what this process coded; the second one is slow."""
+    whole, own = CodedSequence.save, []
+
+    def save(coded: CodedSequence, path: Path) -> None:
+        sleep(0.3 * rank)
+        whole(coded, path)
+        own.append(path.name)
+
+    with pytest.MonkeyPatch.context() as patch, joined(rank, folder):
+        patch.setattr(CodedSequence, "save", save)
+        paths = encode_sequences(data, MotionAutoencoder.from_pretrained(autoencoder), folder / "coded")
+        assert all(path.exists() for path in paths)
+    (folder / f"own {rank}").write_text("\n".join(own))
+
+
+def test_two_processes_code_each_a_part_and_go_on_with_all(
+    data_dir: Path, autoencoder: Path, tmp_path: Path
+) -> None:
+    arguments = (tmp_path, data_dir / "sequences", autoencoder)
+    start_processes(_code_as_peer, arguments, nprocs=2)  # type: ignore[no-untyped-call]
+    first, second = ((tmp_path / f"own {rank}").read_text().splitlines() for rank in range(2))
+    assert first == ["driven-a.npz", "quiet-a.npz"]
+    assert second == ["driven-b.npz", "real-c1.npz"]
 
 
 def test_coded_frames_decode_to_the_warp_and_what_was_coded(
