@@ -284,7 +284,6 @@ def train_step(
         speed_BF=draw(1, frames),
         gestures_BFG=torch.zeros(1, frames, 0),
         weight_BC1HW=torch.ones(1),
-        hushed_B=torch.zeros(1, dtype=torch.bool),
     )
     wanted = trained_in(stage, recipe)
     for network in made:

@@ -29,7 +29,6 @@ KINDS: dict[str, type[BaseModel]] = {
     "ear": AudioRecipe,
     "image": DenoiserRecipe,
     "video": DenoiserRecipe,
-    "rest": DenoiserRecipe,
     "speed": DenoiserRecipe,
     "sync": SyncRecipe,
 }
@@ -122,18 +121,20 @@ def test_every_shipped_recipe_is_tested() -> None:
 def test_shipped_stages_build_on_each_other() -> None:
     data = load_recipe(DataRecipe, RECIPES / "data.yaml", [])
     autoencoder = load_recipe(AutoencoderRecipe, RECIPES / "autoencoder.yaml", [])
-    stages = image, video, rest, speed = [
-        load_recipe(DenoiserRecipe, RECIPES / f"{name}.yaml", [])
-        for name in ("image", "video", "rest", "speed")
+    # As docs/training.md says.
+    more = ["start=runs/image/export", "output=runs/image_more"]
+    stages = image, longer, video, speed = [
+        load_recipe(DenoiserRecipe, RECIPES / f"{name}.yaml", changes)
+        for name, changes in (("image", []), ("image", more), ("video", []), ("speed", []))
     ]
     assert {stage.data for stage in (autoencoder, *stages)} == {data.output}
     assert {stage.autoencoder for stage in stages} == {autoencoder.output / "export" / "autoencoder"}
     assert image.start is None
     audio = load_recipe(AudioRecipe, RECIPES / "audio.yaml", [])
     taught = audio.output / "export"
-    assert (audio.data, image.audio, video.audio, rest.audio) == (data.output, taught, taught, taught)
+    assert (audio.data, image.audio, video.audio) == (data.output, taught, taught)
     ear = load_recipe(AudioRecipe, RECIPES / "ear.yaml", [])
-    assert (ear.data, ear.like) == (data.output, rest.output / "export")
+    assert (ear.data, ear.like) == (data.output, speed.output / "export")
     # As the comments of ear.yaml say: for networks that hear other states.
     others = load_recipe(DataRecipe, RECIPES / "data.yaml", ["speech_layers=[3,6]", "voices_name=voices-3-6"])
     changed = load_recipe(AudioRecipe, RECIPES / "ear.yaml", ["like_voices=runs/data/voices-3-6"])
@@ -141,8 +142,8 @@ def test_shipped_stages_build_on_each_other() -> None:
     assert all(data.sung_variants for recipe in (audio, ear) if recipe.sung_share)
     decoder = load_recipe(AutoencoderRecipe, RECIPES / "decoder.yaml", [])
     assert (decoder.data, decoder.start) == (data.output, image.autoencoder)
-    assert (video.start, rest.start) == (image.output / "export", speed.output / "export")
-    assert (speed.start, rest.teacher) == (video.output / "export", rest.start)
+    starts = [stage.start for stage in (longer, video, speed)]
+    assert starts == [stage.output / "export" for stage in (image, longer, video)]
     for stage in stages:
         positions = unet_config(stage.preset)["max_frames"]
         assert stage.motion_frames + stage.clip_frames <= positions

@@ -89,7 +89,6 @@ class Batch:
     speed_BF: Tensor
     gestures_BFG: Tensor
     weight_BC1HW: Tensor
-    hushed_B: Tensor
 
     def to(self, device: torch.device | str) -> Batch:
         return Batch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
@@ -142,7 +141,6 @@ class DenoiserStage:
         kind = ImageAutoencoder if recipe.latents == "image" else MotionAutoencoder
         self.autoencoder: Autoencoder = load_export(kind, recipe.autoencoder).requires_grad_(False)
         self.unet, self.reference_net = _networks(recipe)
-        self.teacher = None if recipe.teacher is None else _teacher(recipe, recipe.teacher)
         self.modules: Mapping[str, nn.Module] = {"unet": self.unet, "reference_net": self.reference_net}
         wanted = trained_in(name, recipe)
         for module in self.modules.values():
@@ -168,30 +166,23 @@ class DenoiserStage:
             float(torch.rand((), generator=generator)) >= recipe.gesture_dropout
         )
         device = torch.device(recipe.device)
-        batch, noisy, timesteps = batch.to(device), noisy.to(device), timesteps.to(device)
-
-        def predicted(unet: EmoUNet, reference_net: ReferenceNet) -> Tensor:
-            return predict(
-                unet,
-                reference_net,
+        batch = batch.to(device)
+        with arithmetic(recipe.compute, device):
+            prediction = predict(
+                self.unet,
+                self.reference_net,
                 self.autoencoder,
                 batch,
-                noisy,
-                timesteps,
+                noisy.to(device),
+                timesteps.to(device),
                 is_clip=self.is_clip,
                 has_sound=self.is_clip or recipe.audio is not None,
                 has_speed=has_speed,
                 has_gestures=has_gestures,
             )
-
-        target = target.to(device)
-        with arithmetic(recipe.compute, device):
-            prediction = predicted(self.unet, self.reference_net)
-            if self.teacher is not None:
-                with torch.no_grad():
-                    taught = predicted(*self.teacher).to(target)
-                target = torch.where(batch.hushed_B[:, None, None, None, None], target, taught)
-        loss = weighted_mse(prediction, target, batch.weight_BC1HW, change_weight=recipe.change_weight)
+        loss = weighted_mse(
+            prediction, target.to(device), batch.weight_BC1HW, change_weight=recipe.change_weight
+        )
         return {"loss": loss}
 
     def export(self, modules: Mapping[str, nn.Module], folder: Path) -> None:
@@ -246,7 +237,6 @@ class DenoiserStage:
             torch.from_numpy(sequence.speed_rad_s[frames]),
             torch.from_numpy(gestures[n:]),
             _loss_weight(sequence.face, clean.shape[-1], recipe.mouth_weight, recipe.eye_weight),
-            torch.tensor(group == "hushed"),
         )
 
     def _hush(
@@ -319,13 +309,6 @@ def _networks(recipe: DenoiserRecipe) -> tuple[EmoUNet, ReferenceNet]:
         if recipe.checkpointing:
             network.enable_gradient_checkpointing()
     return unet, reference_net
-
-
-def _teacher(recipe: DenoiserRecipe, folder: Path) -> tuple[EmoUNet, ReferenceNet]:
-    """Learning without forgetting (Li and Hoiem 2016): what these say is to stay. Taken as they are, sound
-    layers too."""
-    unet, reference_net = _networks(recipe.model_copy(update={"start": folder, "audio": None}))
-    return unet.eval().requires_grad_(False), reference_net.eval().requires_grad_(False)
 
 
 def _schedule(recipe: DenoiserRecipe) -> Any:

@@ -182,11 +182,6 @@ class DenoiserRecipe(NetworkRecipe):
         le=1,
         description="part of clips in which a driven portrait has no voice any more, and comes to rest",
     )
-    teacher: Path | None = Field(
-        None,
-        description="exported networks whose predictions are the target of all clips that are not hushed, "
-        "so that learning to rest changes nothing else",
-    )
 
 
 class SyncRecipe(LoopRecipe):
