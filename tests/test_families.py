@@ -163,7 +163,7 @@ def test_hallos_clips(case: str) -> None:
         )
     pictures = outputs["clip0.ref_image_latents.bank_fp32"]
     assert_close(features, pictures[:1], TOLERANCE)
-    speech = SpeechFeatures(inputs["audio_emb"].flatten(1), Fraction(25), edges="repeat")
+    speech = SpeechFeatures(inputs["audio_emb"].flatten(1), Fraction(25))
     clip_frames = settings["frames_per_clip"]
     assert_close(
         speech.windows(range(clip_frames), Fraction(25), 5),

@@ -264,7 +264,7 @@ def test_learns_from_songs_what_the_voices_do_not_say(sung: Path, tmp_path: Path
         parameters = [p for module in stage.modules.values() for p in module.parameters() if p.requires_grad]
         optimizer = torch.optim.Adam(parameters, 3e-3)
         generator = torch.Generator().manual_seed(0)
-        for _ in range(60):
+        for _ in range(160):
             optimizer.zero_grad()
             torch.autograd.backward(stage.loss(generator)["loss"])
             optimizer.step()

@@ -15,7 +15,7 @@ from torch.nn import functional
 from transformers import WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from openemo.audio.features import Edges, SpeechFeatures
+from openemo.audio.features import SpeechFeatures
 from openemo.audio.loudness import normalise_loudness
 from openemo.audio.mel import HOP_SAMPLES, SAMPLE_RATE_HZ, log_mel
 from openemo.audio.networks import load_speech_network, save_speech_network
@@ -53,7 +53,7 @@ class SpeechEncoder:
         final_norm: whether the last hidden state goes through the encoder's final layer norm.
         normalise: whether the sound's loudness is normalised first.
         split_layers: each layer's state is a token of its own, (position, layer) row-major.
-        anchor, edges: see `SpeechFeatures`.
+        anchor: see `SpeechFeatures`.
     """
 
     def __init__(
@@ -67,7 +67,6 @@ class SpeechEncoder:
         normalise: bool = True,
         split_layers: bool = False,
         anchor: Anchor = "middle",
-        edges: Edges = "zeros",
     ) -> None:
         config = encoder.config
         if not layers or min(layers) < 0 or max(layers) > config.encoder_layers:
@@ -84,7 +83,6 @@ class SpeechEncoder:
         self.normalise = normalise
         self.split_layers = split_layers
         self.anchor: Anchor = anchor
-        self.edges: Edges = edges
         self.rate_hz = TOKEN_RATE_HZ
 
     def options(self) -> dict[str, Any]:
@@ -97,7 +95,6 @@ class SpeechEncoder:
             "normalise": self.normalise,
             "split_layers": self.split_layers,
             "anchor": self.anchor,
-            "edges": self.edges,
         }
 
     @property
@@ -165,7 +162,6 @@ class SpeechEncoder:
             values_ND.to(self.dtype),
             self.rate_hz,
             anchor=self.anchor,
-            edges=self.edges,
             tokens_per_row=len(self.layers) if self.split_layers else 1,
         )
 

@@ -119,7 +119,7 @@ class Wav2VecEncoder:
         padding = missing * math.floor(SAMPLE_RATE_HZ / fps)
         waveform = np.pad(self.normalised(samples), (0, padding))
         values_FLD = self.states(waveform, frames + missing)
-        return SpeechFeatures(values_FLD.flatten(1), fps, edges="repeat")
+        return SpeechFeatures(values_FLD.flatten(1), fps)
 
     def normalised(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """The waveform (num_samples,) with mean 0 and variance 1, or as it is without `normalise`.

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
@@ -52,7 +52,6 @@ class SpeechOptions(BaseModel):
     normalise: bool = True
     split_layers: bool = False
     anchor: Anchor = "middle"
-    edges: Literal["zeros", "repeat"] = "zeros"
 
 
 class Wav2VecOptions(BaseModel):

@@ -278,11 +278,7 @@ class DenoiserStage:
         first = first_frame if clip else int(rng.integers(50))
         heard = (first + frames).tolist()
         config = self.unet.config
-        speech = (
-            SpeechFeatures(values)
-            if self.recipe.speech == "whisper"
-            else SpeechFeatures(values, _FPS, edges="repeat")
-        )
+        speech = SpeechFeatures(values) if self.recipe.speech == "whisper" else SpeechFeatures(values, _FPS)
         windows = speech.windows(heard, _FPS, int(config.audio_window or config.audio_tokens))
         return windows * float(rng.random() >= self.recipe.audio_dropout)
 
