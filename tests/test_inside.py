@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -74,6 +76,24 @@ def test_lips_part_between_their_corners_and_hold_together_there(toy_face: Float
     middle = heights[away > 0.25].median()
     assert middle > height / 3
     assert heights[np.abs(away) < 0.01].max() < 0.4 * middle
+
+
+def test_lips_that_show_teeth_shut_when_the_flow_says_so(toy_face: Floats) -> None:
+    """A jaw that rises by the gap's height, as smooth as cells of 4 px of 256 tell it, leaves none of it."""
+    picture, gap = _portrait(), 0.04
+    picture[round((0.64 - gap / 2) * SIDE) : round((0.64 + gap / 2) * SIDE), 70:90] = 250
+    inside = look_inside(picture, _parted(toy_face, gap), _teeth())
+    assert look_inside(_portrait(), _parted(toy_face, 0.001), _teeth()).seam is None
+    grid, size = 64, 640
+    y = (torch.arange(grid) + 0.5) / grid - 0.64 + gap / 2
+    flow = torch.zeros(1, 2, grid, grid)
+    flow[:, 1] = (gap * (0.5 + y * grid / 3).clamp(0, 1))[:, None]
+    seen = []
+    for each in (inside, replace(inside, seam=None)):
+        painted = each.paint(torch.full((1, 3, size, size), 9.0), each.settle(flow))[0, 0] < 8
+        seen.append(float(painted[:, size // 2 - 20 : size // 2 + 20].float().mean(1).sum()) / size)
+    assert seen[0] < 0.2 * gap
+    assert seen[1] > 0.3 * gap
 
 
 def test_a_portrait_that_shows_teeth_is_itself_at_rest(toy_face: Floats) -> None:

@@ -16,6 +16,7 @@ from openemo.face.lines import CornerLine
 from openemo.face.masks import fill_contour
 from openemo.lipline import LipLine, find_lip_line
 from openemo.models.inside import TEETH_ARCH, TEETH_EDGE, TEETH_LINES, TEETH_SIZE, TEETH_WIDTH, MouthInside
+from openemo.models.seam import LipSeam
 from openemo.models.tone import to_tone_of
 
 __all__ = ["light_on", "look_inside"]
@@ -45,6 +46,8 @@ _TONGUE: Final = np.array([0.45, 0.25, 0.24])
 _TONGUE_HEIGHT: Final = 0.3
 # The skin's colour is its own more than the light's; the brightest of a face is brighter than teeth.
 _TINT, _HIGHLIGHT = 0.35, 0.75
+_STIFF: Final = 0.1  # from its edge: so far in a lip's own motion is read
+_SEAM_ENDS: Final = 0.15  # from a corner, where lips close as the flow says
 # From which gap between the lips on a photo shows an inside, and at which it has no need of other teeth.
 _GAP_SEEN, _GAP_FULL = 0.03, 0.08
 
@@ -102,6 +105,7 @@ def look_inside(picture: Image, points: Floats, teeth: NDArray[np.float32]) -> M
         held_gg3=_held(lips, side),
         skull_K2=torch.from_numpy(points[list(STABLE), :2]).float(),
         jaw_J2=torch.from_numpy(points[list(_JAW), :2]).float(),
+        seam=_seam(lips, mouth, side) if mouth.gap > _GAP_SEEN else None,
     )
 
 
@@ -191,6 +195,20 @@ def _near_lips(mouth: _Mouth) -> Floats:
     soft = cv2.GaussianBlur(mask, (0, 0), 0.3 * _LIPS * mouth.line.width_px) / 255.0
     s, _ = mouth.local()
     return np.asarray(soft * np.clip(np.minimum(s, 1 - s) / _END, 0, 1))
+
+
+def _seam(lips: LipLine, mouth: _Mouth, side_px: int) -> LipSeam:
+    s, t = mouth.local()
+    reach_px = (mouth.gap / 2 + _STIFF) * mouth.line.width_px
+    below = t - np.interp(s, lips.s, (lips.upper + lips.lower) / 2)
+    stiff = np.clip(np.minimum(s, 1 - s) / _SEAM_ENDS, 0, 1) * np.clip(2 - np.abs(below) / reach_px, 0, 1)
+    return LipSeam(
+        box=(*(mouth.low / side_px), *(mouth.high / side_px)),
+        below_and_stiff_12hw=_to_tensor(np.stack([below / side_px, stiff], -1)),
+        edges_22=_to_places(np.stack([mouth.upper_px, mouth.lower_px]), side_px),
+        down_2=_to_places(mouth.line.down, 1),
+        reach=reach_px / side_px,
+    )
 
 
 def _held(lips: LipLine, side_px: int) -> Tensor:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from openemo.models.flow import source_area
 from openemo.models.rigid import WHOLE, RigidMotion, moved_points, rigid_motion, sample_places
+from openemo.models.seam import LipSeam
 
 __all__ = ["TEETH_ARCH", "TEETH_EDGE", "TEETH_LINES", "TEETH_SIZE", "TEETH_WIDTH", "MouthInside"]
 
@@ -47,6 +48,7 @@ class MouthInside:
         held_gg3: for each place of that grid one between the lips, and how far it moves as that one does, 0
             to 1: towards the corners lips hold together, which a flow of cells does not know.
         skull_K2, jaw_J2: points at rest, in units of the side, whose motion is that of skull and jaw.
+        seam: between lips that are apart in the photo; None where they meet.
     """
 
     box: tuple[float, float, float, float]
@@ -58,11 +60,12 @@ class MouthInside:
     held_gg3: Tensor
     skull_K2: Tensor
     jaw_J2: Tensor
+    seam: LipSeam | None = None
 
     def to(self, device: torch.device) -> Self:
         """The layers on another device, always float32."""
-        tensors = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "box"}
-        return replace(self, **{name: tensor.to(device) for name, tensor in tensors.items()})
+        parts = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "box"}
+        return replace(self, **{name: part.to(device) for name, part in parts.items() if part is not None})
 
     def settle(self, flow_N2gg: Tensor) -> Tensor:
         """The flow on the finer grid, parting lips where they meet in the photo, and not at their corners."""
@@ -70,7 +73,8 @@ class MouthInside:
             sample_places(flow_N2gg.float(), places_gg2.expand(len(flow_N2gg), -1, -1, -1), WHOLE)
             for places_gg2 in (self.torn_gg2, self.held_gg3[..., :2])
         )
-        return torch.lerp(parted, held, self.held_gg3[..., 2])
+        settled = torch.lerp(parted, held, self.held_gg3[..., 2])
+        return settled if self.seam is None else self.seam.stiffen(settled, flow_N2gg)
 
     def paint(self, frames_N3HW: Tensor, flow_N2gg: Tensor) -> Tensor:
         """The frames with the inside of the mouth where it is open.
