@@ -148,7 +148,8 @@ def test_wrong_shapes_and_settings(folder: Path) -> None:
         (lambda index: index["pipeline"].update(clips=5), "`clips` of the pipeline is wrong"),
         (lambda index: index["pipeline"].update(motion_frames=6), r"motion_frames \(6\) must not exceed"),
         (lambda index: index.pop("licence"), "damaged; got licence: Field required"),
-        (lambda index: index.update(colour="red"), "damaged; got colour"),
+        (lambda index: index.update(colour="red"), "setting that this version does not know; got colour"),
+        (lambda index: index["speech"].update(edges="repeat"), r"not know; got speech.*edges.*assemble"),
     ],
 )
 def test_wrong_index(folder: Path, change: Callable[[dict[str, object]], object], message: str) -> None:

@@ -104,6 +104,12 @@ def read_index(folder: Path) -> CheckpointIndex:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
+        if first["type"] == "extra_forbidden":
+            raise CheckpointError(
+                f"{path} has a setting that this version does not know",
+                got=where,
+                fix="Make the checkpoint again: `openemo assemble`, `openemo weights import`",
+            ) from error
         raise CheckpointError(f"{path} is damaged", got=f"{where}: {first['msg']}", fix=_REPAIR) from error
 
 
