@@ -46,8 +46,8 @@ _TONGUE: Final = np.array([0.45, 0.25, 0.24])
 _TONGUE_HEIGHT: Final = 0.3
 # The skin's colour is its own more than the light's; the brightest of a face is brighter than teeth.
 _TINT, _HIGHLIGHT = 0.35, 0.75
-_STIFF: Final = 0.1  # from its edge: so far in a lip's own motion is read
-_SEAM_ENDS: Final = 0.15  # from a corner, where lips close as the flow says
+_STIFF: Final = 0.1  # widths of the mouth from a lip's edge: so far in its own motion is read
+_SEAM_ENDS: Final = 0.15  # and from a corner, where lips close as the flow says
 # From which gap between the lips on a photo shows an inside, and at which it has no need of other teeth.
 _GAP_SEEN, _GAP_FULL = 0.03, 0.08
 
@@ -198,6 +198,7 @@ def _near_lips(mouth: _Mouth) -> Floats:
 
 
 def _seam(lips: LipLine, mouth: _Mouth, side_px: int) -> LipSeam:
+    """Fades towards the corners, and beyond where the lips' own motion is read."""
     s, t = mouth.local()
     reach_px = (mouth.gap / 2 + _STIFF) * mouth.line.width_px
     below = t - np.interp(s, lips.s, (lips.upper + lips.lower) / 2)

@@ -14,12 +14,7 @@ from openemo.errors import ConfigError
 __all__ = ["EMBEDDED", "Family", "pipeline_config", "scheduler_config", "speech_options"]
 
 EMBEDDED = PipelineConfig(
-    num_steps=1,
-    guidance_scale=1.0,
-    locator="parts",
-    blinks_per_minute=15,
-    lip_motion=1.3,
-    head_motion=1.3,
+    num_steps=1, guidance_scale=1.0, locator="parts", blinks_per_minute=15, lip_motion=1.3, head_motion=1.3
 )
 """Settings of the weights that ship."""
 

@@ -57,7 +57,7 @@ def test_lips_meet_where_coarse_cells_leave_a_gap() -> None:
         flow = _spoken(upper, lower)
         assert _open(_sources(flow, None)) > 0.02
         assert _open(_sources(flow, _seam())) <= 1 / FINER
-        # And a row of neither lip is lost.
+        # And none of the rows of either lip is lost.
         sources = _sources(flow, _seam())
         lips = sources[(sources < TOP) | (sources > BOTTOM)]
         assert lips.diff().clamp_max(BOTTOM - TOP).max() < BOTTOM - TOP + 1.5 / FINER

@@ -43,10 +43,10 @@ class LipSeam:
         return replace(self, **{name: getattr(self, name).to(device) for name in tensors})
 
     def stiffen(self, finer_N2GG: Tensor, flow_N2gg: Tensor) -> Tensor:
-        """The backward flow on the finer grid, with a step where the lips meet.
+        """The flow with a step where the lips meet; `finer_N2GG` stays as it is.
 
         Args:
-            flow_N2gg: the same as the denoiser gave it.
+            finer_N2GG, flow_N2gg: a backward flow in units of the side, on a finer grid and on its own.
         """
         size = finer_N2GG.shape[-1]
         x0, y0, x1, y1 = (round(edge * size) for edge in self.box)
@@ -61,7 +61,8 @@ class LipSeam:
                 (self.reach - below_Nhw1).clamp(0, 2 * self.reach),
             )
         )
-        # Where each of the two would have a place come from. In between, both come out of the gap.
+        # How far below the middle of the gap a place comes from, by either lip. Beyond the edge of the
+        # nearer lip it comes from the gap, never from the other lip.
         from_upper, from_lower = (self._map(places_hw2 + flow)[..., :1] for flow in (upper_Nhw2, lower_Nhw2))
         is_upper = from_upper + from_lower < 0
         astray = torch.where(is_upper, from_upper.clamp_min(0), from_lower.clamp_max(0))
@@ -71,7 +72,7 @@ class LipSeam:
         return stepped_N2GG
 
     def _map(self, places_Nhw2: Tensor) -> Tensor:
-        """(N, h, w, 2) distance below the middle and stiffness at places at rest."""
+        """(N, h, w, 2): `below_and_stiff_12hw` at places at rest."""
         maps = self.below_and_stiff_12hw.expand(len(places_Nhw2), -1, -1, -1)
         return sample_places(maps, places_Nhw2, self.box).permute(0, 2, 3, 1)
 
