@@ -10,10 +10,10 @@ OUT    ?= out
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test check format clean
+.PHONY: demo test check docs format clean
 
 demo: $(VENV)/.runtime
-	$(BIN)/openemo demo --out $(OUT)
+	$(BIN)/openemo demo -o $(OUT)
 
 test: check
 	$(BIN)/pytest
@@ -23,13 +23,18 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# The site, with the API pages made from the docstrings, into site/.
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(OUT) build .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(OUT) build site .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 # The stamps make a second run instant; a changed dependency renews them.
 $(VENV)/.runtime: pyproject.toml constraints.txt

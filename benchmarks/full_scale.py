@@ -26,19 +26,20 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from openemo.checkpoints.formats.shapes import on_meta
-from openemo.face.masks import pyramid
+from openemo.face.masks import level_sizes
 from openemo.models import EmoUNet, ReferenceNet, reference_config, unet_config
 from openemo.models.attention import slice_attention
-from openemo.models.presets import Preset
-from openemo.models.vae import ImageAutoencoder
-from openemo.presets import pipeline_config
-from openemo.training.denoiser import Batch, StageName, predict, trained_in
-from openemo.training.recipe import DenoiserRecipe
+from openemo.models.image_autoencoder import ImageAutoencoder
+from openemo.models.network_presets import Preset
+from openemo.pipeline_presets import pipeline_config
+from openemo.training.datasets.denoiser_dataset import ClipBatch
+from openemo.training.recipes import DenoiserRecipe
+from openemo.training.stages.denoiser_stage import StageName, is_trained_in, predict
 
 STRIDE = 8
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # EMO's own numbers for sd15; the relatives' are in their settings.
-EMO: dict[str, Any] = dict(clip_frames=12, motion_frames=4, num_steps=40, guidance_scale=3.5)
+EMO: dict[str, Any] = dict(clip_frames=12, motion_frames=4, num_inference_steps=40, guidance_scale=3.5)
 GIB = 2**30
 STAGES: tuple[StageName, ...] = ("image", "video", "speed")
 
@@ -114,7 +115,7 @@ def inference(
             "peak_gib": round(peak_bytes(device) / GIB, 2),
         }
     branches = 1 if settings["guidance_scale"] == 1 else 2
-    steps = settings["num_steps"]
+    steps = settings["num_inference_steps"]
     new_frames = frames - min(settings.get("window_overlap") or 0, frames - 1)
     clip_s = steps * branches * timed["backbone"]["seconds"] + timed["reference_net"]["seconds"]
     report = {
@@ -195,11 +196,13 @@ def calls(
         return torch.randn(shape, device=device).to(dtype)
 
     timestep = torch.full((1,), 500, device=device)
-    tokens = draw(1, config.identity_tokens, config.cross_attention_dim) if config.identity_dim else None
+    tokens = draw(1, config.identity_tokens, config.cross_attention_dim or 0) if config.identity_dim else None
     pictures = draw(1, 4, 1 + motion, *grid)
     conditions: dict[str, Any] = {
-        "audio_BFTD": draw(1, frames, config.audio_window or config.audio_tokens, config.audio_feature_dim),
-        "place_BCHW": draw(1, config.block_out_channels[0], *grid),
+        "audio_BFTD": draw(
+            1, frames, config.audio_window or config.audio_tokens, config.audio_feature_dim or 0
+        ),
+        "locator_features_BCHW": draw(1, config.block_out_channels[0], *grid),
         "encoder_hidden_states": tokens,
     }
     if config.speed_dim is not None:
@@ -222,7 +225,7 @@ def calls(
 
 
 def levels(grid: tuple[int, int], config: Any) -> list[tuple[int, int]]:
-    return [(height, width) for width, height in pyramid(grid, len(config.block_out_channels))]
+    return [(height, width) for width, height in level_sizes(grid, len(config.block_out_channels))]
 
 
 def training(
@@ -237,9 +240,9 @@ def training(
     total = sum(p.numel() for net in (unet, reference_net) for p in net.parameters())
     made: list[nn.Module] = []
     for stage in stages:
-        wanted = trained_in(stage, recipe)
+        is_trained = is_trained_in(stage, recipe)
         trained = sum(
-            p.numel() for net in (unet, reference_net) for key, p in net.named_parameters() if wanted(key)
+            p.numel() for net in (unet, reference_net) for key, p in net.named_parameters() if is_trained(key)
         )
         # The loop: float32 weights; of what is trained also gradients, Adam's two moments, the running mean.
         loop_gib = (4 * total + 16 * trained) / GIB
@@ -275,20 +278,20 @@ def train_step(
         return torch.randn(shape, device=device).to(dtype)
 
     config = unet.config
-    batch = Batch(
+    batch = ClipBatch(
         latents_BCFHW=draw(1, 4, frames, grid, grid),
         motion_BCNHW=draw(1, 4, motion, grid, grid),
         features_BCHW=draw(1, 4, grid, grid),
         audio_BFTD=draw(1, frames, config.audio_tokens, config.audio_feature_dim),
         locator_BMHW=draw(1, 1, size, size),
         speed_BF=draw(1, frames),
-        gestures_BFG=torch.zeros(1, frames, 0),
+        motion_conditions_BFK=torch.zeros(1, frames, 0),
         weight_BC1HW=torch.ones(1),
     )
-    wanted = trained_in(stage, recipe)
+    is_trained = is_trained_in(stage, recipe)
     for network in made:
         for key, parameter in network.named_parameters():
-            parameter.requires_grad_(wanted(key))
+            parameter.requires_grad_(is_trained(key))
     reset_peak(device)
     started = time.perf_counter()
     prediction = predict(
@@ -299,11 +302,11 @@ def train_step(
         batch.latents_BCFHW,
         torch.full((1,), 500, device=device),
         is_clip=stage != "image",
-        has_sound=stage != "image",
+        has_audio=stage != "image",
         has_speed=stage == "speed",
     )
     loss = prediction.float().square().mean()
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     with torch.no_grad():
         for parameter in (p for network in made for p in network.parameters()):
             if parameter.grad is not None:

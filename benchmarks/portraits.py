@@ -1,12 +1,12 @@
-"""What the clips of a corpus cannot show: strangers' portraits, silence, other languages, minutes of speech.
+"""Measures what a corpus of clips cannot show: unseen portraits, silence, other languages, minutes of speech.
 
     OMP_NUM_THREADS=1 python benchmarks/portraits.py --shared ../shared/data -o docs/results/portraits
     OMP_NUM_THREADS=1 python benchmarks/portraits.py --shared ../shared/data -o out/portraits --parts silence
 
-There is no real video to compare with, so each part has its own yardstick: the same portrait in silence, the
-portrait itself, or English. Portraits are those that `recipes/data.yaml` keeps out of training. Each part is
-written as soon as it is measured, and kept when the command is run again. One thread each, with parts side by
-side: pictures this small are computed no faster by two, and two processes of two threads wait for each other.
+There is no real video to compare with. Each part has its own reference: the same portrait in silence, the
+portrait itself, or English. The portraits are those that `recipes/data.yaml` keeps out of training. Each part
+is written as soon as it is measured, and a second run keeps it. Run parts side by side with one thread each:
+two threads are no faster on pictures this small, and two processes of two threads wait for each other.
 """
 
 from __future__ import annotations
@@ -24,22 +24,23 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from openemo import EmoPipeline
-from openemo.audio.reading import Audio, read_audio
+from openemo.audio.audio_reader import Audio, read_audio
+from openemo.data.data_recipe import DataRecipe
 from openemo.data.prepare import split_portraits
-from openemo.data.recipe import DataRecipe
 from openemo.errors import FaceError
-from openemo.evaluation.identity import score_identity
-from openemo.evaluation.life import score_life
-from openemo.evaluation.numbers import spread
+from openemo.evaluation.metrics.frame_statistics import spread
+from openemo.evaluation.metrics.identity import score_identity
+from openemo.evaluation.metrics.life import score_life
+from openemo.evaluation.metrics.picture import background_mask, face_chips, flicker, sharpness
+from openemo.evaluation.metrics.sync_own import score_distances, score_sync_own, shift_distances
+from openemo.evaluation.networks.own_sync_network import OwnSyncNetwork, SyncEmbeddings
 from openemo.evaluation.observation import Observation, Observer
-from openemo.evaluation.picture import background_mask, face_chips, flicker, sharpness
 from openemo.evaluation.rows import silence_like
-from openemo.evaluation.sync import SyncScorer, score_distances, shift_distances
 from openemo.face.analyzer import FaceAnalyzer
 from openemo.face.crop import CropRegion
-from openemo.face.geometry import mouth_opening
-from openemo.models.sync import ROWS_PER_FRAME, WINDOW_FRAMES
-from openemo.training.recipe import load_recipe
+from openemo.face.landmarks import mouth_opening
+from openemo.models.sync_embedder import ROWS_PER_FRAME, WINDOW_FRAMES
+from openemo.settings import load_recipe
 from openemo.video.images import read_image
 
 RATE_HZ = 16000
@@ -50,16 +51,16 @@ Figures = dict[str, Any]
 
 @dataclass(frozen=True)
 class Bench:
-    """What every part needs. `portraits`: paths and pictures, none of them seen in training."""
+    """What every part needs. `portraits`: paths and pictures that no training has used."""
 
     pipeline: EmoPipeline
     observer: Observer
-    sync: SyncScorer
+    sync: OwnSyncNetwork
     portraits: list[tuple[Path, NDArray[np.uint8]]]
     shared: Path
 
     def animate(self, picture: NDArray[np.uint8], audio: Audio, seed: int = 0) -> Iterator[NDArray[np.uint8]]:
-        return iter(self.pipeline(picture, audio, seed=seed, frame="crop", size_px=SIZE_PX, fps=25))
+        return iter(self.pipeline(picture, audio, seed=seed, framing="crop", size_px=SIZE_PX, fps=25))
 
     def observe(self, picture: NDArray[np.uint8], audio: Audio, seed: int = 0) -> Observation:
         return self.observer(self.animate(picture, audio, seed), 25.0, audio)
@@ -78,8 +79,10 @@ def cut(audio: Audio, seconds: float) -> Audio:
 
 
 def passages(audio: Audio, seconds: float) -> list[Audio]:
-    """Passages one after the other from the first sound on, the last one at least half as long as the others:
-    what is silent says nothing of lips."""
+    """Passages of equal length, starting at the first sound, because silence tells nothing about lips.
+
+    The last passage may be shorter, but not below half the length.
+    """
     mean = np.sqrt(np.convolve(audio.samples[0] ** 2, np.full(RATE_HZ // 10, 10 / RATE_HZ), "same"))
     rest, length = audio.samples[:, int(np.argmax(mean > 0.1 * mean.max())) :], round(seconds * RATE_HZ)
     starts = range(0, rest.shape[1] - length // 2, length)
@@ -87,26 +90,27 @@ def passages(audio: Audio, seconds: float) -> list[Audio]:
 
 
 def is_speech(audio: Audio) -> NDArray[np.bool_]:
-    """Of each 10 ms, whether it is less than 25 dB below the passage's loud parts (the 95th percentile)."""
+    """Whether each 10 ms is less than 25 dB below the passage's loud parts (the 95th percentile)."""
     step = RATE_HZ // 100
     power = (audio.samples[0][: audio.samples.shape[1] // step * step].reshape(-1, step) ** 2).mean(1)
     return np.asarray(power >= np.percentile(power, 95) * 10**-2.5)
 
 
-def in_step_of_speech(sync: SyncScorer, seen: Observation, speech: NDArray[np.bool_]) -> float:
-    """Sync-own in step over the windows that are speech for half their length or more: in a pause no lips are
-    there to be heard, so recordings with long ones look worse."""
-    embeddings = sync.embed(seen)
+def in_step_of_speech(embeddings: SyncEmbeddings | None, speech: NDArray[np.bool_]) -> float:
+    """Sync-own in step over windows that are speech for at least half their length.
+
+    Lips cannot follow a pause, so recordings with long pauses would look worse.
+    """
     if embeddings is None:
         return float("nan")
     windows = sliding_window_view(speech, ROWS_PER_FRAME * WINDOW_FRAMES)[::ROWS_PER_FRAME].mean(-1) >= 0.5
-    heard = embeddings.seen.copy()
-    heard[: len(windows)] &= windows[: len(heard)]
-    return score_distances(shift_distances(replace(embeddings, seen=heard))).in_step
+    seen = embeddings.seen.copy()
+    seen[: len(windows)] &= windows[: len(seen)]
+    return score_distances(shift_distances(replace(embeddings, seen=seen))).in_step
 
 
 def chained(audios: list[Audio], seconds: float) -> Audio:
-    """One after the other, over and over, until they are so long."""
+    """The recordings one after the other, repeated until they last `seconds`."""
     once = np.concatenate([audio.samples for audio in audios], 1)
     count = -(-round(seconds * RATE_HZ) // once.shape[1])
     return cut(Audio(np.tile(once, (1, count)), RATE_HZ), seconds)
@@ -149,7 +153,7 @@ def likeness(bench: Bench) -> Figures:
 
 
 def summary(rows: list[Figures]) -> Figures:
-    """Mean, least and most of each figure."""
+    """Mean, smallest and largest value of each figure."""
     figures: Figures = {"portraits": len(rows)}
     for key in rows[0]:
         values = np.array([row[key] for row in rows])
@@ -166,7 +170,7 @@ def life(bench: Bench) -> Figures:
 
 def languages(bench: Bench) -> Figures:
     """Sync-own, 6 s of each language's voices and of a song's passages, two portraits in turns."""
-    heard = {
+    voices = {
         code: {
             path.stem: passages(bench.voice(f"speech/{path.name}"), 6.0)[0]
             for path in sorted((bench.shared / "speech").glob(f"fleurs-{code}-*.ogg"))
@@ -174,15 +178,15 @@ def languages(bench: Bench) -> Figures:
         for code in LANGUAGES
     }
     song = passages(bench.voice("singing/antagata_dokosa.flac"), 6.0)
-    heard["song"] = {f"passage {number}": audio for number, audio in enumerate(song, 1)}
+    voices["song"] = {f"passage {number}": audio for number, audio in enumerate(song, 1)}
     figures: Figures = {}
-    for code, audios in heard.items():
+    for code, audios in voices.items():
         rows = {}
         for index, (name, audio) in enumerate(audios.items()):
             seen = bench.observe(bench.portraits[index % 2][1], audio)
-            speech = is_speech(audio)
-            rows[name] = row = bench.sync(seen) | {
-                "sync_own_in_step_of_speech": in_step_of_speech(bench.sync, seen, speech),
+            embeddings, speech = bench.sync.embed(seen), is_speech(audio)
+            rows[name] = row = score_sync_own(embeddings) | {
+                "sync_own_in_step_of_speech": in_step_of_speech(embeddings, speech),
                 "mouth_spread": spread(seen.curve(mouth_opening)),
                 "pauses": float(1 - speech.mean()),
             }
@@ -257,7 +261,7 @@ def main() -> None:
     bench = Bench(
         pipeline,
         Observer.from_pretrained(),
-        SyncScorer.from_pretrained(),
+        OwnSyncNetwork.from_pretrained(),
         load_portraits(arguments.shared, pipeline.face_analyzer, 50),
         arguments.shared,
     )

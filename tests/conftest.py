@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,23 +11,23 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from numpy.typing import NDArray
 from transformers import WhisperConfig
-from transformers.models.whisper.modeling_whisper import WhisperEncoder
+from transformers.models.whisper.modeling_whisper import WhisperEncoder as WhisperNetwork
 
 from openemo import checkpoints
-from openemo.audio import SpeechEncoder
+from openemo.audio import WhisperEncoder
 from openemo.config import PipelineConfig
 from openemo.face import FaceAnalyzer
-from openemo.face.geometry import FACE_OVAL, INNER_LIPS, LEFT_EYE, LIDS, NUM_POINTS, OUTER_LIPS, RIGHT_EYE
-from openemo.face.gestures import GESTURES
+from openemo.face.landmarks import FACE_OVAL, INNER_LIPS, LEFT_EYE, LIDS, NUM_POINTS, OUTER_LIPS, RIGHT_EYE
+from openemo.face.motion_conditions import MOTION_CONDITIONS
 from openemo.models import EmoUNet, ReferenceNet
-from openemo.models.autoencoder import MotionAutoencoder
+from openemo.models.motion_autoencoder import MotionAutoencoder
 from openemo.pipeline import EmoPipeline
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ASSETS = REPOSITORY / "src" / "openemo" / "assets"
 
 # Every dimension is another number, so that a swapped axis fails.
-_SPATIAL = {
+_SPATIAL: dict[str, Any] = {
     "block_out_channels": (8, 12),
     "attention_levels": (True, True),
     "layers_per_block": 1,
@@ -112,14 +113,14 @@ def tiny_pipeline(face_analyzer: FaceAnalyzer) -> EmoPipeline:
             max_frames=16,
             locator_downscale=16,
             locator_in_channels=4,
-            num_gestures=len(GESTURES),
+            num_motion_conditions=len(MOTION_CONDITIONS),
             speed_dim=18,
         )
         reference_net = ReferenceNet(in_channels=24 + channels, **_SPATIAL)
         for network in (unet, reference_net, autoencoder):
             _wake(network)
-        speech_encoder = SpeechEncoder(
-            WhisperEncoder(
+        speech_encoder = WhisperEncoder(
+            WhisperNetwork(
                 WhisperConfig(
                     d_model=_SPEECH_DIM,
                     encoder_layers=2,
@@ -134,7 +135,7 @@ def tiny_pipeline(face_analyzer: FaceAnalyzer) -> EmoPipeline:
         clip_frames=5,
         motion_frames=2,
         speech_window_tokens=_HEARD_TOKENS,
-        num_steps=3,
+        num_inference_steps=3,
         guidance_scale=1,
         locator="parts",
         blinks_per_minute=30,

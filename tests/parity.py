@@ -1,4 +1,4 @@
-"""Recorded cases of the relatives' own code: where they lie and how to read them."""
+"""Recorded inputs and outputs of Hallo, EchoMimic, SD-1.5 and AnimateDiff."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from torch import Tensor
 
 from openemo.models import EmoUNet, ReferenceFeatures, ReferenceNet
 
-# Other cases of the same layout are run with OPENEMO_PARITY=<their folder>.
+# OPENEMO_PARITY=<folder> runs other cases of the same layout.
 FOLDER = Path(os.environ.get("OPENEMO_PARITY", Path(__file__).resolve().parents[2] / "shared" / "parity"))
 
-# In float32, about 10 to 100 times the recorded float32-float64 difference, and over 1000 times below the
-# effect of any wrong layer, as the fixtures' own README measures them.
+# In float32: 10 to 100 times the recorded difference between float32 and float64, and over 1000 times less
+# than the effect of any wrong layer, as measured in the fixtures' README.
 TOLERANCE = 1e-4
-# Where features are rounded to float16 on the way, one between two float16 numbers may go either way.
+# If features are rounded to float16, a value between two float16 numbers may be rounded either way.
 ROUNDED_TOLERANCE = 5e-4
 
-# The relatives' settings at full size, in their own words.
+# Constructor arguments of the two projects' networks at full size.
 UNET: dict[str, Any] = dict(
     in_channels=4,
     out_channels=4,
@@ -57,12 +57,12 @@ HALLO_UNET = UNET | dict(
 
 
 def cases(kind: str) -> list[str]:
-    """Names of the folders of one kind of case; its plain name, whose test is skipped, if there are none."""
+    """Folders of one kind of case; if there are none, the kind itself, whose test is then skipped."""
     return sorted(path.parent.name for path in FOLDER.glob(f"{kind}*/config.json")) or [kind]
 
 
 def folder_of(case: str) -> Path:
-    """Where a case lies; skips the test where it does not."""
+    """The folder of a case. Skips the test if it does not exist."""
     folder = FOLDER / case
     if not (folder / "config.json").is_file():
         pytest.skip(f"{folder} is not there")
@@ -75,27 +75,27 @@ def config(folder: Path) -> dict[str, Any]:
 
 
 def load(path: Path) -> dict[str, Tensor]:
-    """Float tensors as float32, as the fixtures' README asks; others as they are."""
+    """Tensors of a file; float tensors as float32, as the fixtures' README asks."""
     tensors: dict[str, Tensor] = load_file(path)
     return {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
 
 
-def attention_places(network: EmoUNet | ReferenceNet) -> list[str]:
-    """Published names of the spatial transformers' blocks, in the order in which they run."""
-    stages = [
-        *((f"down_blocks.{i}", stage) for i, stage in enumerate(network.down_blocks)),
+def attention_names(network: EmoUNet | ReferenceNet) -> list[str]:
+    """Published names of the spatial transformer blocks, in the order in which they run."""
+    blocks = [
+        *((f"down_blocks.{i}", block) for i, block in enumerate(network.down_blocks)),
         ("mid_block", network.mid_block),
-        *((f"up_blocks.{i}", stage) for i, stage in enumerate(network.up_blocks)),
+        *((f"up_blocks.{i}", block) for i, block in enumerate(network.up_blocks)),
     ]
     return [
         f"{name}.attentions.{i}.transformer_blocks.0"
-        for name, stage in stages
-        for i in range(len(stage.attentions))
+        for name, block in blocks
+        for i in range(len(block.attentions))
     ]
 
 
 def rounded(features: ReferenceFeatures) -> ReferenceFeatures:
-    """As the relatives hand features over by default."""
+    """The features through float16, as the two projects pass them by default."""
     return features.to(dtype=torch.float16).to(dtype=torch.float32)
 
 

@@ -1,4 +1,4 @@
-"""Files are there whole or not at all."""
+"""Files are complete or absent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from openemo.files import whole_file
 
 
-def test_a_file_appears_once_it_is_whole_and_replaces_the_one_before(tmp_path: Path) -> None:
+def test_a_complete_file_replaces_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     for text in (b"first", b"second"):
         before = path.read_bytes() if path.exists() else None
@@ -22,7 +22,7 @@ def test_a_file_appears_once_it_is_whole_and_replaces_the_one_before(tmp_path: P
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
+def test_an_error_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     path.write_bytes(b"first")
 

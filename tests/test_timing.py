@@ -52,7 +52,7 @@ def test_parse_fps_refuses(value: float | str) -> None:
 
 @pytest.mark.parametrize("fps", COMMON_FPS)
 @pytest.mark.parametrize("sample_rate_hz", [8_000, 11_025, 16_000, 44_100, 48_000, 192_000])
-def test_video_is_as_long_as_the_sound(fps: Fraction, sample_rate_hz: int) -> None:
+def test_video_is_as_long_as_the_audio(fps: Fraction, sample_rate_hz: int) -> None:
     for num_samples in [0, 1, 799, 12_345, 480_001, 7_654_321, 3_600 * sample_rate_hz]:
         frames = num_frames(num_samples, sample_rate_hz, fps)
         assert abs(frames / fps - Fraction(num_samples, sample_rate_hz)) <= 1 / fps / 2
@@ -66,7 +66,7 @@ def test_frames_survive_samples(fps: Fraction, sample_rate_hz: int) -> None:
 
 
 def test_halves_round_up() -> None:
-    # 0.5, 1.5, 2.5 frames; Python's round would make the last one 2.
+    # 0.5, 1.5 and 2.5 frames; Python's round would make the last one 2.
     assert [num_frames(samples, 50, Fraction(25)) for samples in (1, 3, 5)] == [1, 2, 3]
 
 

@@ -9,18 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from openemo.animation import Animation
     from openemo.config import PipelineConfig
     from openemo.errors import OpenEmoError
-    from openemo.pipeline import EmoPipeline
+    from openemo.pipeline.emo import EmoPipeline
+    from openemo.pipeline.output import Animation
 
 __all__ = ["Animation", "EmoPipeline", "OpenEmoError", "PipelineConfig", "__version__"]
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Animation": "openemo.animation",
-    "EmoPipeline": "openemo.pipeline",
+    "Animation": "openemo.pipeline.output",
+    "EmoPipeline": "openemo.pipeline.emo",
     "OpenEmoError": "openemo.errors",
     "PipelineConfig": "openemo.config",
 }

@@ -2,6 +2,6 @@
 
 import sys
 
-from openemo.cli import main
+from openemo.cli.main import main
 
 sys.exit(main())

@@ -1,69 +1,70 @@
-"""What a checkpoint fixes about generation, and what a call may change."""
+"""Settings of the pipeline: a checkpoint stores them, and a call may override them."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from openemo.errors import ConfigError
+from openemo.settings import StrictModel, wrong_setting
 
 __all__ = ["PipelineConfig"]
 
 Weight = Annotated[float, Field(ge=0, le=10)]
 
 
-class PipelineConfig(BaseModel):
-    """How a checkpoint is meant to be used. Saved in `model_index.json`; unknown keys are errors.
+class PipelineConfig(StrictModel):
+    """Pipeline settings of a checkpoint. Saved in `model_index.json`; unknown keys are errors.
 
     Attributes:
-        fps: frames per second that the networks were trained at. Other rates work, for what a frame hears is
-            placed in time, but head motion, learnt frame by frame, is then faster or slower.
+        fps: frames per second that the networks were trained at. Other rates work: audio windows follow time.
+            But head motion was learned per frame, so it becomes faster or slower.
         clip_frames: frames that are denoised together (EMO 3.3: f = 12).
-        motion_frames: last frames of the previous clip that the ReferenceNet reads (EMO 3.2: n = 4).
-        speech_window_tokens: speech tokens that one frame hears (EMO 3.2: A(f) with m = 2 is 10 of 20 ms).
-        num_steps: denoising steps.
-        guidance_scale: classifier-free guidance over the sound; 1 is none, and costs half as much.
-        guidance_over: what the unconditional run of guidance lacks: the "sound"; or "all" that is specific to
-            this video: sound, reference attention, face region, identity. Motion frames stay (Hallo).
-        first_motion: motion frames of the first clip: "zeros" (EMO 3.3), or the "reference" again (Hallo).
-        motion_source: motion frames of the other clips: the "latents" as they were denoised, or the
-            "frames" that were decoded from them, coded anew (Hallo).
-        window_overlap: None makes clips, one after the other, tied by motion frames. A number denoises the
-            whole video at once, in windows of `clip_frames` that share so many frames (EchoMimic); then
-            there are no motion frames.
-        window_shift: frames that the windows move on at each step.
-        noise_limit: the starting noise is clamped to it on both sides; None leaves it.
-        region_weights: how strongly the sound moves the whole picture, the face and the lips, for networks
-            that hear by regions.
-        speed: head-rotation speed in rad/s asked of every clip; None leaves it to the network.
-        crop: the square that is animated. "around": `crop_scale` faces wide around the face, beyond the
-            picture's edge if need be; "inside": the same, but cut to a square inside the picture
-            (EchoMimic); "largest": the picture's largest square, as near to the face as can be (Hallo).
-        crop_px: side of that square for the networks; None is what the autoencoder was trained at.
+        motion_frames: last frames of the previous clip that the ReferenceNet encodes (EMO 3.2: n = 4).
+        speech_window_tokens: speech tokens per frame (EMO 3.2: A(f) with m = 2 is 10 tokens of 20 ms).
+        num_inference_steps: denoising steps.
+        guidance_scale: classifier-free guidance on the audio; 1 turns it off and halves the cost.
+        guidance_over: conditions that classifier-free guidance drops: only the "audio", or "all" conditions
+            of this video (audio, reference attention, face region, identity) but motion frames (Hallo).
+        first_motion: motion frames of the first clip: "zeros" (EMO 3.3), or the "reference" (Hallo).
+        motion_source: motion frames of later clips: the denoised "latents", or the decoded "frames", encoded
+            again (Hallo).
+        window_overlap: None makes clips one after the other, connected by motion frames. A number denoises
+            the whole video at once, in windows of `clip_frames` that share this many frames; then there are
+            no motion frames (EchoMimic).
+        window_shift: frames by which the windows move at each step.
+        noise_limit: the starting noise is clamped to [-limit, limit]; None does not clamp.
+        region_weights: strength of the audio on the whole image, the face and the lips, for networks with
+            audio attention by regions.
+        speed: head rotation speed of every clip in rad/s; None leaves it to the network.
+        crop: the square that is animated. "around": `crop_scale` faces wide around the face, also beyond the
+            image's edge; "inside": the same, cut to a square inside the image (EchoMimic); "largest": the
+            largest square of the image, as near to the face as possible (Hallo).
+        crop_px: side of that square for the networks; None is the size that the autoencoder was trained at.
         crop_scale: side of the animated square over the longer side of the face.
-        resampling: how the square is brought to `crop_px`: "area" (averaging, bicubic when it grows),
-            "antialiased" (averaging bilinear, Pillow's), "bilinear" (without averaging, OpenCV's).
-        blinks_per_minute: how often the person blinks, for autoencoders that move the portrait itself.
-        lip_motion: how far the mouth moves, 1 as the network says, for the same autoencoders. A small network
-            says the mean of what may be, and means move less.
-        head_motion: how far the head moves, 1 as people do who speak while they sit, for networks with
-            gesture layers.
-        locator: mask of the face locator. "soft": the landmarks' box with its covered parts of pixels;
-            "parts": the same, then masks of the lips, of the gap between them and of the eyes;
-            "box": that box in whole pixels; "landmarks": the face contour's box, shifted into the picture.
-        locator_margin: how far the face locator's mask reaches beyond the face, in face sizes.
+        resampling: how the square is resized to `crop_px`: "area" (averaging; bicubic for enlargement),
+            "antialiased" (Pillow's averaging bilinear), "bilinear" (OpenCV's, without averaging).
+        blinks_per_minute: blinks, for autoencoders that move the portrait itself.
+        lip_motion: gain of the mouth motion, for the same autoencoders; 1 is the network's output. A small
+            network predicts the mean of possible motions, which is smaller than real motion.
+        head_motion: gain of the head motion, for networks with motion conditions; 1 is the motion of people
+            who talk while seated.
+        locator: mask of the face locator. "soft": the box of the landmarks, with partly covered pixels;
+            "parts": the same, then masks of the lips, of the gap between them and of the eyes; "box": the
+            box in whole pixels; "landmarks": the box of the face contour, shifted into the image.
+        locator_margin: how far the mask extends beyond the face, in face sizes.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(allow_inf_nan=False)
 
     fps: float = Field(25.0, ge=1, le=120)
     clip_frames: int = Field(12, ge=1)
     motion_frames: int = Field(4, ge=0)
     speech_window_tokens: int = Field(10, ge=1)
-    num_steps: int = Field(10, ge=1, le=1000)
+    num_inference_steps: int = Field(10, ge=1, le=1000)
     guidance_scale: float = Field(1.0, ge=0, le=30)
-    guidance_over: Literal["sound", "all"] = "sound"
+    guidance_over: Literal["audio", "all"] = "audio"
     first_motion: Literal["zeros", "reference"] = "zeros"
     motion_source: Literal["latents", "frames"] = "latents"
     window_overlap: int | None = Field(None, ge=0)
@@ -93,38 +94,25 @@ class PipelineConfig(BaseModel):
                     f"window_overlap ({self.window_overlap}) must be under clip_frames ({self.clip_frames})"
                 )
             if self.motion_frames:
-                raise ValueError("there are no motion_frames between windows; set them to 0")
+                raise ValueError("windows have no motion_frames; set them to 0")
         return self
 
     @classmethod
     def parse(cls, values: dict[str, Any]) -> PipelineConfig:
-        """Checked settings. Raises ConfigError with the first wrong key, its value and what it may be."""
+        """Checked settings. Raises ConfigError with the first wrong key, its value and what is expected."""
         try:
             return cls(**values)
         except ValidationError as error:
-            first = error.errors()[0]
-            name = ".".join(str(part) for part in first["loc"]) or "settings"
-            fix = (
-                f"The settings are {', '.join(cls.model_fields)}"
-                if first["type"] == "extra_forbidden"
-                else None
-            )
+            wrong = wrong_setting(error)
             raise ConfigError(
-                f"`{name}` of the pipeline is wrong",
-                got=repr(first["input"]),
-                expected=_rule(first["msg"]),
-                fix=fix,
+                f"`{wrong.name or 'settings'}` of the pipeline is wrong",
+                got=repr(wrong.got),
+                expected=wrong.expected,
+                fix=f"The settings are {', '.join(cls.model_fields)}" if wrong.is_unknown else None,
             ) from error
 
     def override(self, **changes: Any) -> PipelineConfig:
-        """The same settings with those of `changes` that are not None. Raises ConfigError."""
+        """The settings with all `changes` that are not None. Raises ConfigError."""
         return self.parse(
             self.model_dump() | {key: value for key, value in changes.items() if value is not None}
         )
-
-
-def _rule(message: str) -> str:
-    """pydantic's "Input should be less than or equal to 120" as the end of "expected ..."."""
-    for opening in ("Input should be ", "Value error, "):
-        message = message.removeprefix(opening)
-    return message[:1].lower() + message[1:]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 from openemo.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["DTYPES", "find_device", "find_dtype"]
+__all__ = ["DTYPES", "DTypeName", "find_device", "find_dtype"]
 
-DTYPES = ("float32", "bfloat16", "float16")
+DTypeName = Literal["float32", "bfloat16", "float16"]
+DTYPES: tuple[DTypeName, ...] = get_args(DTypeName)
 
 
 def find_device(name: str) -> torch.device:

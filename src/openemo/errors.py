@@ -1,4 +1,16 @@
-"""One exception tree. Every message says what is wrong, what was got, what was expected, and the way out."""
+"""The exceptions of openemo. Messages say what is wrong, what was got, what was expected and how to fix it.
+
+OpenEmoError
+    InputError
+        ImageError
+        AudioError
+        FaceError
+        ConfigError
+    OutputError
+    CheckpointError
+    TrainingError
+        NonFiniteLossError
+"""
 
 from __future__ import annotations
 
@@ -20,10 +32,10 @@ class OpenEmoError(Exception):
     """Base of all errors that openemo raises on purpose.
 
     Args:
-        what: what is wrong, one clause, no full stop ("no face found in portrait.jpg").
-        got: what was found, where that is not clear from `what`.
+        what: what is wrong; one clause without a full stop ("no face found in portrait.jpg").
+        got: what was found, where `what` does not say it.
         expected: what would have been right.
-        fix: the way out, one sentence.
+        fix: what the user can do; one sentence.
     """
 
     def __init__(
@@ -58,15 +70,15 @@ class ImageError(InputError):
 
 
 class AudioError(InputError):
-    """A sound is missing, unreadable, empty or too short."""
+    """Audio is missing, unreadable, empty or too short."""
 
 
 class FaceError(InputError):
-    """No usable face: none found, too small, turned away, or the chosen one does not exist."""
+    """No usable face: none was found, it is too small or turned away, or the chosen one does not exist."""
 
 
 class ConfigError(InputError):
-    """A setting, recipe or argument is unknown, out of range or contradicts another."""
+    """A setting, recipe or argument is unknown, out of range, or contradicts another one."""
 
 
 class OutputError(OpenEmoError):
@@ -78,7 +90,7 @@ class CheckpointError(OpenEmoError):
 
 
 class TrainingError(OpenEmoError):
-    """Training cannot start or go on."""
+    """Training cannot start or continue."""
 
 
 class NonFiniteLossError(TrainingError):

@@ -1,6 +1,6 @@
-"""Conversions between seconds, samples, speech tokens, frames and clips: the only place where they are made.
+"""Conversions between seconds, samples, speech tokens, frames and clips. All such conversions are made here.
 
-Everything is exact: frame rates are fractions, and halves round up, so that no length drifts with duration.
+They are exact: frame rates are fractions and halves round up, so no error grows with the duration.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ Anchor = Literal["middle", "start"]
 
 MIN_FPS = 1
 MAX_FPS = 120
-# Decimal ways of writing N * 1000 / 1001 are rounded ("23.98" is off by 0.004); nothing else is this close.
+# Decimal forms of N * 1000 / 1001 are rounded ("23.98" is off by 0.004). No other usual rate is this close.
 _NTSC_TOLERANCE = Fraction(1, 200)
 
 
 def parse_fps(value: float | str | Fraction) -> Fraction:
     """The exact frame rate in frames per second, 1 to 120.
 
-    Decimal NTSC rates become the fractions they stand for: 29.97 is 30000/1001. Strings may be "25", "29.97"
+    Decimal NTSC rates become the fractions that they mean: 29.97 is 30000/1001. Strings may be "25", "29.97"
     or "30000/1001".
 
     Raises:
@@ -62,35 +62,34 @@ def _round_half_up(value: Fraction) -> int:
 
 
 def num_frames(num_samples: int, sample_rate_hz: int, fps: Fraction) -> int:
-    """Frames of a video as long as the sound: round(duration * fps); 0 for a sound under half a frame."""
+    """Frames of a video as long as the audio: round(duration * fps); 0 for less than half a frame."""
     return _round_half_up(Fraction(num_samples, sample_rate_hz) * fps)
 
 
 def covering_frames(num_samples: int, sample_rate_hz: int, fps: Fraction) -> int:
-    """Frames that cover the sound to its end: duration * fps rounded up, as Hallo counts them.
+    """Frames that cover the audio to its end: duration * fps rounded up, as Hallo counts them.
 
-    In floating point and in this order, for that is what the published weights were trained with: 0.28 s at
-    25 fps are 8 frames, because 0.28 * 25 is a little over 7 there.
+    Computed in floating point and in this order, because the published weights were trained so: 0.28 s at
+    25 fps are 8 frames, since 0.28 * 25 is slightly over 7 in floating point.
     """
     return math.ceil(num_samples / sample_rate_hz * float(fps))
 
 
 def frame_time_s(frame: int, fps: Fraction) -> Fraction:
-    """When the frame starts to be shown."""
+    """Time at which the frame appears."""
     return Fraction(frame) / fps
 
 
 def frame_to_sample(frame: int, fps: Fraction, sample_rate_hz: int) -> int:
-    """The sample that sounds when the frame starts to be shown."""
+    """The sample that is played when the frame appears."""
     return _round_half_up(frame_time_s(frame, fps) * sample_rate_hz)
 
 
 def frames_at_rate(num_frames: int, fps: Fraction, target_fps: Fraction) -> list[int]:
-    """Which frames are shown at the middle of each frame of a video of the same length at `target_fps`."""
-    wanted = _round_half_up(Fraction(num_frames) / fps * target_fps)
+    """For each frame of a video of the same length at `target_fps`: the frame shown at its middle."""
+    count = _round_half_up(Fraction(num_frames) / fps * target_fps)
     return [
-        min(math.floor((index + Fraction(1, 2)) / target_fps * fps), num_frames - 1)
-        for index in range(wanted)
+        min(math.floor((index + Fraction(1, 2)) / target_fps * fps), num_frames - 1) for index in range(count)
     ]
 
 
@@ -103,13 +102,13 @@ def speech_window_start(
 ) -> int:
     """First speech token of the window around the frame; negative near the start.
 
-    Token i covers [i, i + 1) / feature_rate_hz. At 25 fps, 50 Hz and 10 tokens the window of frame k
-    starts at 2k - 4: the two tokens of each of the frames k - 2 .. k + 2, A(f) with m = 2 of EMO 3.2.
+    Token i covers [i, i + 1) / feature_rate_hz. At 25 fps, 50 Hz and 10 tokens the window of frame k starts
+    at 2k - 4: it has the two tokens of each of the frames k - 2 .. k + 2, A(f) with m = 2 of EMO 3.2.
 
     Args:
-        anchor: "middle" centres the window on the middle of the frame; "start" puts as many tokens before
-            the token that sounds when the frame starts as after it, one fewer where they cannot be equal
-            (EchoMimic). At 25 fps, 50 Hz and 10 tokens both are the same.
+        anchor: "middle" centres the window on the middle of the frame. "start" centres it on the token at the
+            start of the frame, with one token fewer before than after it if the window is even (EchoMimic).
+            At 25 fps, 50 Hz and 10 tokens both give the same window.
     """
     if anchor == "start":
         return math.floor(Fraction(frame) / fps * feature_rate_hz) - (window_tokens - 1) // 2
@@ -119,7 +118,7 @@ def speech_window_start(
 
 @dataclass(frozen=True, slots=True)
 class ClipSpan:
-    """Frames start .. stop - 1 of the video, generated together."""
+    """Frames start .. stop - 1 of the video, which are generated together."""
 
     start: int
     stop: int
@@ -129,7 +128,7 @@ class ClipSpan:
 
 
 def plan_clips(num_frames: int, clip_frames: int) -> list[ClipSpan]:
-    """Cuts the video into clips: each frame in exactly one, in order, only the last one may be shorter.
+    """Splits the video into clips in order: each frame is in exactly one, and only the last may be shorter.
 
     Raises:
         ConfigError: a negative number of frames, or clips of no frame.

@@ -19,7 +19,7 @@ def rms_dbfs(samples: np.ndarray[tuple[int], np.dtype[np.float32]]) -> float:
 
 @pytest.mark.parametrize("level_dbfs", [-50.0, -30.0, -10.0])
 def test_level_does_not_matter(level_dbfs: float) -> None:
-    # Random noise: block powers scatter by some hundredths of a dB, the gain itself is exact.
+    # The block powers of random noise vary by some hundredths of a dB; the gain itself is exact.
     assert rms_dbfs(normalise_loudness(noise(5, level_dbfs), RATE_HZ)) == pytest.approx(-23, abs=0.05)
 
 

@@ -1,4 +1,4 @@
-"""Features of sound for synchronisation networks."""
+"""Audio features for sync networks."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def _voice(num_samples: int = 8_000) -> NDArray[np.float32]:
 def test_rows_do_not_depend_on_the_gain(gain_db: float) -> None:
     voice = _voice()
     louder = np.asarray(voice * 10 ** (gain_db / 20), np.float32)
-    # Rounding alone; a voice 30 dB fainter would meet the spectrogram's own floor in single places.
+    # Only rounding. A voice 30 dB fainter would reach the spectrogram's own floor in some rows.
     np.testing.assert_allclose(relative_log_mel(louder, 41), relative_log_mel(voice, 41), atol=1e-4)
 
 
-def test_rows_are_at_their_times_and_what_is_missing_is_silent() -> None:
+def test_rows_are_at_their_times_and_missing_audio_is_silence() -> None:
     click = np.zeros(8_000, np.float32)
     click[160 * 17] = 1
     rows = relative_log_mel(click, 61)
@@ -36,7 +36,7 @@ def test_rows_are_at_their_times_and_what_is_missing_is_silent() -> None:
     assert np.array_equal(relative_log_mel(np.concatenate([click, click]), 30), relative_log_mel(click, 30))
 
 
-def test_silence_is_one_number_and_faint_noise_is_not_made_speech() -> None:
+def test_silence_is_constant_and_faint_noise_stays_faint() -> None:
     assert np.ptp(relative_log_mel(np.zeros(4_000, np.float32), 25)) == 0
     voice = _voice()
     assert relative_log_mel(1e-5 * voice, 41).max() < relative_log_mel(voice, 41).max() - 0.25

@@ -1,4 +1,4 @@
-"""wav2vec 2.0's states: Hallo's numbers, and what holds whatever the weights."""
+"""wav2vec 2.0 features: the numbers of Hallo's code, and properties that hold for any weights."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def noise(num_samples: int, seed: int = 0) -> Audio:
 
 
 class Recorded(NamedTuple):
-    """A case: Hallo's speech network, the sound, what came out, and the frames that clips have."""
+    """A recorded case: Hallo's speech network, the audio, the outputs, and the frames per clip."""
 
     encoder: Wav2VecEncoder
     audio: Audio
@@ -77,10 +77,10 @@ def test_waveform_is_normalised_as_hallo_does(hallo: Recorded) -> None:
 
 @pytest.mark.parametrize("filled", [True, False])
 def test_features_are_hallos(hallo: Recorded, filled: bool) -> None:
-    """As many frames as fill the last clip, or as there is sound for."""
+    """Frames up to the end of the last clip, or only those of the audio."""
     clip_frames = hallo.clip_frames if filled else 1
     name = f"clip{clip_frames}" if filled else "noclip"
-    features = hallo.encoder.hear(hallo.audio, fps=FPS, clip_frames=clip_frames)
+    features = hallo.encoder.encode(hallo.audio, fps=FPS, clip_frames=clip_frames)
     states = hallo.expected[f"{name}.audio_emb"]
     assert_close(features.values, states.flatten(1), TOLERANCE)
     windows = features.windows(range(len(states)), FPS, 5)
@@ -90,13 +90,13 @@ def test_features_are_hallos(hallo: Recorded, filled: bool) -> None:
 def test_last_layer_alone_is_hallos(hallo: Recorded) -> None:
     network = hallo.encoder.encoder
     last = Wav2VecEncoder(network, layers=(network.config.num_hidden_layers,))
-    values = last.hear(hallo.audio, fps=FPS, clip_frames=hallo.clip_frames).values
+    values = last.encode(hallo.audio, fps=FPS, clip_frames=hallo.clip_frames).values
     assert_close(values, hallo.expected[f"clip{hallo.clip_frames}.last_only"], TOLERANCE)
 
 
 @pytest.mark.parametrize("stable", [False, True])
 def test_states_are_transformers(stable: bool) -> None:
-    """Not stretched (as many frames as the convolutions give), the states are those of the library."""
+    """Without interpolation (one frame per output of the convolutions) the states are transformers'."""
     network = tiny(do_stable_layer_norm=stable, feat_extract_norm="layer" if stable else "group").eval()
     waveform = noise(3_000).samples[0]
     with torch.no_grad():
@@ -105,9 +105,9 @@ def test_states_are_transformers(stable: bool) -> None:
     states = encoder.states(waveform, expected.last_hidden_state.shape[1])
     assert states.shape == (37, 4, 12)
     for layer in range(4):
-        # The library's list lacks the final layer norm; its last hidden state has it.
+        # transformers' list lacks the final layer norm; its last hidden state has it.
         state = expected.hidden_states[layer] if layer < 3 else expected.last_hidden_state
-        # The same sums in the same precision; only the attention kernel may order them otherwise.
+        # The same sums in the same precision; only the attention kernel may have another order.
         torch.testing.assert_close(states[:, layer], state[0], atol=1e-5, rtol=0)
 
 
@@ -118,10 +118,10 @@ def test_frames_cover_the_sound_and_fill_the_clips() -> None:
         (16_001, FPS, 1, 26),
         (16_000, FPS, 12, 36),
         (16_000, FPS, 25, 25),
-        (4_480, FPS, 1, 8),  # 0.28 * 25 is a little over 7 in floating point, and so it was in training
+        (4_480, FPS, 1, 8),  # 0.28 * 25 is slightly over 7 in floating point, as in training
         (16_000, Fraction(30_000, 1001), 7, 35),
     ):
-        features = encoder.hear(noise(num_samples), fps=fps, clip_frames=clip_frames)
+        features = encoder.encode(noise(num_samples), fps=fps, clip_frames=clip_frames)
         assert features.values.shape == (expected, 36)
         window = features.windows([0, expected - 1], fps, 5)
         assert torch.equal(window[0, :3], features.values[[0, 0, 0]])
@@ -133,7 +133,7 @@ def test_loudness_matters_only_when_asked() -> None:
     louder = Audio(audio.samples * 3, RATE_HZ)
 
     def change(encoder: Wav2VecEncoder) -> float:
-        quiet, loud = (encoder.hear(sound, fps=FPS, clip_frames=4).values for sound in (audio, louder))
+        quiet, loud = (encoder.encode(sound, fps=FPS, clip_frames=4).values for sound in (audio, louder))
         return float((quiet - loud).abs().max())
 
     network = tiny(feat_extract_norm="layer", conv_bias=True)
@@ -145,7 +145,7 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
     encoder = Wav2VecEncoder(tiny(), layers=(1, 3))
     encoder.save_pretrained(tmp_path)
     again = Wav2VecEncoder.from_pretrained(tmp_path, **encoder.options())
-    one, two = (part.hear(noise(2_000), fps=FPS, clip_frames=3).values for part in (encoder, again))
+    one, two = (part.encode(noise(2_000), fps=FPS, clip_frames=3).values for part in (encoder, again))
     assert torch.equal(one, two)
     assert again.feature_dim == one.shape[1] == 24
     weights = tmp_path / "model.safetensors"
@@ -158,4 +158,4 @@ def test_wrong_use() -> None:
     with pytest.raises(ConfigError, match="lacks these layers"):
         Wav2VecEncoder(tiny(), layers=(4,))
     with pytest.raises(AudioError, match="too short for the speech encoder"):
-        Wav2VecEncoder(tiny()).hear(noise(20), fps=FPS, clip_frames=1)
+        Wav2VecEncoder(tiny()).encode(noise(20), fps=FPS, clip_frames=1)

@@ -15,7 +15,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
 from openemo.models import EmoUNet
 
-# Widths that 8 heads and 32 groups divide, as a single file's settings cannot be read from anywhere.
+# Widths that 8 heads and 32 groups divide, because a single file has no settings.
 CHANNELS = (32, 64, 96, 96)
 TEXT_DIM = 20
 WAV2VEC2 = dict(
@@ -101,8 +101,8 @@ def ldm_unet_name(name: str) -> str:
         return f"{fixed[stem]}.{kind}"
     parts = name.split(".")
     if parts[0] == "mid_block":
-        place = 1 if parts[1] == "attentions" else 2 * int(parts[2])
-        prefix, rest = f"middle_block.{place}", parts[3:]
+        index = 1 if parts[1] == "attentions" else 2 * int(parts[2])
+        prefix, rest = f"middle_block.{index}", parts[3:]
     else:
         level, kind_of, index = int(parts[1]), parts[2], int(parts[3])
         rest = parts[4:]
@@ -154,7 +154,7 @@ def resnet_name(name: str, *, unet: bool) -> str:
 
 @pytest.fixture(scope="session")
 def motion_state() -> Callable[..., dict[str, Tensor]]:
-    """AnimateDiff's tensors for `CHANNELS`; v2 has a module in the middle, v3 has none."""
+    """AnimateDiff's tensors for `CHANNELS`; v2 has a module in the middle block, v3 has none."""
 
     def make(*, mid: bool, max_frames: int) -> dict[str, Tensor]:
         with torch.device("meta"):
@@ -173,7 +173,7 @@ def motion_state() -> Callable[..., dict[str, Tensor]]:
 
 @pytest.fixture(scope="session")
 def wav2vec2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As on the hub: with a letter head, weight norm's older names, and the mask's embedding."""
+    """As on the hub: with a text head, the older names of weight norm, and the mask embedding."""
     folder = tmp_path_factory.mktemp("wav2vec2")
     with torch.random.fork_rng():
         torch.manual_seed(4)
@@ -201,7 +201,7 @@ def openai_whisper(tmp_path: Path) -> Path:
 
 
 def write_openai_whisper(path: Path, *, width: int, layers: int, positions: int) -> None:
-    """A .pt as OpenAI publishes it: sizes, encoder, and a piece of the decoder."""
+    """A .pt as OpenAI publishes it: sizes, encoder, and a part of the decoder."""
     generator = torch.Generator().manual_seed(5)
 
     def draw(*shape: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Checkpoint folders: what is written comes back, and whatever is wrong with one is said."""
+"""Checkpoint folders: what is saved is loaded again, and every defect gives a clear error."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ UNET_WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 
 @pytest.fixture
 def folder(tiny_dir: Path, tmp_path: Path) -> Path:
-    """A copy to spoil."""
+    """A copy that a test may damage."""
     return Path(shutil.copytree(tiny_dir, tmp_path / "model"))
 
 
@@ -42,7 +42,8 @@ def test_what_is_saved_comes_back(tiny_pipeline: EmoPipeline, tiny_dir: Path, po
     assert loaded.speech_encoder.options() == tiny_pipeline.speech_encoder.options()
     sound = Audio(np.linspace(-0.2, 0.2, 4_800, dtype=np.float32)[None] ** 3, 16_000)
     videos = [
-        list(pipeline(portrait_path, sound, frame="crop", size_px=64)) for pipeline in (loaded, tiny_pipeline)
+        list(pipeline(portrait_path, sound, framing="crop", size_px=64))
+        for pipeline in (loaded, tiny_pipeline)
     ]
     assert np.array_equal(np.stack(videos[0]), np.stack(videos[1]))
 
@@ -57,6 +58,7 @@ def test_saving_casts_the_files_and_not_the_networks(tiny_pipeline: EmoPipeline,
 
 def test_a_weight_too_large_for_the_file_is_an_error(tiny_pipeline: EmoPipeline, tmp_path: Path) -> None:
     bias = tiny_pipeline.unet.conv_out.bias
+    assert bias is not None
     kept = bias.detach().clone()
     with torch.no_grad():
         bias.fill_(1e6)
@@ -92,7 +94,7 @@ def test_damaged_files(folder: Path) -> None:
     path.write_bytes(flipped)
     with pytest.raises(CheckpointError, match="is damaged or was changed"):
         EmoPipeline.from_pretrained(folder)
-    EmoPipeline.from_pretrained(folder, verify=False)  # asked for, so taken as it is
+    EmoPipeline.from_pretrained(folder, verify=False)  # not checked on request
     path.unlink()
     with pytest.raises(CheckpointError, match=r"a file of the checkpoint is missing; got no .*unet"):
         EmoPipeline.from_pretrained(folder)
@@ -147,9 +149,9 @@ def test_wrong_shapes_and_settings(folder: Path) -> None:
         ),
         (lambda index: index["pipeline"].update(clips=5), "`clips` of the pipeline is wrong"),
         (lambda index: index["pipeline"].update(motion_frames=6), r"motion_frames \(6\) must not exceed"),
-        (lambda index: index.pop("licence"), "damaged; got licence: Field required"),
+        (lambda index: index.pop("licence"), "damaged at `licence`; expected field required"),
         (lambda index: index.update(colour="red"), "setting that this version does not know; got colour"),
-        (lambda index: index["speech"].update(edges="repeat"), r"not know; got speech.*edges.*assemble"),
+        (lambda index: index["speech"].update(edges="repeat"), r"got speech.*edges.*weights upgrade"),
     ],
 )
 def test_wrong_index(folder: Path, change: Callable[[dict[str, object]], object], message: str) -> None:

@@ -1,10 +1,11 @@
-"""EMO from SD-1.5 and AnimateDiff: their layers are there, and new ones change nothing."""
+"""EMO from SD-1.5 and AnimateDiff has all their layers, and the new layers change nothing at first."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -72,7 +73,7 @@ def test_new_layers_change_nothing_at_the_start(
 
     unet = networks.unet.eval()
     sample, timestep = draw(1, 4, 3, 8, 16), torch.tensor([9])
-    conditions = dict(
+    conditions: dict[str, Any] = dict(
         audio_BFTD=draw(1, 3, 5, AUDIO_DIM), locator_BMHW=draw(1, 1, 64, 128), speed_BF=draw(1, 3)
     )
     with torch.no_grad():
@@ -110,7 +111,7 @@ def test_combined_folder_is_whole_and_ready_to_train(parts: Path, embedded_dir: 
     index = read_index(out)
     assert index.licence == "Apache-2.0 AND CreativeML-OpenRAIL-M"
     assert index.speech.layers == (1, 2, 3)
-    assert index.config().num_steps == 40
+    assert index.config().num_inference_steps == 40
     assert read_source(out).components == index.components
     unet = load_network(EmoUNet, out / "unet")
     reference_net = load_network(ReferenceNet, out / "reference_net")

@@ -1,4 +1,4 @@
-"""Truncated, wrong and hostile files: a clear error, nothing run, nothing half written."""
+"""Truncated, wrong and hostile files give a clear error. Nothing is executed or written."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from openemo.checkpoints.importing import import_weights
-from openemo.checkpoints.reading import find_weights, read_json, read_tensors, read_weights
+from openemo.checkpoints.tensor_files import find_weights, read_tensors, read_weights
 from openemo.checkpoints.verifying import verify
 from openemo.errors import CheckpointError
+from openemo.files import read_json
 
 UNET_FILE = "diffusion_pytorch_model.safetensors"
 STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.arange(2.0)}
 
 
 class Touch:
-    """What a pickle with code looks like: unpickling it would call os.mkdir."""
+    """A pickle with code: unpickling it would call os.mkdir."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -91,7 +92,7 @@ def test_random_damage_never_ends_in_another_error(tmp_path: Path, name: str) ->
         path.write_bytes(damaged.tobytes())
         try:
             read_tensors(path)
-            outcomes.add("read")  # the damage lies in values or padding, which only a hash can tell
+            outcomes.add("read")  # the damage is in values or padding, which only a hash can detect
         except CheckpointError:
             outcomes.add("refused")
     assert outcomes == {"read", "refused"}
@@ -113,7 +114,7 @@ def test_a_header_that_claims_more_than_the_file_is_refused(tmp_path: Path) -> N
 
 
 def test_a_tensor_larger_than_its_bytes_is_refused(tmp_path: Path) -> None:
-    # One stored number that claims to be 4 TB.
+    # One stored number that claims a size of 4 TB.
     torch.save({"a": torch.zeros(1).expand(2**20, 2**20)}, tmp_path / "net.pth")
     with pytest.raises(CheckpointError, match="claims more values than it holds"):
         read_tensors(tmp_path / "net.pth")
@@ -275,7 +276,7 @@ def test_speech_settings_cannot_ask_for_code_or_endless_networks(
     folder = Path(shutil.copytree(wav2vec2_folder, tmp_path / "wav2vec2"))
     path = folder / "config.json"
     settings = json.loads(path.read_text())
-    # transformers would fetch and run a kernel of this name.
+    # transformers would download and run a kernel of this name.
     asks = {"attn_implementation": "someone/kernel", "_attn_implementation": "someone/kernel", "auto_map": {}}
     path.write_text(json.dumps(settings | asks))
     import_weights("wav2vec2", folder, tmp_path / "out")

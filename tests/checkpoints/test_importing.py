@@ -1,4 +1,4 @@
-"""Published formats -> our own: the same numbers, every key accounted for."""
+"""Imports of published formats give the same numbers and account for every key."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
-from openemo.audio import SpeechEncoder
+from openemo.audio import WhisperEncoder
 from openemo.checkpoints.catalogue import Licence
 from openemo.checkpoints.components import load_network
 from openemo.checkpoints.folder import file_sha256
@@ -42,7 +42,7 @@ def test_diffusers_folder_becomes_networks_with_the_same_numbers(
     with torch.no_grad():
         expected = sd15_unet(sample, torch.tensor([7]), text).sample
         output = unet(sample[:, :, None], torch.tensor([7]), encoder_hidden_states=text)[:, :, 0]
-    # Two implementations of one network in float32: rounding alone.
+    # Two implementations of one network in float32: only rounding.
     torch.testing.assert_close(output, expected, atol=1e-5, rtol=1e-5)
     assert same(load_file(tmp_path / "out" / "autoencoder" / UNET_FILE), sd15_vae.state_dict())
     assert AutoencoderKL.from_pretrained(tmp_path / "out" / "autoencoder").config.scaling_factor == 0.18215
@@ -177,7 +177,7 @@ def test_animatediff_v2_and_v3(
     assert verify(tmp_path / "out").keys() == {"motion_modules"}
 
 
-def test_wav2vec2_hears_the_same(wav2vec2_folder: Path, tmp_path: Path) -> None:
+def test_wav2vec2_gives_the_same_features(wav2vec2_folder: Path, tmp_path: Path) -> None:
     record = import_weights("wav2vec2", wav2vec2_folder, tmp_path / "out")
     encoder_folder = tmp_path / "out" / "speech_encoder"
     assert {name.split(".")[-2] for name in record.left_over} >= {"lm_head"}
@@ -201,7 +201,7 @@ def test_wav2vec2_in_both_namings_of_the_parity_case(tmp_path: Path) -> None:
         (tmp_path / name / "config.json").write_text(json.dumps(settings))
         shutil.copy(case / f"{name}.safetensors", tmp_path / name / "model.safetensors")
         record = import_weights("wav2vec2", tmp_path / name, tmp_path / f"{name}_out", dtype=torch.float32)
-        assert len(record.left_over) == 1  # the mask's embedding
+        assert len(record.left_over) == 1  # the mask embedding
         states.append(load_file(tmp_path / f"{name}_out" / "speech_encoder" / "model.safetensors"))
     assert same(*states)
     published = load_file(case / "weights.safetensors")
@@ -212,7 +212,7 @@ def test_wav2vec2_in_both_namings_of_the_parity_case(tmp_path: Path) -> None:
 
 def test_whisper_of_openai_is_read_by_our_speech_encoder(openai_whisper: Path, tmp_path: Path) -> None:
     record = import_weights("whisper", openai_whisper, tmp_path / "out")
-    encoder = SpeechEncoder.from_pretrained(
+    encoder = WhisperEncoder.from_pretrained(
         tmp_path / "out" / "speech_encoder", layers=(0, 2), window_tokens=30
     )
     published = torch.load(openai_whisper, weights_only=True)["model_state_dict"]
@@ -230,7 +230,7 @@ def test_whisper_of_the_parity_case(tmp_path: Path) -> None:
     weights = load_file(case / "weights.safetensors")
     torch.save({"dims": dims, "model_state_dict": weights}, tmp_path / "whisper_tiny.pt")
     record = import_weights("whisper", tmp_path / "whisper_tiny.pt", tmp_path / "out", dtype=torch.float32)
-    encoder = SpeechEncoder.from_pretrained(tmp_path / "out" / "speech_encoder", layers=(0,)).encoder
+    encoder = WhisperEncoder.from_pretrained(tmp_path / "out" / "speech_encoder", layers=(0,)).encoder
     assert all(name.startswith("decoder.") for name in record.left_over)
     assert len(encoder.state_dict()) == len(weights) - len(record.left_over)
     # The recorded features are the states before the last norm: embedding, then each block.
@@ -266,7 +266,7 @@ def test_licence_is_the_users_where_given(sd15_vae: AutoencoderKL, tmp_path: Pat
     assert (record.licence, record.commercial) == ("Mine", False)
 
 
-def test_wrong_uses_are_said(sd15_folder: Path, tmp_path: Path) -> None:
+def test_wrong_uses_are_errors(sd15_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such format"):
         import_weights("sdxl", sd15_folder, tmp_path / "out")
     with pytest.raises(CheckpointError, match="no such file"):

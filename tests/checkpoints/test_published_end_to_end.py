@@ -1,4 +1,4 @@
-"""From the published layout to a video, by the commands that a user types; networks tiny and random."""
+"""From the published layout to a video, with the commands that a user types. Networks are tiny and random."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ from openemo import checkpoints
 from openemo.checkpoints.combining import combine
 from openemo.checkpoints.families import echomimic, hallo
 from openemo.checkpoints.importing import import_weights
+from openemo.checkpoints.key_map import KeyMap
 from openemo.checkpoints.verifying import verify
-from openemo.cli import main
+from openemo.cli.main import main
 from openemo.errors import CheckpointError
 from openemo.models import EmoUNet, ReferenceNet, reference_config, unet_config
-from openemo.models.presets import Preset
+from openemo.models.network_presets import Preset
 from openemo.pipeline import EmoPipeline
-from openemo.presets import pipeline_config
-from openemo.video.reading import probe
+from openemo.pipeline_presets import pipeline_config
+from openemo.video.video_reader import probe
 
 from .conftest import randomise, write_openai_whisper
 
-# Widths that 8 heads and 32 groups divide: the files do not tell other numbers.
+# Widths that 8 heads and 32 groups divide: the files do not hold these two numbers.
 SPATIAL: dict[str, Any] = dict(
     block_out_channels=(32, 64), attention_levels=(True, False), layers_per_block=1, ff_mult=1
 )
 TEMPORAL: dict[str, Any] = dict(temporal_attentions=1, temporal_ff_mult=1, max_frames=24)
 LOCATOR: dict[str, Any] = dict(locator_downscale=4, locator_channels=(5, 6, 7))
 WHISPER_DIM, WAV2VEC2_DIM = 12, 14
-SMALL = dict(clip_frames=5, num_steps=2, crop_px=48)
+SMALL = dict(clip_frames=5, num_inference_steps=2, crop_px=48)
 
 
 def networks(preset: Preset, text_dim: int, **sizes: Any) -> tuple[EmoUNet, ReferenceNet]:
@@ -48,15 +49,14 @@ def networks(preset: Preset, text_dim: int, **sizes: Any) -> tuple[EmoUNet, Refe
     return unet, ReferenceNet(**reference_config(preset) | reference)
 
 
-def published(key_map: Any, *parts: torch.nn.Module) -> dict[str, Tensor]:
+def published(key_map: KeyMap, *parts: torch.nn.Module) -> dict[str, Tensor]:
     own = {
         f"{name}.{key}": tensor
         for seed, (name, part) in enumerate(zip(("unet", "reference_net"), parts, strict=True))
         for key, tensor in part.state_dict().items()
         | randomise({k: t for k, t in part.state_dict().items() if not k.endswith(".pe")}, seed).items()
     }
-    theirs: dict[str, Tensor] = key_map.to_theirs(own)
-    return theirs
+    return {key_map.published[name]: tensor for name, tensor in own.items()}
 
 
 def write_helpers(folder: Path) -> None:
@@ -112,17 +112,17 @@ def write_wav2vec2(folder: Path) -> None:
 def write_echomimic(folder: Path) -> None:
     """`pretrained_weights`, as EchoMimic's instructions lay it out, with the accelerated weights."""
     parts = networks("echomimic", WHISPER_DIM, audio_feature_dim=WHISPER_DIM)
-    theirs = published(echomimic.key_map(*parts), *parts)
+    tensors = published(echomimic.key_map(*parts), *parts)
     (folder / "audio_processor").mkdir(parents=True)
     files: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in theirs.items():
+    for name, tensor in tensors.items():
         network, _, key = name.partition("/")
         stem = "motion_module" if ".motion_modules." in key else network
         files.setdefault(stem, {})[key] = tensor
-    for stem, tensors in files.items():
-        torch.save(tensors, folder / f"{stem}.pth")
+    for stem, state in files.items():
+        torch.save(state, folder / f"{stem}.pth")
         if stem in ("denoising_unet", "motion_module"):
-            torch.save(tensors, folder / f"{stem}_acc.pth")
+            torch.save(state, folder / f"{stem}_acc.pth")
     write_helpers(folder)
     write_openai_whisper(
         folder / "audio_processor" / "whisper_tiny.pt", width=WHISPER_DIM, layers=4, positions=1500
@@ -130,7 +130,7 @@ def write_echomimic(folder: Path) -> None:
 
 
 def shrink(model: Path) -> None:
-    """Fewer pixels, frames and steps than the published settings, for a test that ends soon."""
+    """Fewer pixels, frames and steps than the published settings, for a fast test."""
     index = json.loads((model / "model_index.json").read_text())
     index["pipeline"] |= SMALL
     (model / "model_index.json").write_text(json.dumps(index))
@@ -147,7 +147,7 @@ def voice(tmp_path: Path) -> Path:
 
 
 def animate(model: str, portrait: Path, voice: Path, output: Path) -> None:
-    options = ("--model", model, "--frame", "crop", "--size", "64")
+    options = ("--model", model, "--framing", "crop", "--size-px", "64")
     assert main(["animate", str(portrait), str(voice), "-o", str(output), *options]) == 0
 
 

@@ -1,4 +1,4 @@
-"""`pull` against a hub on this machine: real huggingface_hub, real HTTP, tiny files."""
+"""`pull` from a hub on this machine, with the real huggingface_hub, real HTTP and tiny files."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ REPOSITORY, COMMIT = entry("wav2vec2").repository, entry("wav2vec2").revision or
 
 
 class Hub(BaseHTTPRequestHandler):
-    """The three requests of a download: what a revision holds, what a file is, the file (or its rest)."""
+    """Answers the requests of a download: files of a revision, a file's properties, a file or its rest."""
 
     folder: ClassVar[Path]
     requests: ClassVar[list[str]]
-    cut_once: ClassVar[set[str]]  # files whose first answer breaks off half way
+    cut_once: ClassVar[set[str]]  # files whose first answer stops halfway
 
     def do_HEAD(self) -> None:
         self.answer(send_body=False)
@@ -92,7 +92,7 @@ class Hub(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def published(wav2vec2_folder: Path, tmp_path: Path) -> Path:
-    """Tiny, but for a letter head of 26 MB: huggingface_hub keeps what it got in steps of 10 MB."""
+    """Tiny, except a text head of 26 MB: huggingface_hub saves partial downloads in steps of 10 MB."""
     folder = Path(shutil.copytree(wav2vec2_folder, tmp_path / "published"))
     state = load_file(folder / "model.safetensors")
     save_file(state | {"lm_head.other": torch.zeros(6_500_000)}, folder / "model.safetensors")
@@ -112,7 +112,7 @@ def hub(published: Path) -> Iterator[str]:
 
 
 def run(endpoint: str, home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """The command itself: huggingface_hub reads its variables once, when it is imported."""
+    """Runs the command in a new process: huggingface_hub reads its variables once, at import."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     environment |= dict(
         HF_ENDPOINT=endpoint,
@@ -136,7 +136,7 @@ def test_pull_resumes_imports_and_then_works_offline(hub: str, tmp_path: Path, p
     gets = [line for line in Hub.requests if line.startswith("GET") and "model.safetensors" in line]
     assert len(gets) == 2
     start = int(gets[1].partition(" bytes=")[2].rstrip("-"))
-    assert start > 0  # the second request asked for the rest only
+    assert start > 0  # the second request asked only for the rest
     assert all(COMMIT in line for line in Hub.requests)  # never "main"
     record = read_source(tmp_path / "weights" / "wav2vec2")
     assert (record.hub, record.revision, record.licence) == (REPOSITORY, COMMIT, "Apache-2.0")
@@ -154,14 +154,14 @@ def test_pull_resumes_imports_and_then_works_offline(hub: str, tmp_path: Path, p
 
 def last_error(done: subprocess.CompletedProcess[str]) -> str:
     assert done.returncode == 1
-    last = done.stderr.strip().splitlines()[-1]  # before it stand huggingface_hub's own retries
+    last = done.stderr.strip().splitlines()[-1]  # after huggingface_hub's own retries
     assert last.startswith("openemo: error: ")
     return last
 
 
 @pytest.mark.slow
 def test_each_way_to_fail_ends_in_one_clear_line(hub: str, tmp_path: Path) -> None:
-    nobody = "http://127.0.0.1:9"  # the discard port: nothing listens
+    nobody = "http://127.0.0.1:9"  # the discard port, where nothing listens
     for endpoint, variables, expected in (
         (nobody, {}, "no network"),
         (nobody, {"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set"),
@@ -172,15 +172,15 @@ def test_each_way_to_fail_ends_in_one_clear_line(hub: str, tmp_path: Path) -> No
         assert done.stdout.startswith("wav2vec2: ")  # the licence came first
     missing = run(hub, tmp_path, "pull", "wav2vec2", "--revision", "f" * 40)
     assert "cannot be fetched" in last_error(missing)
-    # A repository without a commit in the catalogue: asked for, and not there.
+    # A repository without a commit in the catalogue: this hub does not have it.
     assert "cannot be fetched" in last_error(run(hub, tmp_path, "pull", "animatediff-v2"))
     assert not (tmp_path / "weights").exists()
 
 
 @pytest.mark.slow
-def test_a_revision_that_is_no_commit_is_resolved_and_said(hub: str, tmp_path: Path) -> None:
+def test_an_unknown_branch_is_an_error(hub: str, tmp_path: Path) -> None:
     done = run(hub, tmp_path, "pull", "wav2vec2", "--revision", "main")
-    assert done.returncode == 1  # this hub knows no such branch
+    assert done.returncode == 1  # this hub has no branches
     assert "cannot be fetched" in done.stderr
 
 
@@ -207,7 +207,6 @@ def test_the_catalogue_is_consistent() -> None:
         assert known.name == name
         assert known.revision is None or len(known.revision) == 40
         assert known.form is None or known.form in LICENCES
-        assert known.optional == (not known.licence.commercial)
-        assert all("face_analysis" not in pattern for pattern in known.files) or known.optional
+        assert all("face_analysis" not in pattern for pattern in known.files) or not known.licence.commercial
         assert all(len(digest) == 64 for digest in known.sha256.values())
         assert known.sha256.keys() <= set(known.files)

@@ -1,4 +1,4 @@
-"""Driven portraits: still where the clip is at rest, and with the clip's mouth where it opens."""
+"""Driven portraits: unchanged if the clip is at rest, with the inside of the clip's mouth if that opens."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import pytest
 from numpy.typing import NDArray
 
 from openemo.data.driven import drive_frame, warp_picture
-from openemo.data.motion import face_flow
-from openemo.face.geometry import INNER_LIPS, RIGHT_EYE
+from openemo.face.landmarks import INNER_LIPS, RIGHT_EYE
+from openemo.rendering.landmark_flow import face_flow
 
 Image = NDArray[np.uint8]
 SIDE, CLIP_HEIGHT, CLIP_WIDTH = 96, 70, 110
 
 
 def _picture(*, coloured: bool) -> Image:
-    """Smooth, no two parts alike."""
+    """Smooth; no two parts are alike."""
     ticks = np.arange(SIDE) / SIDE
     x, y = np.meshgrid(ticks, ticks)
     channels = [np.sin(5 * x + 3 * y), np.sin(4 * y - 6 * x + 2), np.cos(7 * x * y)]
@@ -24,7 +24,7 @@ def _picture(*, coloured: bool) -> Image:
 
 
 def _opened(points: NDArray[np.float64], by: float) -> NDArray[np.float64]:
-    """The same face with the inner lips drawn apart, upper and lower."""
+    """The same face with the inner lips `by` px further apart on both sides."""
     lips = list(INNER_LIPS)
     points = points.copy()
     points[lips[1:10], 1] += by
@@ -42,7 +42,7 @@ def _drive(picture: Image, toy_face: NDArray[np.float64], by: float) -> tuple[Im
     return frame, warp_picture(picture, flow)
 
 
-def test_at_rest_the_portrait_comes_back_unchanged(toy_face: NDArray[np.float64]) -> None:
+def test_at_rest_the_portrait_is_unchanged(toy_face: NDArray[np.float64]) -> None:
     picture = _picture(coloured=True)
     frame, _ = _drive(picture, toy_face, 0)
     assert np.array_equal(frame, picture)
@@ -52,7 +52,7 @@ def test_an_open_mouth_shows_the_clips_inside_and_nothing_else_changes(toy_face:
     picture = _picture(coloured=True)
     frame, warped = _drive(picture, toy_face, 4.0)
     x, y = (toy_face[list(INNER_LIPS), :2].mean(0) * SIDE).astype(int)
-    # Dark red, up to 1.4 times brighter as the skin is; 8 of the warped picture through the soft edge.
+    # Dark red, at most 1.4 times brighter, as the skin is; up to 8 from the warped picture at the soft edge.
     red, green, blue = frame[y, x].astype(float)
     assert red == pytest.approx(1.4 * 90, abs=8)
     assert green == pytest.approx(1.4 * 30, abs=8)
@@ -62,7 +62,7 @@ def test_an_open_mouth_shows_the_clips_inside_and_nothing_else_changes(toy_face:
     assert np.array_equal(frame[outside], warped[outside])
 
 
-def test_a_shut_eye_has_a_dark_line_where_the_white_was(toy_face: NDArray[np.float64]) -> None:
+def test_a_closed_eye_has_a_dark_line_of_lashes(toy_face: NDArray[np.float64]) -> None:
     rest = toy_face * SIDE
     x, y = (rest[list(RIGHT_EYE), axis].mean() for axis in (0, 1))
     half_width, half_height = (np.ptp(rest[list(RIGHT_EYE), axis]) / 2 for axis in (0, 1))

@@ -1,4 +1,4 @@
-"""Data preparation: the split, the tracks, and all steps on two tiny clips."""
+"""Data preparation: the split, the tracks, and all steps on three tiny clips."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from transformers import Wav2Vec2Config, Wav2Vec2Model, WhisperConfig
-from transformers.models.whisper.modeling_whisper import WhisperEncoder
+from transformers.models.whisper.modeling_whisper import WhisperEncoder as WhisperNetwork
 
-from openemo.audio import Audio, SpeechEncoder, Wav2VecEncoder, read_audio
-from openemo.data.hearing import encode_songs, encode_voices
+from openemo.audio import Audio, Wav2VecEncoder, WhisperEncoder, read_audio
+from openemo.data.data_recipe import DataRecipe
+from openemo.data.landmark_tracks import decode_frames, track_clips
 from openemo.data.prepare import draw_teeth, prepare, split_clips, split_portraits
-from openemo.data.recipe import DataRecipe
-from openemo.data.sequences import Sequence
-from openemo.data.tracks import decode_frames, track_clips
+from openemo.data.sequences import FrameSequence
+from openemo.data.voice_features import encode_songs, encode_voices
 from openemo.face import FaceAnalyzer
 from openemo.timing import parse_fps
-from openemo.training.voices import load_songs, load_voices
+from openemo.training.datasets.voice_files import load_songs, load_voices
 from openemo.video.images import read_image, write_image
-from openemo.video.writing import VideoWriter
+from openemo.video.video_writer import VideoWriter
 
 SIDE, NUM_FRAMES, SPEECH_DIM = 192, 7, 12
 
@@ -51,7 +51,7 @@ def corpus(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_splits_share_nothing_miss_nothing_and_stay_the_same(corpus: Path) -> None:
+def test_splits_are_disjoint_complete_and_stay_the_same(corpus: Path) -> None:
     recipe = _recipe(corpus)
     for split, held_out, everything in (
         (split_clips, 4, set((corpus / "clips").glob("*.mp4"))),
@@ -65,7 +65,7 @@ def test_splits_share_nothing_miss_nothing_and_stay_the_same(corpus: Path) -> No
         assert split(_recipe(corpus, split_seed=1)) != (training, held)
 
 
-def test_fewer_training_clips_hold_out_the_same_ones(corpus: Path) -> None:
+def test_with_fewer_training_clips_the_same_clips_are_held_out(corpus: Path) -> None:
     training, held = split_clips(_recipe(corpus))
     fewer, held_too = split_clips(_recipe(corpus, max_clips=6))
     assert (fewer, held_too) == (training[:6], held)
@@ -93,7 +93,7 @@ def voice(voice_path: Path) -> Audio:
     return Audio(sound.samples[:, : round(NUM_FRAMES / 25 * sound.sample_rate_hz)], sound.sample_rate_hz)
 
 
-def test_tracks_follow_the_face_and_leave_out_clips_without_one(
+def test_tracks_follow_the_face_and_leave_out_clips_without_a_face(
     tmp_path: Path, portrait: NDArray[np.uint8], voice: Audio, face_analyzer: FaceAnalyzer
 ) -> None:
     clips = [tmp_path / "good.mp4", tmp_path / "empty.mp4"]
@@ -109,16 +109,16 @@ def test_tracks_follow_the_face_and_leave_out_clips_without_one(
     assert [file.name for file in (tmp_path / "tracks").iterdir()] == ["good.npy"]
 
 
-def _speech_encoder() -> SpeechEncoder:
-    """Deep enough for the layers that the embedded model hears, and very narrow."""
+def _speech_encoder() -> WhisperEncoder:
+    """Deep enough for the hidden states that the embedded model reads, and very narrow."""
     config = WhisperConfig(
         d_model=SPEECH_DIM, encoder_layers=6, encoder_attention_heads=2, encoder_ffn_dim=20, num_mel_bins=80
     )
-    return SpeechEncoder(WhisperEncoder(config))
+    return WhisperEncoder(WhisperNetwork(config))
 
 
 def _four_clips(folder: Path, voice: Audio, **changes: object) -> tuple[DataRecipe, list[Path]]:
-    """Clips with sound, and an encoder to hear them."""
+    """Clips with audio, and a speech encoder."""
     _speech_encoder().save_pretrained(folder / "speech")
     clips = [folder / f"c{index}.mp4" for index in range(4)]
     for clip in clips:
@@ -126,9 +126,7 @@ def _four_clips(folder: Path, voice: Audio, **changes: object) -> tuple[DataReci
     return _recipe(folder, **changes), clips
 
 
-def test_a_voice_that_an_interruption_left_out_becomes_what_it_would_have_been(
-    tmp_path: Path, voice: Audio
-) -> None:
+def test_a_missing_voice_is_made_as_in_a_run_without_interruption(tmp_path: Path, voice: Audio) -> None:
     recipe, clips = _four_clips(tmp_path, voice, voice_variants=2)
     encode_voices(recipe, clips)
     made = {path: path.read_bytes() for path in recipe.voices.iterdir()}
@@ -138,7 +136,7 @@ def test_a_voice_that_an_interruption_left_out_becomes_what_it_would_have_been(
     assert {path: path.read_bytes() for path in recipe.voices.iterdir()} == made
 
 
-def test_songs_have_a_frame_of_the_clip_for_each_of_theirs(tmp_path: Path, voice: Audio) -> None:
+def test_songs_have_a_frame_of_the_clip_for_each_of_their_frames(tmp_path: Path, voice: Audio) -> None:
     recipe, clips = _four_clips(tmp_path, voice, sung_variants=2)
     encode_songs(recipe, clips)
     made = {path: path.read_bytes() for path in recipe.songs.iterdir()}
@@ -155,7 +153,7 @@ def test_songs_have_a_frame_of_the_clip_for_each_of_theirs(tmp_path: Path, voice
             assert song.frames[-1] < NUM_FRAMES + 1
         assert first.tokens.shape != second.tokens.shape or not np.array_equal(first.tokens, second.tokens)
 
-    # What an interruption left out becomes what it would have been.
+    # Missing files are made as in a run without interruption.
     for name in ("c1.1", "c3.0"):
         (recipe.songs / f"{name}.npz").unlink()
     encode_songs(recipe, clips)
@@ -215,13 +213,13 @@ def test_all_steps_on_a_tiny_corpus_and_nothing_is_made_twice(
     }
     driven = [path for path in made if path.name.startswith("driven")]
     assert len(driven) == 3
-    sequence = Sequence.load(driven[0])
+    sequence = FrameSequence.load(driven[0])
     assert (sequence.num_frames, sequence.size_px, sequence.picture(4).shape) == (4, 64, (64, 64, 3))
     values = np.load(recipe.voices / f"{clips[0]}.0.npy")
     assert values.dtype == np.float16
     assert values.shape == (round(NUM_FRAMES / 25 * 50), 2 * SPEECH_DIM)
 
-    # The same clips for networks that hear with wav2vec 2.0: one row per frame, all layers side by side.
+    # The same clips for networks that read wav2vec 2.0: one row per frame, all layers concatenated.
     _wav2vec_encoder().save_pretrained(tmp_path / "wav2vec")
     other = _recipe(
         tmp_path,
@@ -233,20 +231,20 @@ def test_all_steps_on_a_tiny_corpus_and_nothing_is_made_twice(
     encode_voices(other, split_clips(recipe)[0])
     voices = load_voices(other.voices)
     assert voices.keys() == {"", *clips}
-    # The sound of these files ends within a further frame.
+    # The audio of these files ends within a further frame.
     assert {value.shape for clip in clips for value in voices[clip]} == {(NUM_FRAMES + 1, 2 * 16)}
     assert {value.shape for value in voices[""]} == {(100, 2 * 16)}  # four seconds
     plain, varied = voices[clips[0]]
     assert not np.allclose(plain, varied, atol=0.01)
 
     prepare(recipe)
-    # Features of silence are made again each time, which takes no time.
+    # Features of silence are made again each time; this is fast.
     kept = {path: path.stat().st_mtime_ns for path in made if not path.name.startswith("quiet.")}
     assert len(kept) > 9
     assert kept.items() <= made.items()
 
 
-def test_teeth_are_made_once_of_the_portraits_for_training(
+def test_teeth_are_made_once_from_the_training_portraits(
     tmp_path: Path, portrait: NDArray[np.uint8], face_weights_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for folder in ("clips", "portraits", "more"):

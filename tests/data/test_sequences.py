@@ -1,4 +1,4 @@
-"""Training sequences: what goes in comes out, picture and landmarks agree, order and speed are right."""
+"""Training sequences: saved and loaded equal, landmarks fit the pictures, order and speed are right."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from openemo.data.sequences import Sequence, driven_sequence, quiet_span, real_sequence
+from openemo.data.sequences import FrameSequence, driven_sequence, quiet_span, real_sequence
 from openemo.face.analyzer import Face
 
 Floats = NDArray[np.float64]
@@ -26,7 +26,7 @@ def _smooth(seed: int) -> Image:
 
 
 def _track(toy_face: Floats, num_frames: int, turn: float = 0.0) -> NDArray[np.float32]:
-    """(F, 478, 3): the face in the middle of the picture, leaning clockwise by `turn` radians a frame."""
+    """(F, 478, 3): the face in the middle of the picture, rotating clockwise by `turn` radians a frame."""
     points = (toy_face - (0.5, 0.5, 0)) * FACE
     angles = turn * np.arange(num_frames)
     turned = [
@@ -53,7 +53,7 @@ def test_saved_and_loaded_sequences_are_equal(tmp_path: Path, toy_face: Floats) 
     path = tmp_path / "real-clip.npz"
     sequence.save(path)
     assert [file.name for file in tmp_path.iterdir()] == ["real-clip.npz"]
-    loaded = Sequence.load(path)
+    loaded = FrameSequence.load(path)
     assert loaded.jpegs == sequence.jpegs
     assert (loaded.size_px, loaded.clip, loaded.first_frame, loaded.num_frames) == (SIZE, "clip", 0, 3)
     np.testing.assert_array_equal(loaded.points_px, sequence.points_px)
@@ -107,7 +107,7 @@ def test_head_speed_is_in_radians_per_second(toy_face: Floats) -> None:
     np.testing.assert_allclose(still.speed_rad_s, 0, atol=1e-6)
 
 
-def _driven(toy_face: Floats, track: NDArray[np.float32], span: range, *, quiet: bool) -> Sequence:
+def _driven(toy_face: Floats, track: NDArray[np.float32], span: range, *, quiet: bool) -> FrameSequence:
     frames = [_smooth(seed) for seed in range(len(track))]
     return driven_sequence(
         _smooth(9),
@@ -146,7 +146,7 @@ def test_a_quiet_portrait_goes_forwards_and_backwards_without_a_clip(toy_face: F
 
 
 @pytest.mark.parametrize("start", [0, 4, 9])
-def test_quiet_span_finds_the_stretch_in_which_the_mouth_rests(toy_face: Floats, start: int) -> None:
+def test_quiet_span_finds_the_frames_in_which_the_mouth_rests(toy_face: Floats, start: int) -> None:
     track = _track(toy_face, 12)
     opened = np.random.default_rng(5).uniform(3, 9, 12)
     opened[start : start + 3] = 0

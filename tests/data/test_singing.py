@@ -1,4 +1,4 @@
-"""Sung clips: long vowels on notes, each moment known; music at a given level."""
+"""Sung clips: long vowels on notes, with known times; music at a given level."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from openemo.data.data_recipe import DataRecipe
 from openemo.data.prepare import prepare
-from openemo.data.recipe import DataRecipe
 from openemo.data.singing import STEP_S, accompany, sing
-from openemo.data.voices import SAMPLE_RATE_HZ
+from openemo.data.voice_augmentation import SAMPLE_RATE_HZ
 from openemo.errors import ConfigError
 
 Sound = NDArray[np.float32]
@@ -53,7 +53,7 @@ def _pitch_hz(sound: Sound) -> float:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_each_moment_of_a_song_sounds_as_loud_as_where_it_comes_from(seed: int) -> None:
+def test_each_moment_of_a_song_is_as_loud_as_its_source(seed: int) -> None:
     words = _words()
     song, source_s = sing(words, np.random.default_rng(seed))
     assert song.dtype == np.float32
@@ -62,14 +62,14 @@ def test_each_moment_of_a_song_sounds_as_loud_as_where_it_comes_from(seed: int) 
     assert 0 <= source_s[0] < source_s[-1] < len(words) / SAMPLE_RATE_HZ
     made, spoken = _level(song, STEP_S * np.arange(len(source_s))), _level(words, source_s)
     moved = np.corrcoef(made, spoken)[0, 1]
-    # As if all of it had become longer evenly.
+    # As if the whole clip were stretched evenly.
     evenly = _level(words, np.linspace(0, len(words) / SAMPLE_RATE_HZ, len(source_s)))
     assert moved > 0.95
     assert np.corrcoef(made, evenly)[0, 1] < moved - 0.04
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_vowels_become_longer_and_nothing_else(seed: int) -> None:
+def test_only_vowels_become_longer(seed: int) -> None:
     _, source_s = sing(_words(), np.random.default_rng(seed))
     middles_s = np.array([(start + end) / 2 for start, end in VOWELS_S])
     pace = np.diff(source_s) / STEP_S
@@ -88,7 +88,7 @@ def test_a_vowel_is_sung_on_one_note(seed: int) -> None:
         starts = np.linspace(within[0] * STEP_S, within[-1] * STEP_S, 4)[:-1] * SAMPLE_RATE_HZ
         pitch = [_pitch_hz(song[int(start) : int(start) + width]) for start in starts]
         assert 100 < min(pitch) <= max(pitch) < 700
-        # Vibrato and lags of whole samples; spoken, the same part spans five semitones.
+        # Vibrato, and lags of whole samples. Spoken, the same part spans five semitones.
         assert 12 * np.log2(max(pitch) / min(pitch)) < 1.5
 
 

@@ -1,4 +1,4 @@
-"""The mean of many smiles: tooth over tooth with thin lines between, white on any skin, no one's own."""
+"""The mean of many smiles: aligned teeth with thin lines between, white on any skin, of no single person."""
 
 from __future__ import annotations
 
@@ -10,8 +10,14 @@ import pytest
 from numpy.typing import NDArray
 
 from openemo.data.teeth import mean_teeth
-from openemo.face.geometry import INNER_LIPS, OUTER_LIPS
-from openemo.models.inside import TEETH_ARCH, TEETH_EDGE, TEETH_LINES, TEETH_SIZE, TEETH_WIDTH
+from openemo.face.landmarks import INNER_LIPS, OUTER_LIPS
+from openemo.rendering.mouth_interior import (
+    SMILE_WIDTH_CELLS,
+    TEETH_ARCH,
+    TEETH_BOUNDARIES,
+    TEETH_EDGE_ROW,
+    TEETH_SIZE,
+)
 
 SIDE, PEOPLE = 360, 30
 MIDDLE = (TEETH_SIZE[1] - 1) / 2
@@ -20,7 +26,7 @@ Portrait = tuple[NDArray[np.uint8], Floats]
 
 
 def _person(face: Floats, seed: int, *, smiles: bool = True) -> Portrait:
-    """White teeth of one's own widths, a dark gap below them, on any skin."""
+    """White teeth of random widths with a dark gap below, on random skin."""
     rng = np.random.default_rng(seed)
     points = face * SIDE
     points[1, :2] = 0.5 * SIDE, 0.55 * SIDE  # the tip of the nose: looks straight
@@ -33,9 +39,9 @@ def _person(face: Floats, seed: int, *, smiles: bool = True) -> Portrait:
     skin = rng.uniform(120, 220) * np.array([1, 0.75, 0.6])
     picture = np.ones((SIDE, SIDE, 3)) * skin
     y, x = np.indices((SIDE, SIDE)) + 0.5
-    cell = width / TEETH_WIDTH
+    cell = width / SMILE_WIDTH_CELLS
     across, below = (x - middle[0]) / cell - rng.uniform(-2, 2), (y - middle[1] - 0.6 * height) / cell
-    widths = np.diff(TEETH_LINES) * rng.uniform(0.88, 1.12, 4)
+    widths = np.diff(TEETH_BOUNDARIES) * rng.uniform(0.88, 1.12, 4)
     line = np.abs(np.abs(across)[..., None] - np.cumsum([0, *widths])).min(-1)
     notch = 5 * np.clip(1 - line / 5, 0, 1)
     tooth = np.searchsorted(np.cumsum(widths), np.abs(across)) + 5 * (across > 0)
@@ -57,19 +63,19 @@ def teeth(toy_face: Floats) -> NDArray[np.float32]:
 def test_smiles_of_many_colours_have_white_teeth_with_one_edge(teeth: NDArray[np.float32]) -> None:
     assert teeth.shape == (4, *TEETH_SIZE)
     np.testing.assert_allclose(teeth, teeth[..., ::-1], atol=1e-4)
-    tooth = round(MIDDLE + TEETH_LINES[1] / 2)
+    tooth = round(MIDDLE + TEETH_BOUNDARIES[1] / 2)
     opacity = teeth[3, :, tooth]
-    assert opacity[: TEETH_EDGE - 4].min() > 0.95  # drawn on upwards, however far the lip rises
-    assert opacity[TEETH_EDGE + 4 :].max() < 0.1
-    red, green, blue = teeth[:3, TEETH_EDGE - 8, tooth]
+    assert opacity[: TEETH_EDGE_ROW - 4].min() > 0.95  # continued upwards, for lips that rise further
+    assert opacity[TEETH_EDGE_ROW + 4 :].max() < 0.1
+    red, green, blue = teeth[:3, TEETH_EDGE_ROW - 8, tooth]
     assert red == pytest.approx(green, rel=0.35)
     assert 0.7 < green < 1.4
     assert blue > 0.6
 
 
-def test_lines_between_teeth_of_other_widths_are_as_thin_as_one_persons(teeth: NDArray[np.float32]) -> None:
-    light = teeth[:3, TEETH_EDGE - 12].mean(0)
-    for line, following in pairwise(TEETH_LINES[:4]):
+def test_lines_between_teeth_are_as_thin_as_those_of_one_person(teeth: NDArray[np.float32]) -> None:
+    light = teeth[:3, TEETH_EDGE_ROW - 12].mean(0)
+    for line, following in pairwise(TEETH_BOUNDARIES[:4]):
         tooth = round(MIDDLE + (line + following) / 2)
         at = slice(round(MIDDLE + line) - 2, round(MIDDLE + line) + 3)
         assert light[at].min() < 0.9 * light[tooth]
@@ -79,16 +85,16 @@ def test_lines_between_teeth_of_other_widths_are_as_thin_as_one_persons(teeth: N
 
 def test_the_biting_edge_is_notched_between_teeth(teeth: NDArray[np.float32]) -> None:
     edge = (teeth[3] > 0.5).sum(0)
-    for line, following in pairwise(TEETH_LINES[:4]):
+    for line, following in pairwise(TEETH_BOUNDARIES[:4]):
         at = slice(round(MIDDLE + line) - 2, round(MIDDLE + line) + 3)
         assert edge[at].min() < edge[round(MIDDLE + (line + following) / 2)] - 1
 
 
-def test_who_is_in_two_pictures_counts_once(toy_face: Floats) -> None:
+def test_two_pictures_of_one_person_count_once(toy_face: Floats) -> None:
     people = [_person(toy_face, seed) for seed in range(20)]
     assert mean_teeth([*people, *((picture // 10 * 9, points) for picture, points in people[:10])]) is None
 
 
-def test_too_few_smiles_are_no_mean(toy_face: Floats) -> None:
+def test_too_few_smiles_give_no_teeth(toy_face: Floats) -> None:
     assert mean_teeth(_person(toy_face, seed) for seed in range(10)) is None
     assert mean_teeth(_person(toy_face, seed, smiles=False) for seed in range(PEOPLE)) is None

@@ -1,4 +1,4 @@
-"""A face, and clips of it whose motion is written into the landmarks."""
+"""A portrait, and clips of it whose motion exists only in the landmarks."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from openemo.evaluation.networks.face_identity import FaceIdentity
 from openemo.evaluation.observation import Observation, Observer
-from openemo.face.geometry import INNER_LIPS, OUTER_LIPS, face_width_px
+from openemo.face import FaceAnalyzer
+from openemo.face.landmarks import INNER_LIPS, OUTER_LIPS, face_width_px
 from openemo.video.images import read_image
 
 FPS = 25.0
@@ -21,8 +23,8 @@ Clip = Callable[..., Observation]
 
 
 @pytest.fixture(scope="session")
-def observer(face_weights_dir: Path) -> Observer:
-    return Observer.from_pretrained(face_weights_dir)
+def observer(face_analyzer: FaceAnalyzer) -> Observer:
+    return Observer(face_analyzer, FaceIdentity.from_pretrained())
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,11 @@
-"""Agreement of two mouths, amplitude included, on curves whose answer is known."""
+"""Concordance of two mouth curves with known answers."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from openemo.evaluation.lips import concordance, correlation
+from openemo.evaluation.metrics.lips import concordance, correlation
 
 REAL = np.array([0.01, 0.09, 0.02, 0.07, 0.03, 0.08, 0.01])
 

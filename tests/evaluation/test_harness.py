@@ -1,4 +1,4 @@
-"""The whole way: clips in, a report out; what is planted is found; what is there is not made again."""
+"""From clips to a report: planted faults are found, and finished work is not done again."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from openemo.audio.reading import Audio, read_audio
-from openemo.cli import main
-from openemo.evaluation.clips import find_clips
+from openemo.audio.audio_reader import Audio, read_audio
+from openemo.cli.main import main
+from openemo.evaluation.benchmark_clips import find_clips
 from openemo.evaluation.harness import measure
-from openemo.evaluation.jobs import Settings
-from openemo.evaluation.report import load_report
+from openemo.evaluation.jobs import EvaluationSettings
+from openemo.evaluation.report.report import load_report
 from openemo.video.images import read_image
-from openemo.video.reading import probe, read_frames
-from openemo.video.writing import VideoWriter
+from openemo.video.video_reader import probe, read_frames
+from openemo.video.video_writer import VideoWriter
 
 Image = NDArray[np.uint8]
 
 
 @pytest.fixture
 def clips_dir(tmp_path: Path, portrait_path: Path, voice_path: Path) -> Path:
-    """Two clips of a face that slides, a grey one, one without sound, and a broken file."""
+    """Two clips of a moving face, a grey one, one without sound, and a broken file."""
     folder = tmp_path / "clips"
     folder.mkdir()
     image, voice = read_image(portrait_path), read_audio(voice_path)
@@ -36,7 +36,7 @@ def clips_dir(tmp_path: Path, portrait_path: Path, voice_path: Path) -> Path:
     face = np.asarray(cv2.resize(image[:side, :side], (160, 160), interpolation=cv2.INTER_AREA), np.uint8)
     grey = np.full_like(face, 90)
     for index, (name, frame) in enumerate(
-        {"face": face, "other": face[:, ::-1], "nobody": grey, "mute": face}.items()
+        {"face": face, "other": face[:, ::-1], "no_face": grey, "mute": face}.items()
     ):
         start = index * voice.sample_rate_hz // 4
         sound = Audio(voice.samples[:, start : start + voice.sample_rate_hz // 4], voice.sample_rate_hz)
@@ -59,7 +59,7 @@ def test_command_measures_clips_leaves_out_bad_ones_and_goes_on(
 ) -> None:
     output = tmp_path / "report"
     command = ["evaluate", "--model", str(tiny_dir), "--clips", str(clips_dir), "-o", str(output)]
-    assert main([*command, "--seed", "3", "--seed", "4"]) == 0
+    assert main([*command, "--seeds", "3,4"]) == 0
     shown = capsys.readouterr().out
     assert "| mouth opening, correlation |" in shown
 
@@ -68,7 +68,7 @@ def test_command_measures_clips_leaves_out_bad_ones_and_goes_on(
     assert {name: why.split(";")[0] for name, why in report.failures.items()} == {
         "broken.mp4": f"{clips_dir}/broken.mp4 cannot be read as video",
         "mute.mp4": f"{clips_dir}/mute.mp4 has no sound",
-        "nobody.mp4": "no face in the first frame of nobody.mp4",
+        "no_face.mp4": "no face in the first frame of no_face.mp4",
     }
     assert list(report.rows) == ["real", "frozen", "mismatched", "silence", "model"]
     assert report.seeds == (3, 4)
@@ -79,7 +79,7 @@ def test_command_measures_clips_leaves_out_bad_ones_and_goes_on(
     assert "fd_mobilenetv2" in report.summary["model"]
 
     page = (output / "report.html").read_text()
-    assert re.findall(r'(?:src|href)="(?!data:)', page) == []  # nothing beside it is needed
+    assert re.findall(r'(?:src|(?<!xlink:)href)="(?!data:)', page) == []  # it needs no other file
     assert page.count("data:video/mp4;base64,") == 1
     assert "broken.mp4" in page
     assert (output / "report.md").read_text().startswith(shown.splitlines()[0])
@@ -90,7 +90,7 @@ def test_command_measures_clips_leaves_out_bad_ones_and_goes_on(
 
     before = times()
     (output / "rows/model/face.mp4.seed3.json").unlink()
-    assert main([*command, "--seed", "3", "--seed", "4"]) == 0
+    assert main([*command, "--seeds", "3,4"]) == 0
     after = times()
     changed = {name for name in before if before[name] != after[name]}
     # Measured again, but not made again.
@@ -115,7 +115,8 @@ def test_command_measures_clips_leaves_out_bad_ones_and_goes_on(
         (["--silence-videos", "."], "--silence-videos is for --videos"),
         (["--videos", ".", "--rows", "silence"], "there are no videos of silence"),
         (["--fid-weights", "none.pt"], "there is no file none.pt"),
-        (["--seed", "1", "--seed", "1"], "a seed is given twice"),
+        (["--seeds", "1,1"], "a seed is given twice"),
+        (["--seeds", "one"], "wrong seeds; got one"),
         (["--limit", "0"], "got 0; expected 1 or more"),
         (["--list", "none.yaml"], "cannot be read"),
     ],
@@ -143,8 +144,8 @@ def _late(frames: list[Image], shift: int) -> list[Image]:
 
 
 @pytest.mark.slow
-def test_what_is_planted_is_found(shared_dir: Path, tmp_path: Path) -> None:
-    """Real clips of six people, each spoilt in one way; two processes."""
+def test_planted_faults_are_found(shared_dir: Path, tmp_path: Path) -> None:
+    """Real clips of six people with one fault each, over two processes."""
     corpus, clips, videos = shared_dir / "data/grid/others", tmp_path / "clips", tmp_path / "videos"
     clips.mkdir()
     videos.mkdir()
@@ -162,7 +163,7 @@ def test_what_is_planted_is_found(shared_dir: Path, tmp_path: Path) -> None:
             frames = [frames[0]] * len(frames)
         _write(videos / f"{clip.stem}.mov", frames, clip)
 
-    settings = Settings(tmp_path / "out", ("real", "frozen", "videos"), model=None, videos=videos)
+    settings = EvaluationSettings(tmp_path / "out", ("real", "frozen", "videos"), model=None, videos=videos)
     measured, failures = measure(settings, find_clips(clips), workers=2)
     assert failures == {}
     found = {clip.name: records["videos", 0].values for clip, records in measured.items()}
@@ -173,7 +174,7 @@ def test_what_is_planted_is_found(shared_dir: Path, tmp_path: Path) -> None:
 
     assert [figures("lip_lag_frames")[clip.name] for clip in (late1, late2, late5)] == [1, 2, 5]
     assert min(figures("lip_lag_r")[clip.name] for clip in (late1, late2, late5)) > 0.95
-    # The portrait is at 1; what one person's frames lose by turning is less than what two people differ by.
+    # Frames of one person differ less by turning than two people differ.
     identity = figures("identity_distance")
     assert identity[swapped.name] > 2 * max(v for name, v in identity.items() if name != swapped.name)
     sharpness = figures("sharpness")

@@ -1,4 +1,4 @@
-"""The identity network, and what is made of its embeddings."""
+"""The identity network, and the figures of its embeddings."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ import torch
 from numpy.typing import NDArray
 
 from openemo.errors import CheckpointError, FaceError
-from openemo.evaluation.identity import FaceIdentity, cosine, score_identity
+from openemo.evaluation.metrics.identity import cosine, score_identity
+from openemo.evaluation.networks.face_identity import FaceIdentity
+from openemo.evaluation.networks.weights import FILE_NAME, load_weights, shipped
 from openemo.evaluation.observation import Observation, Observer
-from openemo.evaluation.weights import FILE_NAME, shipped
 from openemo.video.images import read_image
 
 Clip = Callable[[NDArray[np.float64]], Observation]
 
 
-def test_network_agrees_with_a_plain_walk_through_the_source_weights(shared_dir: Path) -> None:
+def test_network_agrees_with_plain_layers_and_the_source_weights(shared_dir: Path) -> None:
     """The layers in the order of dlib's network, with the affine layers that are folded in here."""
     from safetensors.torch import load_file
 
@@ -83,12 +84,12 @@ def test_changed_weights_are_refused(tmp_path: Path) -> None:
     data[-1] ^= 1
     path.write_bytes(data)
     with pytest.raises(CheckpointError, match="damaged or was changed"):
-        FaceIdentity.from_pretrained(tmp_path / "copy")
+        load_weights(FaceIdentity(), tmp_path / "copy")
 
 
 def test_weights_of_another_network_are_refused() -> None:
     with pytest.raises(CheckpointError, match="do not fit FaceIdentity"):
-        FaceIdentity.from_pretrained(shipped("mobilenet_v2"))
+        load_weights(FaceIdentity(), shipped("mobilenet_v2"))
 
 
 def test_figures_of_embeddings_with_known_angles(clip: Clip) -> None:

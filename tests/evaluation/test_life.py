@@ -1,4 +1,4 @@
-"""Blinks, head motion, expression, of curves and landmarks whose answer is known."""
+"""Blinks, head motion and expression on curves and landmarks with known answers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from openemo.evaluation.life import (
+from openemo.evaluation.metrics.life import (
     blinks_per_min,
     count_blinks,
     expression_spread,
@@ -35,7 +35,7 @@ def _eye(blinks: dict[int, int], length: int = 100, usual: float = 0.3) -> NDArr
 def test_blinks_are_short_closures_whatever_the_eye(usual: float) -> None:
     assert count_blinks(_eye({10: 3, 40: 1, 77: 6}, usual=usual), 25) == 3
     assert count_blinks(_eye({}, usual=usual), 25) == 0
-    assert count_blinks(_eye({20: 30}, usual=usual), 25) == 0  # asleep, not blinking
+    assert count_blinks(_eye({20: 30}, usual=usual), 25) == 0  # closed too long for a blink
 
 
 def test_an_eye_that_trembles_while_shut_blinks_once() -> None:

@@ -1,4 +1,4 @@
-"""Measures of lip motion on curves whose answer is known."""
+"""Measures of lip motion on curves with known answers."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from openemo.evaluation.lips import best_lag, correlation, mouth_distance, score_lips, score_silence
+from openemo.evaluation.metrics.lips import best_lag, correlation, mouth_distance, score_lips, score_silence
 from openemo.evaluation.observation import Observation
-from openemo.face.geometry import mouth_opening
+from openemo.face.landmarks import mouth_opening
 
 Clip = Callable[[NDArray[np.float64]], Observation]
 
@@ -30,7 +30,7 @@ def test_correlation_is_1_for_a_scaled_copy_and_minus_1_for_a_mirrored_one() -> 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 1 / 3])
 def test_correlation_is_0_where_one_mouth_does_not_move(value: float) -> None:
-    # A mean of equal numbers can be off by a rounding, so their standard deviation need not be 0.
+    # Rounding can make the deviation of equal numbers a little more than zero.
     for length in range(2, 40):
         still = np.full(length, value)
         assert correlation(still, _curve(length)) == 0
@@ -62,7 +62,7 @@ def test_best_lag_of_a_still_mouth_is_0() -> None:
     assert best_lag(np.full(30, 0.1), _curve(30)) == 0
 
 
-def test_lag_is_not_sought_over_a_few_frames() -> None:
+def test_lag_is_limited_in_short_clips() -> None:
     # With 10 frames and a lag of 10 nothing would be left; two frames always correlate.
     assert abs(best_lag(_curve(10), _curve(10, seed=9))) <= 3
 
@@ -86,7 +86,7 @@ def test_mouth_beside_itself(clip: Clip, speech: NDArray[np.float64]) -> None:
 
 def test_mouth_half_as_open_and_not_moving(clip: Clip, speech: NDArray[np.float64]) -> None:
     real = clip(speech)
-    # The portrait's own lips are a little apart: scaled are the displacements.
+    # The portrait's own lips are a little apart, so only the displacements scale.
     half = score_lips(clip(speech / 2), real)
     assert half["lip_spread_ratio"] == pytest.approx(0.5, rel=0.01)
     assert half["lip_r"] > 0.999
@@ -115,7 +115,7 @@ def test_mouth_distance_ignores_place_size_and_tilt_but_not_frames_without_a_fac
 def test_silence_with_a_shut_and_with_a_babbling_mouth(clip: Clip) -> None:
     rest = float(clip(np.zeros(1)).curve(mouth_opening)[0])
     shut = score_silence(clip(np.full(8, -rest)))
-    # The lips are not quite above each other: shut, they are a hundredth of a pixel apart.
+    # The lips are not exactly above each other. Shut, they are a hundredth of a pixel apart.
     assert shut == pytest.approx(
         {"silence_opening": 0, "silence_spread": 0, "silence_open_share": 0}, abs=1e-4
     )

@@ -1,4 +1,4 @@
-"""Faults planted into a real clip: each is seen by its own figures, and not by those of other things."""
+"""Faults planted into a real clip: each changes its own figures and no others."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import pytest
 from numpy.typing import NDArray
 
 from openemo.evaluation.alignment import onto
-from openemo.evaluation.metrics import METRICS, score
+from openemo.evaluation.metrics.registry import METRICS
+from openemo.evaluation.metrics.registry import score as score_all
 from openemo.evaluation.observation import Observation, Observer
-from openemo.face.geometry import INNER_LIPS, OUTER_LIPS
+from openemo.face.landmarks import INNER_LIPS, OUTER_LIPS
 
 Clip = Callable[[NDArray[np.float64]], Observation]
 FRAMES = 60
@@ -22,7 +23,7 @@ FRAMES = 60
 
 @pytest.fixture(scope="module")
 def real(observer: Observer, shared_dir: Path) -> Observation:
-    """60 frames of a speaker whose voice was never trained on."""
+    """60 frames of a speaker that no training used."""
     return _part(observer.file(shared_dir / "data/grid/others/s2-pwij3p.mp4"), list(range(FRAMES)))
 
 
@@ -30,6 +31,11 @@ def real(observer: Observer, shared_dir: Path) -> Observation:
 def truth(real: Observation) -> dict[str, float]:
     """The ground truth against itself."""
     return score(real, real)
+
+
+def score(made: Observation, real: Observation, silence: Observation | None = None) -> dict[str, float]:
+    """All figures but those of a synchronisation network."""
+    return score_all(made, real, portrait=real.first(), silence=silence, sync=lambda _: {})
 
 
 def _part(seen: Observation, indices: list[int]) -> Observation:
@@ -53,7 +59,13 @@ def test_every_figure_is_registered_and_every_registered_one_is_given(
     clip: Clip, speech: NDArray[np.float64]
 ) -> None:
     made = clip(speech[:12])
-    figures = score(made, made, silence=made, sync=lambda seen: {"sync_own_distance": float(len(seen))})
+    figures = score_all(
+        made,
+        made,
+        portrait=made.first(),
+        silence=made,
+        sync=lambda seen: {"sync_own_distance": float(len(seen))},
+    )
     assert figures["sync_own_distance"] == 12
     computed = {key for key, metric in METRICS.items() if metric.function is not None}
     assert figures.keys() == computed | {"sync_own_distance"}
@@ -93,7 +105,7 @@ def test_planted_shift_is_found_exactly(real: Observation, truth: dict[str, floa
     assert figures["lip_lag_frames"] == late
     assert figures["lip_lag_r"] == pytest.approx(1)
     assert figures["lip_r"] < 0.98
-    # Frames are lost at one end and repeated at the other: a few per cent of what is counted.
+    # Frames are lost at one end and repeated at the other, a few per cent of all.
     for key in ("identity_cosine", "f_sim", "sharpness", "new_skin_share", "new_writing_share"):
         assert figures[key] == pytest.approx(truth[key], rel=0.03), key
 
@@ -102,7 +114,7 @@ def test_planted_shift_is_found_exactly(real: Observation, truth: dict[str, floa
 def test_planted_identity_swap(
     real: Observation, truth: dict[str, float], observer: Observer, shared_dir: Path
 ) -> None:
-    """The second half shows another speaker, the landmarks stay: only the identity is wrong."""
+    """The second half has another speaker's identity. The landmarks stay."""
     other = observer.file(shared_dir / "data/grid/others/uA-sbwe5n.mp4")
     half = FRAMES // 2
     embeddings = np.concatenate([real.embeddings[:half], other.embeddings[:half]])
@@ -120,7 +132,7 @@ def test_planted_blur(real: Observation, observer: Observer) -> None:
     assert figures["sharpness"] < 0.5
     assert figures["psnr_db"] < 40
     assert figures["ssim"] < 0.97
-    # Seen through the blur the mouth moves as before, and the person is the same.
+    # The blurred mouth moves as before, and the person is the same.
     assert figures["lip_r"] > 0.95
     assert figures["lip_lag_frames"] == 0
     assert figures["lmd_mouth"] < 0.02
@@ -138,7 +150,7 @@ def test_frozen_photo(real: Observation, observer: Observer) -> None:
     assert figures["lmd_mouth"] > 0.02
     assert figures["f_sim"] == pytest.approx(1)
     assert figures["head_speed_deg_s"] == figures["expression_spread"] == figures["blinks_per_min"] == 0
-    # What a frozen photo cannot fail.
+    # A frozen photo is perfect in these.
     assert figures["identity_cosine"] == pytest.approx(1)
     assert figures["sharpness"] == pytest.approx(1)
     assert figures["flicker_grey"] == 0
@@ -146,7 +158,7 @@ def test_frozen_photo(real: Observation, observer: Observer) -> None:
 
 @pytest.mark.slow
 def test_frozen_mouth_in_a_moving_face(real: Observation, truth: dict[str, float]) -> None:
-    """The mouth's landmarks keep their first shape while head and eyes go on."""
+    """The mouth landmarks keep their first shape while head and eyes move on."""
     mouth = [*OUTER_LIPS, *INNER_LIPS]
     points = real.points_px.copy()
     rest = real.points_px[0]
@@ -154,8 +166,8 @@ def test_frozen_mouth_in_a_moving_face(real: Observation, truth: dict[str, float
         points[index, mouth, :2] = onto(rest, real.points_px[index])(rest[mouth, :2])
     figures = score(replace(real, points_px=points), real)
     assert figures["lip_spread_ratio"] < 0.1
-    # r knows no amplitude, and what is left follows the head's nod: that is why the spread stands beside it.
+    # r ignores amplitude, and the rest follows the head's nod. That is why the spread is beside it.
     assert figures["lip_r"] < 0.6
     assert figures["lmd_mouth"] > 0.02
-    # Two of the mouth's landmarks are among those that the pose is read from.
+    # The head pose uses two of the mouth landmarks.
     _unchanged(figures, truth, "lip_", "lmd_mouth", "head_")

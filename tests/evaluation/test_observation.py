@@ -1,8 +1,7 @@
-"""What is seen of a video, and how it is taken at another rate."""
+"""What an observer finds in a video, and reading a video at another frame rate."""
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -12,11 +11,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from openemo.audio.reading import Audio
-from openemo.errors import ConfigError, InputError
+from openemo.audio.audio_reader import Audio
+from openemo.errors import InputError
 from openemo.evaluation.observation import Observation, Observer
-from openemo.face.geometry import mouth_opening
-from openemo.video.writing import VideoWriter
+from openemo.face.landmarks import mouth_opening
+from openemo.video.video_writer import VideoWriter
 
 Clip = Callable[[NDArray[np.float64]], Observation]
 
@@ -50,9 +49,7 @@ def test_frames_must_exist_and_be_of_one_size(observer: Observer, portrait: Obse
         observer([portrait.frames[0], portrait.frames[0][:100]], 25, None)
 
 
-def test_file_is_observed_with_its_sound_and_at_a_stride(
-    observer: Observer, portrait: Observation, tmp_path: Path
-) -> None:
+def test_file_is_observed_with_its_sound(observer: Observer, portrait: Observation, tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     sound = Audio(np.zeros((1, 4000), np.float32), 16000)
     with VideoWriter(path, fps=Fraction(20), width=320, height=300, audio=sound) as video:
@@ -62,18 +59,6 @@ def test_file_is_observed_with_its_sound_and_at_a_stride(
     assert len(seen) == 5
     assert seen.fps == 20
     assert seen.audio is not None
-    every_second = observer.file(path, stride=2)
-    assert len(every_second) == 3
-    assert every_second.fps == 10
-    with pytest.raises(ConfigError, match="stride"):
-        observer.file(path, stride=0)
-
-
-def test_observer_travels_to_another_process(observer: Observer, portrait: Observation) -> None:
-    copy = pickle.loads(pickle.dumps(observer))
-    np.testing.assert_array_equal(copy(portrait.frames, 25, None).points_px, portrait.points_px)
-    with pytest.raises(TypeError, match="cannot be pickled"):
-        pickle.dumps(Observer(observer.analyzer, observer.identity))
 
 
 def test_at_another_rate_the_frames_are_those_shown_then(clip: Clip) -> None:

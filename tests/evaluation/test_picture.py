@@ -1,4 +1,4 @@
-"""Measures of the picture on pictures whose answer is known."""
+"""Measures of the picture on pictures with known answers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,16 @@ from numpy.typing import NDArray
 
 from openemo.errors import FaceError
 from openemo.evaluation.alignment import face_chip, face_pair
+from openemo.evaluation.metrics.picture import (
+    background_mask,
+    drift,
+    flicker,
+    psnr,
+    score_picture,
+    sharpness,
+    ssim,
+)
 from openemo.evaluation.observation import Observation
-from openemo.evaluation.picture import background_mask, drift, flicker, psnr, score_picture, sharpness, ssim
 
 Image = NDArray[np.uint8]
 Clip = Callable[[NDArray[np.float64]], Observation]
@@ -63,7 +71,7 @@ def test_blur_lowers_sharpness_and_nothing_else_does(portrait: Observation) -> N
     assert darker == pytest.approx(0.97**2 * sharp, rel=0.05)  # rounding adds a little
 
 
-def test_pair_lays_a_moved_and_enlarged_face_over_the_other(portrait: Observation) -> None:
+def test_pair_aligns_a_moved_and_enlarged_face(portrait: Observation) -> None:
     image, points = portrait.frames[0], portrait.points_px[0]
     matrix = np.array([[1.7, -0.2, 12.0], [0.2, 1.7, -25.0]])
     # warpAffine counts from pixel centres, landmarks from the picture's corner.

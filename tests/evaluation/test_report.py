@@ -1,20 +1,23 @@
-"""From figures of clips to the report, on hand examples."""
+"""From records of clips to the report, on small examples."""
 
 from __future__ import annotations
 
 import json
+import re
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
 
 from openemo.errors import ConfigError, InputError, OutputError
-from openemo.evaluation.clips import Clip
-from openemo.evaluation.compare import compare, comparison_table
-from openemo.evaluation.jobs import Settings
-from openemo.evaluation.plots import curves_svg, intervals_svg
+from openemo.evaluation.benchmark_clips import Clip
+from openemo.evaluation.jobs import EvaluationSettings
+from openemo.evaluation.metrics.confidence import jackknife
 from openemo.evaluation.records import Measured, Record, read_record, write_record
-from openemo.evaluation.report import (
+from openemo.evaluation.report.comparison import compare, comparison_table
+from openemo.evaluation.report.plots import curves_svg, intervals_svg
+from openemo.evaluation.report.report import (
     Report,
     check_report_folder,
     figure,
@@ -23,9 +26,9 @@ from openemo.evaluation.report import (
     save_report,
     save_text,
 )
-from openemo.evaluation.statistics import jackknife
-from openemo.evaluation.summary import summarise
+from openemo.evaluation.report.summary import summarise
 
+SVG = "http://www.w3.org/2000/svg"
 ROWS = ("real", "frozen", "mismatched", "silence", "model")
 NAMES = ("a.mp4", "b.mp4", "c.mp4", "d.mp4", "e.mp4", "f.mp4")
 R: dict[str, tuple[float, ...]] = {
@@ -62,7 +65,7 @@ def _measured(r: dict[str, tuple[float, ...]], seeds: tuple[int, ...] = (0,)) ->
 
 def _report(measured: Measured, seeds: tuple[int, ...] = (0,), title: str = "embedded") -> Report:
     return summarise(
-        Settings(Path("out"), ROWS, seeds=seeds),
+        EvaluationSettings(Path("out"), ROWS, seeds=seeds),
         measured,
         {"bad.mp4": "no face found."},
         title=title,
@@ -90,7 +93,7 @@ def test_figures_are_means_over_clips() -> None:
 def test_seeds_are_averaged_within_a_clip_before_anything_else() -> None:
     report = _report(_measured(R, (0, 1, 2)), (0, 1, 2))
     assert report.rows["model"]["a.mp4"]["lip_r"] == pytest.approx(0.7)
-    assert report.summary["model"]["lip_r"].clips == 6  # seeds are no clips: they make no interval narrower
+    assert report.summary["model"]["lip_r"].clips == 6  # more seeds make no interval narrower
     assert report.seed_spread["lip_r"] == pytest.approx(0.1)
     assert report.rows["real"]["a.mp4"]["lip_r"] == 1
 
@@ -113,7 +116,7 @@ def test_report_survives_its_file(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "report.json").read_text())["summary"]["model"]["lip_r"]["clips"] == 6
 
 
-def test_what_is_no_report_is_refused(tmp_path: Path) -> None:
+def test_files_that_are_not_reports_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"clips": []}')
     with pytest.raises(InputError, match=r"a.json is not a report; got harness_version: Field required"):
         load_report(tmp_path / "a.json")
@@ -178,7 +181,7 @@ def test_differences_are_paired_and_judged_by_their_direction() -> None:
     assert found["lip_r"].difference.value == pytest.approx(0.125)
     assert found["lip_r"].verdict == "A better"
     assert found["lip_spread"].verdict == "within noise"
-    assert "silence_over_speech_spread" not in found  # of the whole set: nothing to pair
+    assert "silence_over_speech_spread" not in found  # of the whole set, so nothing can be paired
     assert {d.metric: d.verdict for d in compare(second, first)}["lip_r"] == "B better"
     text = comparison_table(first, second, list(found.values()))
     assert text.startswith("A: new, seeds 0\nB: old")
@@ -186,7 +189,7 @@ def test_differences_are_paired_and_judged_by_their_direction() -> None:
 
 
 def test_figures_that_should_be_near_the_real_ones_are_compared_by_distance() -> None:
-    """Lags of 3 against 0, the real clip's being 0: the second is nearer, though it is the smaller one."""
+    """Lags of about 3 and 0.5, and 0 in the real clip: the second is nearer."""
     reports = []
     for lag in (3.0, 0.5):
         measured = _measured(R)
@@ -211,22 +214,62 @@ def test_reports_that_do_not_compare_are_refused() -> None:
         compare(report, other)
 
 
+def _strokes(svg: str, colour: str) -> list[list[list[tuple[float, float]]]]:
+    """The lines of one colour: each a list of runs of points."""
+    paths = [
+        e
+        for e in ET.fromstring(svg).iter(f"{{{SVG}}}path")
+        if f"stroke: var(--{colour}," in e.get("style", "")
+    ]
+    return [
+        [
+            [(float(x), float(y)) for x, y in re.findall(r"([\d.]+) ([\d.]+)", run)]
+            for run in path.get("d", "").split("M")[1:]
+        ]
+        for path in paths
+    ]
+
+
 def test_curves_have_gaps_where_there_is_no_face() -> None:
     svg = curves_svg({"real": ([0.01, 0.02, None, 0.03, 0.01], 25.0), "model": ([0.02] * 10, 50.0)}, "a & b")
-    root = ET.fromstring(svg)
-    lines = {kind: [e for e in root if e.get("class") == kind] for kind in ("real", "model")}
-    assert [len(line.get("points", "").split()) for line in lines["real"]] == [2, 2]
-    assert [len(line.get("points", "").split()) for line in lines["model"]] == [10]
+    (slow,), (fast,) = _strokes(svg, "real"), _strokes(svg, "subject")
+    assert [len(run) for run in slow] == [2, 2]
+    assert [len(run) for run in fast] == [10]
     # Both are 0.2 s long, so the frames of the faster one lie between the other's.
-    slow, fast = (lines[kind][0].get("points", "").split() for kind in ("real", "model"))
-    assert slow[1].split(",")[0] == fast[2].split(",")[0]
-    assert root.get("aria-label") == "a & b"
+    assert slow[0][1] == fast[0][2]
+    assert ET.fromstring(svg).get("aria-label") == "a & b"
+    texts = [element.text for element in ET.fromstring(svg).iter(f"{{{SVG}}}text")]
+    assert {"0.00", "0.03", "0 s", "0.15 s"} <= set(texts)
 
 
 def test_bars_reach_from_low_to_high() -> None:
-    root = ET.fromstring(intervals_svg({"real": (1.0, 1.0, 1.0), "model": (0.5, 0.25, 0.75)}, "r"))
-    (bar,) = [e for e in root if e.get("class") == "bar model"]
-    (dot,) = [e for e in root if e.get("class") == "dot model"]
-    low, high = float(bar.get("x1", "")), float(bar.get("x2", ""))
+    svg = intervals_svg({"real": (1.0, 1.0, 1.0), "model": (0.5, 0.25, 0.75)}, "r", "model")
+    ((bar,), *_) = _strokes(svg, "subject")
+    (low, y), (high, _) = bar
     assert low < high
-    assert float(dot.get("cx", "")) == pytest.approx((low + high) / 2)
+    (dot,) = [
+        element
+        for element in ET.fromstring(svg).iter(f"{{{SVG}}}use")
+        if "var(--subject," in element.get("style", "")
+    ]
+    assert (float(dot.get("x", "")), float(dot.get("y", ""))) == pytest.approx(((low + high) / 2, y))
+
+
+def test_plots_are_the_same_each_time_and_share_no_ids() -> None:
+    bars = {"real": (1.0, 1.0, 1.0), "model": (0.5, 0.25, 0.75)}
+    first, second = intervals_svg(bars, "r", "model"), intervals_svg(bars, "Sync-C", "model")
+    assert intervals_svg(bars, "r", "model") == first
+    ids = [set(re.findall(r' id="([^"]+)"', svg)) for svg in (first, second)]
+    assert ids[0]
+    assert not ids[0] & ids[1]
+    assert "<metadata" not in first
+
+
+@pytest.mark.parametrize("library", ["jinja2", "matplotlib"])
+def test_missing_libraries_are_found_before_the_work(
+    library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(ConfigError, match=rf"the report needs {library}\. .*openemo\[evaluate\]"):
+        check_report_folder(tmp_path / "report")
+    assert not (tmp_path / "report").exists()

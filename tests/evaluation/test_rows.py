@@ -1,4 +1,4 @@
-"""What the rows of the table are made of."""
+"""The rows of the table: frozen, silence, another voice, and made videos."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import av
 import numpy as np
 import pytest
 
-from openemo.audio.reading import Audio, read_audio
+from openemo.audio.audio_reader import Audio, read_audio
 from openemo.evaluation.observation import Observation
 from openemo.evaluation.rows import as_long_as, frozen, make_video, silence_like
 from openemo.pipeline import EmoPipeline
 from openemo.video.images import read_image
-from openemo.video.reading import probe
+from openemo.video.video_reader import probe
 
 
 def test_frozen_is_the_first_frame_for_as_long_as_the_clip() -> None:
@@ -48,9 +48,9 @@ def test_another_voice_is_made_as_long_as_the_clips(num_samples: int) -> None:
 
 
 def test_silence_is_as_long_as_the_voice() -> None:
-    quiet = silence_like(Audio(np.ones((2, 70), np.float32), 8_000))
-    assert (quiet.samples.shape, quiet.sample_rate_hz) == ((2, 70), 8_000)
-    assert not quiet.samples.any()
+    silence = silence_like(Audio(np.ones((2, 70), np.float32), 8_000))
+    assert (silence.samples.shape, silence.sample_rate_hz) == ((2, 70), 8_000)
+    assert not silence.samples.any()
 
 
 def test_made_videos_have_the_clips_rate_and_exact_sound(

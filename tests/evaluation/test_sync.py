@@ -12,33 +12,34 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from openemo.audio.reading import Audio, read_audio
+from benchmarks.sync_accuracy import area_under_curve, sync_accuracy
+from openemo.audio.audio_reader import Audio, read_audio
+from openemo.data.data_recipe import DataRecipe
+from openemo.data.landmark_tracks import track_clip
 from openemo.data.prepare import split_clips
-from openemo.data.recipe import DataRecipe
-from openemo.data.tracks import track_clip
 from openemo.errors import CheckpointError
-from openemo.evaluation.sync import (
+from openemo.evaluation.metrics.sync_own import (
     STRETCH_WINDOWS,
-    SyncEmbeddings,
-    SyncScorer,
     score_distances,
+    score_sync_own,
     shift_distances,
 )
-from openemo.evaluation.sync_accuracy import area_under_curve, sync_accuracy
+from openemo.evaluation.networks.own_sync_network import OwnSyncNetwork, SyncEmbeddings
+from openemo.evaluation.networks.weights import shipped
 from openemo.face import FaceAnalyzer
-from openemo.face.geometry import OUTER_LIPS
-from openemo.models.sync import SyncEmbedder
-from openemo.training.recipe import load_recipe
-from openemo.video.reading import read_frames
+from openemo.face.landmarks import OUTER_LIPS
+from openemo.models.sync_embedder import SyncEmbedder
+from openemo.settings import load_recipe
+from openemo.video.video_reader import read_frames
 
-SHIPPED = Path(__file__).parents[2] / "src/openemo/evaluation/weights/sync"
+SHIPPED = shipped("sync")
 DIM = 24
 SHORTEST = STRETCH_WINDOWS + 2 * 15
 
 
 @dataclass(frozen=True)
 class Video:
-    """As much of an observation as the scorer reads."""
+    """As much of an observation as the network reads."""
 
     frames: tuple[NDArray[np.uint8], ...]
     fps: float
@@ -100,7 +101,7 @@ def test_another_sound_is_not_in_step() -> None:
         )
         for i in range(8)
     ]
-    # The least of 31 chances is always something; the one without a shift is nothing on average.
+    # The least of 31 random distances is always below the median. The one without a shift is not, on average.
     assert min(score.confidence for score in scores) > 0.03
     assert abs(np.mean([score.in_step for score in scores])) < 0.03
 
@@ -152,10 +153,10 @@ def test_accuracy_of_perfect_and_of_unrelated_embeddings() -> None:
 
 
 @pytest.fixture(scope="module")
-def untrained() -> SyncScorer:
+def untrained() -> OwnSyncNetwork:
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        return SyncScorer(SyncEmbedder(32, 48, (8, 16, 24), (6, 8, 10, 12), 14, 18, 20))
+        return OwnSyncNetwork(SyncEmbedder(32, 48, (8, 16, 24), (6, 8, 10, 12), 14, 18, 20))
 
 
 def _made_up_video(num_frames: int = 74, repeat: int = 1) -> Video:
@@ -174,8 +175,10 @@ def _made_up_video(num_frames: int = 74, repeat: int = 1) -> Video:
     )
 
 
-def test_other_frame_rates_are_heard_and_seen_at_25_fps(untrained: SyncScorer) -> None:
-    plain, doubled = untrained(_made_up_video()), untrained(_made_up_video(repeat=2))
+def test_other_frame_rates_are_read_at_25_fps(untrained: OwnSyncNetwork) -> None:
+    plain, doubled = (
+        score_sync_own(untrained.embed(video)) for video in (_made_up_video(), _made_up_video(repeat=2))
+    )
     assert set(plain) == {
         f"sync_own_{name}" for name in ("confidence", "offset_frames", "distance", "in_step")
     }
@@ -183,7 +186,7 @@ def test_other_frame_rates_are_heard_and_seen_at_25_fps(untrained: SyncScorer) -
     assert doubled == plain
 
 
-def test_what_cannot_be_measured_is_not_a_number(untrained: SyncScorer) -> None:
+def test_figures_that_cannot_be_measured_are_nan(untrained: OwnSyncNetwork) -> None:
     video = _made_up_video()
     hidden = np.full_like(video.points_px, np.nan)
     for bad in (
@@ -193,27 +196,27 @@ def test_what_cannot_be_measured_is_not_a_number(untrained: SyncScorer) -> None:
         Video(video.frames[:3], 25, video.points_px[:3], video.audio),
         Video((), 25, video.points_px[:0], video.audio),
     ):
-        values = untrained(bad)
+        values = score_sync_own(untrained.embed(bad))
         assert len(values) == 4
         assert all(math.isnan(value) for value in values.values())
 
 
 @pytest.fixture(scope="module")
-def scorer() -> SyncScorer:
-    return SyncScorer.from_pretrained()
+def network() -> OwnSyncNetwork:
+    return OwnSyncNetwork.from_pretrained()
 
 
-def test_the_shipped_weights_are_small_and_checked(scorer: SyncScorer, tmp_path: Path) -> None:
+def test_the_shipped_weights_are_small_and_checked(network: OwnSyncNetwork, tmp_path: Path) -> None:
     assert sum(path.stat().st_size for path in SHIPPED.iterdir()) < 3e6
     folder = tmp_path / "sync"
     shutil.copytree(SHIPPED, folder)
-    SyncScorer.from_pretrained(folder)
+    OwnSyncNetwork.from_pretrained(folder)
     weights = folder / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
     with pytest.raises(CheckpointError, match="damaged or was changed"):
-        SyncScorer.from_pretrained(folder)
+        OwnSyncNetwork.from_pretrained(folder)
     with pytest.raises(CheckpointError, match="SHA256SUMS"):
-        SyncScorer.from_pretrained(tmp_path)
+        OwnSyncNetwork.from_pretrained(tmp_path)
 
 
 def _later(audio: Audio, num_frames: int) -> Audio:
@@ -247,9 +250,12 @@ def real_clips(shared_dir: Path, face_analyzer: FaceAnalyzer) -> dict[str, list[
 
 @pytest.mark.slow
 def test_real_clips_are_in_sync_and_planted_faults_are_found(
-    scorer: SyncScorer, real_clips: dict[str, list[Video]]
+    network: OwnSyncNetwork, real_clips: dict[str, list[Video]]
 ) -> None:
-    scores = {name: [scorer(video) for video in videos] for name, videos in real_clips.items()}
+    scores = {
+        name: [score_sync_own(network.embed(video)) for video in videos]
+        for name, videos in real_clips.items()
+    }
     offsets = {name: [s["sync_own_offset_frames"] for s in found] for name, found in scores.items()}
     assert all(abs(offset) <= 1 for offset in offsets["s1"])
     # The model card says how many of these ten the network gets wrong.
@@ -257,7 +263,9 @@ def test_real_clips_are_in_sync_and_planted_faults_are_found(
     for video, real in zip(real_clips["s1"], scores["s1"], strict=True):
         assert video.audio is not None
         for shift in (-5, -2, -1, 1, 2, 5):
-            late = scorer(Video(video.frames, 25.0, video.points_px, _later(video.audio, shift)))
+            late = score_sync_own(
+                network.embed(Video(video.frames, 25.0, video.points_px, _later(video.audio, shift)))
+            )
             # The sound later is the picture earlier; what the clip itself is off stays.
             assert late["sync_own_offset_frames"] == real["sync_own_offset_frames"] - shift
         silence = Audio(np.zeros_like(video.audio.samples), video.audio.sample_rate_hz)
@@ -266,15 +274,20 @@ def test_real_clips_are_in_sync_and_planted_faults_are_found(
             Video(video.frames, 25.0, video.points_px, silence),
             Video(still, 25.0, np.repeat(video.points_px[9:10], len(still), 0), video.audio),
         ):
-            assert scorer(faulty)["sync_own_confidence"] < 0.05 * real["sync_own_confidence"]
+            assert (
+                score_sync_own(network.embed(faulty))["sync_own_confidence"]
+                < 0.05 * real["sync_own_confidence"]
+            )
 
 
 @pytest.mark.slow
-def test_other_sentences_are_not_in_step(scorer: SyncScorer, real_clips: dict[str, list[Video]]) -> None:
+def test_other_sentences_are_not_in_step(network: OwnSyncNetwork, real_clips: dict[str, list[Video]]) -> None:
     videos = real_clips["s1"]
-    real = [scorer(video)["sync_own_in_step"] for video in videos]
+    real = [score_sync_own(network.embed(video))["sync_own_in_step"] for video in videos]
     swapped = [
-        scorer(Video(video.frames, 25.0, video.points_px, videos[i - 1].audio))["sync_own_in_step"]
+        score_sync_own(network.embed(Video(video.frames, 25.0, video.points_px, videos[i - 1].audio)))[
+            "sync_own_in_step"
+        ]
         for i, video in enumerate(videos)
     ]
     assert np.mean(swapped) < 0.4 * np.mean(real)

@@ -1,4 +1,4 @@
-"""The face networks on real portraits: faces are found, and stay in place when the picture is changed."""
+"""The face networks on real portraits: landmarks follow when the image is shifted, scaled or rotated."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_landmarks_scale_with_the_picture(analyzer: FaceAnalyzer, portrait: Imag
 
 
 @pytest.mark.parametrize("angle_deg", [-20.0, 20.0])
-def test_landmarks_turn_with_the_picture(analyzer: FaceAnalyzer, portrait: Image, angle_deg: float) -> None:
+def test_landmarks_rotate_with_the_picture(analyzer: FaceAnalyzer, portrait: Image, angle_deg: float) -> None:
     before = analyzer.find(portrait)
     height, width = portrait.shape[:2]
     matrix = cv2.getRotationMatrix2D(
@@ -83,7 +83,7 @@ def test_landmarks_turn_with_the_picture(analyzer: FaceAnalyzer, portrait: Image
     assert roll_deg == pytest.approx(angle_deg, abs=2.0)
 
 
-def test_grey_changes_little(analyzer: FaceAnalyzer, portrait: Image) -> None:
+def test_a_grey_image_gives_nearly_the_same_landmarks(analyzer: FaceAnalyzer, portrait: Image) -> None:
     grey = cv2.cvtColor(cv2.cvtColor(portrait, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB).astype(np.uint8)
     assert _error(analyzer.find(grey), analyzer.find(portrait).points_px[:, :2]) < 0.03
 
@@ -119,7 +119,9 @@ def test_several_people_largest_first_and_by_number_from_the_left(
         select_face(faces, -1, (1400, 900))
 
 
-def test_track_follows_and_knows_when_the_face_is_gone(analyzer: FaceAnalyzer, portrait: Image) -> None:
+def test_track_follows_the_face_and_returns_none_when_it_is_gone(
+    analyzer: FaceAnalyzer, portrait: Image
+) -> None:
     face = analyzer.find(portrait)
     moved = np.roll(portrait, 5, axis=1)
     tracked = analyzer.track(moved, face)
@@ -128,7 +130,9 @@ def test_track_follows_and_knows_when_the_face_is_gone(analyzer: FaceAnalyzer, p
     assert analyzer.track(np.full_like(portrait, 128), face) is None
 
 
-def test_blendshapes_are_weights_and_hear_the_open_mouth(analyzer: FaceAnalyzer, portrait: Image) -> None:
+def test_blendshapes_are_in_zero_to_one_and_rise_with_the_open_mouth(
+    analyzer: FaceAnalyzer, portrait: Image
+) -> None:
     face = analyzer.find(portrait)
     values = analyzer.blendshapes(face)
     assert values.shape == (52,)

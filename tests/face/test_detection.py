@@ -1,11 +1,18 @@
-"""Anchors, decoding and suppression of the full-range detector."""
+"""Anchors, decoding and non-maximum suppression of the full-range detector."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from openemo.face.detection import NUM_ANCHORS, FaceBox, anchors, decode, overlap, suppress
+from openemo.face.detection import (
+    NUM_ANCHORS,
+    FaceBox,
+    anchor_centres,
+    decode_boxes,
+    intersection_over_union,
+    weighted_nms,
+)
 
 
 def _box(x0: float, y0: float, x1: float, y1: float, score: float) -> FaceBox:
@@ -13,7 +20,7 @@ def _box(x0: float, y0: float, x1: float, y1: float, score: float) -> FaceBox:
 
 
 def test_anchors_are_the_cell_centres_of_a_48_grid_row_by_row() -> None:
-    centres = anchors()
+    centres = anchor_centres()
     assert centres.shape == (NUM_ANCHORS, 2) == (2304, 2)
     np.testing.assert_allclose(centres[0], [0.5 / 48, 0.5 / 48])
     np.testing.assert_allclose(centres[1], [1.5 / 48, 0.5 / 48])  # x runs first
@@ -21,7 +28,7 @@ def test_anchors_are_the_cell_centres_of_a_48_grid_row_by_row() -> None:
     np.testing.assert_allclose(centres.mean(axis=0), [0.5, 0.5], atol=1e-6)
 
 
-def test_decode_places_box_and_keypoints_in_the_image() -> None:
+def test_decoding_gives_box_and_keypoints_in_image_pixels() -> None:
     regressors, logits = np.zeros((2304, 16), np.float32), np.full(2304, -9.0, np.float32)
     cell = 48 * 10 + 20  # column 20, row 10
     logits[cell] = 3.0
@@ -33,7 +40,7 @@ def test_decode_places_box_and_keypoints_in_the_image() -> None:
         38.4,
         0.0,
     ]  # centre +0.1, -0.05; size 0.25, 0.5; right eye
-    (box,) = decode(regressors, logits, anchors(), np.array([-30.0, 7.0]), 480.0, 0.5)
+    (box,) = decode_boxes(regressors, logits, anchor_centres(), np.array([-30.0, 7.0]), 480.0, 0.5)
     centre = np.array([20.5 / 48 + 0.1, 10.5 / 48 - 0.05]) * 480 + (-30, 7)
     half = np.array([0.25, 0.5]) * 480 / 2
     np.testing.assert_allclose(box.box_px[:2], centre - half, rtol=1e-5)
@@ -43,19 +50,19 @@ def test_decode_places_box_and_keypoints_in_the_image() -> None:
     assert box.side_px == pytest.approx(240)
 
 
-def test_overlap_of_known_boxes() -> None:
+def test_intersection_over_union_of_known_boxes() -> None:
     a = np.array([0.0, 0.0, 4.0, 2.0])
-    assert overlap(a, a) == 1.0
-    assert overlap(a, np.array([2.0, 0.0, 6.0, 2.0])) == pytest.approx(4 / 12)
-    assert overlap(a, np.array([5.0, 0.0, 6.0, 2.0])) == 0.0
-    assert overlap(np.zeros(4), np.zeros(4)) == 0.0
+    assert intersection_over_union(a, a) == 1.0
+    assert intersection_over_union(a, np.array([2.0, 0.0, 6.0, 2.0])) == pytest.approx(4 / 12)
+    assert intersection_over_union(a, np.array([5.0, 0.0, 6.0, 2.0])) == 0.0
+    assert intersection_over_union(np.zeros(4), np.zeros(4)) == 0.0
 
 
-def test_suppress_merges_by_score_and_keeps_separate_faces() -> None:
+def test_nms_merges_by_score_and_keeps_separate_faces() -> None:
     near = [_box(0, 0, 10, 10, 0.6), _box(1, 0, 11, 10, 0.9)]
     far = _box(50, 0, 70, 20, 0.7)
-    first, second = suppress([*near, far])
+    first, second = weighted_nms([*near, far])
     assert (first.score, second.score) == (0.9, 0.7)
     np.testing.assert_allclose(first.box_px, [0.6, 0, 10.6, 10])  # (0 * 0.6 + 1 * 0.9) / 1.5
     np.testing.assert_allclose(second.box_px, far.box_px)
-    assert suppress([]) == []
+    assert weighted_nms([]) == []

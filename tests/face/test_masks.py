@@ -10,15 +10,15 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from openemo.face.geometry import INNER_LIPS, LEFT_EYE, OUTER_LIPS, RIGHT_EYE
+from openemo.face.landmarks import INNER_LIPS, LEFT_EYE, OUTER_LIPS, RIGHT_EYE
 from openemo.face.masks import (
     RegionMasks,
     box_mask,
-    expand,
+    expand_box,
+    level_sizes,
     part_masks,
-    pyramid,
     region_masks,
-    resize_soft,
+    resize_mask,
 )
 from tests.parity import cases, config, folder_of
 
@@ -75,26 +75,30 @@ def test_masks_are_hallos(recorded: Recorded) -> None:
     for name in recorded.scenes:
         masks, size = recorded.masks(name)
         for part, mask in (
-            ("face_blur", masks.face_blurred),
+            ("face_blur", masks.face_with_lips),
             ("sep_background", masks.picture),
             ("sep_face", masks.face),
             ("sep_lip", masks.lips),
         ):
             assert close(mask, recorded.expected[f"{name}.u8.{part}"])
-        for level, three in enumerate(masks.levels(pyramid((64, 64), 4))):
+        for level, three in enumerate(masks.levels(level_sizes((64, 64), 4))):
             for part, values in zip(("full", "face", "lip"), three, strict=True):
                 expected = recorded.expected[f"{name}.{part}_mask.{level}"][0]
                 assert np.abs(values.ravel() - expected).max() <= GREY
-        locator = resize_soft(box_mask(masks.face_box, size), (512, 512)) * 255
+        locator = resize_mask(box_mask(masks.face_box, size), (512, 512)) * 255
         with np.load(recorded.folder / "face_region_u8.npz") as regions:
             assert close(np.rint(locator), regions[name])
 
 
 def test_union_of_frames_is_hallos(recorded: Recorded) -> None:
     (masks, _), expected = recorded.masks("union"), recorded.expected
-    for part, mask in (("face_blur", masks.face_blurred), ("sep_face", masks.face), ("sep_lip", masks.lips)):
+    for part, mask in (
+        ("face_blur", masks.face_with_lips),
+        ("sep_face", masks.face),
+        ("sep_lip", masks.lips),
+    ):
         assert close(mask, expected[f"union.u8.{part}"])
-    assert np.abs(255.0 - masks.face_blurred - expected["union.sep_pose_float"]).max() <= 1
+    assert np.abs(255.0 - masks.face_with_lips - expected["union.sep_pose_float"]).max() <= 1
 
 
 def test_background_is_cut_off_not_rounded(recorded: Recorded) -> None:
@@ -108,7 +112,7 @@ def test_background_is_cut_off_not_rounded(recorded: Recorded) -> None:
 def test_expansion_is_hallos_but_for_boxes_that_leave_the_picture(recorded: Recorded) -> None:
     for case in recorded.config["expand_region_table"]:
         x0, x1, y0, y1 = case["region_minx_maxx_miny_maxy"]
-        got = expand((x0, y0, x1, y1), (case["image_w"], case["image_h"]), case["ratio"])
+        got = expand_box((x0, y0, x1, y1), (case["image_w"], case["image_h"]), case["ratio"])
         x0, x1, y0, y1 = (max(0, edge) for edge in case["result"])
         assert got == (x0, y0, x1, y1)
 
@@ -117,14 +121,16 @@ def test_a_face_that_fills_the_picture(recorded: Recorded) -> None:
     """Hallo's own code takes the negative edge for an index from the end, and the mask collapses."""
     masks, (_, height) = recorded.masks(_FAULTY)
     assert (masks.face_box[1], masks.face_box[3]) == (0, height)
-    assert masks.face_blurred[32, 32] > 200
+    assert masks.face_with_lips[32, 32] > 200
 
 
 def test_levels_have_the_networks_sizes() -> None:
-    assert pyramid((40, 24), 4) == [(40, 24), (20, 12), (10, 6), (5, 3)]
+    assert level_sizes((40, 24), 4) == [(40, 24), (20, 12), (10, 6), (5, 3)]
     points = np.random.default_rng(2).uniform(30, 90, (478, 3))
     masks = region_masks(points, (130, 110), face_expansion=1.1)
-    for (width, height), three in zip(pyramid((40, 24), 3), masks.levels(pyramid((40, 24), 3)), strict=True):
+    for (width, height), three in zip(
+        level_sizes((40, 24), 3), masks.levels(level_sizes((40, 24), 3)), strict=True
+    ):
         assert three.shape == (3, height, width)
         assert three.dtype == np.float32
         assert three.min() >= 0

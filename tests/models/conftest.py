@@ -1,4 +1,4 @@
-"""Tiny real networks and inputs for them; every dimension is another number, so that a swapped axis fails."""
+"""Tiny real networks and their inputs. All dimensions differ, so that a swapped axis fails."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ BACKBONE: dict[str, Any] = dict(
     temporal_ff_mult=1,
     max_frames=9,
     locator_downscale=4,
-    num_gestures=5,
+    num_motion_conditions=5,
     speed_dim=14,
 )
 REFERENCE_IN_CHANNELS = 7
@@ -43,15 +43,15 @@ CLIPS, FRAMES, MOTION_FRAMES, HEIGHT, WIDTH = 2, 6, 3, 10, 16
 
 @dataclass(frozen=True)
 class Inputs:
-    """One input for every argument of the two networks."""
+    """An input for every argument of the two networks."""
 
     sample: Tensor
     timestep: Tensor
-    pictures: Tensor
+    images: Tensor
     audio: Tensor
     locator: Tensor
     speed: Tensor
-    gestures: Tensor
+    motion_conditions: Tensor
     text: Tensor
 
     def conditions(self, reference: ReferenceFeatures) -> dict[str, Any]:
@@ -60,13 +60,13 @@ class Inputs:
             audio_BFTD=self.audio,
             locator_BMHW=self.locator,
             speed_BF=self.speed,
-            gestures_BFG=self.gestures,
+            motion_conditions_BFK=self.motion_conditions,
             encoder_hidden_states=self.text,
         )
 
 
-def awaken(module: nn.Module) -> None:
-    """Give zero-initialised parameters small random values, so that nothing hides behind them."""
+def randomize_zeros(module: nn.Module) -> None:
+    """Give zero-initialised parameters small random values, so that the layers before them have an effect."""
     for parameter in module.parameters():
         if not parameter.any():
             nn.init.normal_(parameter, std=0.1)
@@ -79,12 +79,12 @@ def _seed() -> None:
 
 @pytest.fixture
 def make_unet() -> Callable[..., EmoUNet]:
-    """EmoUNet of the tiny shape with changed settings. `awake` moves all zero-initialised layers off zero."""
+    """Tiny `EmoUNet` with changed settings; `zero_init` keeps its zero-initialised layers at zero."""
 
-    def make(*, awake: bool = True, **changes: Any) -> EmoUNet:
-        unet: EmoUNet = EmoUNet(**(SPATIAL | BACKBONE | changes)).eval()
-        if awake:
-            awaken(unet)
+    def make(*, zero_init: bool = False, **changes: Any) -> EmoUNet:
+        unet = EmoUNet(**(SPATIAL | BACKBONE | changes)).eval()
+        if not zero_init:
+            randomize_zeros(unet)
         return unet
 
     return make
@@ -93,10 +93,7 @@ def make_unet() -> Callable[..., EmoUNet]:
 @pytest.fixture
 def make_reference_net() -> Callable[..., ReferenceNet]:
     def make(**changes: Any) -> ReferenceNet:
-        net: ReferenceNet = ReferenceNet(
-            **(SPATIAL | {"in_channels": REFERENCE_IN_CHANNELS} | changes)
-        ).eval()
-        return net
+        return ReferenceNet(**(SPATIAL | {"in_channels": REFERENCE_IN_CHANNELS} | changes)).eval()
 
     return make
 
@@ -109,11 +106,11 @@ def make_inputs() -> Callable[..., Inputs]:
         return Inputs(
             sample=torch.randn(CLIPS, 3, FRAMES, height, width),
             timestep=torch.tensor([17.0, 801.5]),
-            pictures=torch.randn(CLIPS, REFERENCE_IN_CHANNELS, 1 + motion_frames, height, width),
+            images=torch.randn(CLIPS, REFERENCE_IN_CHANNELS, 1 + motion_frames, height, width),
             audio=torch.randn(CLIPS, FRAMES, 4, 11),
             locator=torch.rand(CLIPS, 1, 4 * height, 4 * width),
             speed=torch.rand(CLIPS, FRAMES),
-            gestures=torch.randn(CLIPS, FRAMES, 5),
+            motion_conditions=torch.randn(CLIPS, FRAMES, 5),
             text=torch.randn(CLIPS, 19, 13),
         )
 

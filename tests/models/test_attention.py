@@ -1,4 +1,4 @@
-"""Attention gives the same whichever way it is computed."""
+"""Both ways to compute attention give the same result."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from openemo.models import attention
 from openemo.models.attention import Attention, attend
 
 
-@pytest.mark.parametrize("most_scores", [0, 2**18])
-def test_bfloat16_learns_what_float32_learns(monkeypatch: pytest.MonkeyPatch, most_scores: int) -> None:
-    """Fused, and as the plain products that take its place where they are faster."""
-    monkeypatch.setattr(attention, "_MOST_SCORES", most_scores)
+@pytest.mark.parametrize("max_plain_scores", [0, 2**18])
+def test_gradients_in_bfloat16_are_those_of_float32(
+    monkeypatch: pytest.MonkeyPatch, max_plain_scores: int
+) -> None:
+    """With fused attention, and with the plain products that replace it where they are faster."""
+    monkeypatch.setattr(attention, "_MAX_PLAIN_SCORES", max_plain_scores)
     generator = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
     layer = Attention(64, heads=2, dim_head=32)
@@ -24,7 +26,7 @@ def test_bfloat16_learns_what_float32_learns(monkeypatch: pytest.MonkeyPatch, mo
         layer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=is_half):
             mixed = attend(layer, tokens, tokens, shared=shared)
-        (mixed * wanted).sum().backward()  # type: ignore[no-untyped-call]
+        (mixed * wanted).sum().backward()
         gradients = [p.grad.flatten() for p in layer.parameters() if p.grad is not None]
         results.append((mixed.detach().float(), torch.cat(gradients)))
     for exact, rough in zip(*results, strict=True):

@@ -1,4 +1,4 @@
-"""EchoMimic v1 is a set of options of our networks: the same numbers as its own code, part by part."""
+"""With EchoMimic v1's options and weights, our networks give the recorded outputs of its own code."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from openemo.checkpoints.families import echomimic
-from openemo.checkpoints.families.keymap import split
+from openemo.checkpoints.key_map import split
 from openemo.models import EmoUNet, ReferenceFeatures, ReferenceNet
-from openemo.models.families import echomimic_reference_config, echomimic_unet_config
+from tests.family_configs import echomimic_reference_config, echomimic_unet_config
 from tests.parity import (
     ROUNDED_TOLERANCE,
     TOLERANCE,
     assert_close,
-    attention_places,
+    attention_names,
     cases,
     config,
     folder_of,
@@ -25,7 +25,7 @@ from tests.parity import (
 
 
 def build(unet_folder: Path) -> tuple[EmoUNet, ReferenceNet]:
-    """The networks of one recorded checkpoint; the face locator's weights lie with the pipeline's case."""
+    """The networks of a recorded checkpoint; the weights of the face locator are in the pipeline's case."""
     settings = config(unet_folder)
     reference_weights = unet_folder / settings["reference_weights"]
     audio_tokens = load(unet_folder / "inputs.safetensors")["audio_cond_fea_cond"].shape[2]
@@ -60,11 +60,11 @@ def test_reference_network(case: str) -> None:
     inputs, outputs = (load(folder / f"{part}.safetensors") for part in ("inputs", "outputs"))
     with torch.no_grad():
         features = reference_net(inputs["ref_image_latents"][:, :, None])
-    places = attention_places(reference_net)
-    assert {f"bank.{place}" for place in places} == outputs.keys()
+    names = attention_names(reference_net)
+    assert {f"bank.{name}" for name in names} == outputs.keys()
     assert features.motion == ()
-    for place, tokens in zip(places, features.attention, strict=True):
-        assert_close(tokens, outputs[f"bank.{place}"])
+    for name, tokens in zip(names, features.attention, strict=True):
+        assert_close(tokens, outputs[f"bank.{name}"])
 
 
 @pytest.mark.parametrize("case", cases("echomimic_unet"))
@@ -72,30 +72,29 @@ def test_a_step_with_and_without_guidance(case: str) -> None:
     folder = folder_of(case)
     unet, reference_net = build(folder)
     inputs, outputs = (load(folder / f"{part}.safetensors") for part in ("inputs", "outputs"))
-    heard, place = inputs["audio_cond_fea_cond"], inputs["face_musk_fea_cond"][:, :, 0]
+    audio, locator_features = inputs["audio_cond_fea_cond"], inputs["face_musk_fea_cond"][:, :, 0]
     with torch.no_grad():
         features = reference_net(inputs["ref_image_latents"][:, :, None])
-        unheard = unet(
+        unconditional = unet(
             inputs["latents"],
             inputs["timestep"],
-            audio_BFTD=torch.zeros_like(heard),
-            place_BCHW=torch.zeros_like(place),
+            audio_BFTD=torch.zeros_like(audio),
+            locator_features_BCHW=torch.zeros_like(locator_features),
         )
 
         def conditioned(reference: ReferenceFeatures) -> torch.Tensor:
-            prediction: torch.Tensor = unet(
+            return unet(
                 inputs["latents"],
                 inputs["timestep"],
                 reference=reference,
-                audio_BFTD=heard,
-                place_BCHW=place,
+                audio_BFTD=audio,
+                locator_features_BCHW=locator_features,
             )
-            return prediction
 
         exact, through_half = conditioned(features), conditioned(rounded(features))
     for prediction, name, tolerance in (
         (exact, "bank_fp32", TOLERANCE),
         (through_half, "bank_fp16", ROUNDED_TOLERANCE),
     ):
-        assert_close(torch.cat([unheard, prediction]), outputs[f"noise_pred.{name}"], tolerance)
+        assert_close(torch.cat([unconditional, prediction]), outputs[f"noise_pred.{name}"], tolerance)
         assert_close(prediction, outputs[f"noise_pred_no_cfg.{name}"], tolerance)

@@ -1,26 +1,27 @@
-"""Hallo is a set of options of our networks: the same numbers as its own code, part by part."""
+"""With Hallo's options and weights, our networks give the recorded outputs of its own code."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 from torch import Tensor
 
 from openemo.checkpoints.families import hallo
-from openemo.checkpoints.families.keymap import split
+from openemo.checkpoints.key_map import split
 from openemo.models import EmoUNet, ReferenceFeatures, ReferenceNet
-from openemo.models.families import hallo_halves, hallo_reference_config, hallo_unet_config
-from openemo.models.regions import REGIONS
+from openemo.models.region_audio import REGIONS
+from openemo.pipeline.guidance import hallo_halves
+from tests.family_configs import hallo_reference_config, hallo_unet_config
 from tests.parity import (
     HALLO_UNET,
     ROUNDED_TOLERANCE,
     TOLERANCE,
     assert_close,
-    attention_places,
+    attention_names,
     cases,
     config,
     folder_of,
@@ -30,14 +31,14 @@ from tests.parity import (
 
 
 class Hallo(NamedTuple):
-    """The networks of one recorded checkpoint, with its weights."""
+    """The networks of a recorded checkpoint, with its weights."""
 
     unet: EmoUNet
     reference_net: ReferenceNet
 
 
 def build(unet_folder: Path) -> Hallo:
-    """The three files of a case are one net.pth; every tensor of it is used."""
+    """Load the three files of a case, which together are one net.pth; every tensor is used."""
     settings = config(unet_folder)
     weights = [unet_folder / "weights.safetensors"]
     weights += [unet_folder / settings[f"{part}_weights"] for part in ("reference", "conditioning")]
@@ -60,8 +61,8 @@ def build(unet_folder: Path) -> Hallo:
     return network
 
 
-def small_networks(folder: Path) -> EmoUNet:
-    """The face locator and the two projections of a case, in a backbone of one level that is not used."""
+def condition_encoders(folder: Path) -> EmoUNet:
+    """The face locator and the two projections of a case, in a UNet of one level that is not used."""
     settings = config(folder)
     channels, text_dim = (
         settings["face_locator"]["conditioning_embedding_channels"],
@@ -78,9 +79,9 @@ def small_networks(folder: Path) -> EmoUNet:
         cross_attention_dim=text_dim,
         audio_attention_dim=settings["audioproj"]["output_dim"],
     )
-    unet: EmoUNet = EmoUNet(**(hallo_unet_config(constructor, settings) | dict(temporal_modules=False)))
+    unet = EmoUNet(**(hallo_unet_config(constructor, settings) | dict(temporal_modules=False)))
     reference_net = ReferenceNet(**hallo_reference_config(constructor))
-    ours = {their: own for own, their in hallo.key_map(unet, reference_net).theirs.items()}
+    ours = {name: own for own, name in hallo.key_map(unet, reference_net).published.items()}
     weights = {ours[key]: tensor for key, tensor in load(folder / "weights.safetensors").items()}
     for part in ("face_locator", "identity_projection", "audio_projection"):
         prefix = f"unet.{part}."
@@ -92,18 +93,19 @@ def small_networks(folder: Path) -> EmoUNet:
     return unet
 
 
-def read_pictures(reference_net: ReferenceNet, latents_NCHW: Tensor, tokens_BLD: Tensor) -> ReferenceFeatures:
-    """Both halves of guidance see the same pictures."""
-    pictures = latents_NCHW.transpose(0, 1)[None].expand(2, -1, -1, -1, -1)
+def reference_features(
+    reference_net: ReferenceNet, latents_NCHW: Tensor, tokens_BLD: Tensor
+) -> ReferenceFeatures:
+    """Both halves of guidance get the same images."""
+    images = latents_NCHW.transpose(0, 1)[None].expand(2, -1, -1, -1, -1)
     with torch.no_grad():
-        features: ReferenceFeatures = reference_net(pictures, encoder_hidden_states=tokens_BLD)
-    return features
+        return reference_net(images, encoder_hidden_states=tokens_BLD)
 
 
 @pytest.mark.parametrize("case", cases("hallo_conditioning"))
-def test_small_networks_before_the_unet(case: str) -> None:
+def test_condition_encoders(case: str) -> None:
     folder = folder_of(case)
-    unet = small_networks(folder)
+    unet = condition_encoders(folder)
     inputs, outputs = (load(folder / f"{part}.safetensors") for part in ("inputs", "outputs"))
     images = inputs["face_locator"]
     settings = config(folder)["unet_case_face_region"]
@@ -113,9 +115,9 @@ def test_small_networks_before_the_unet(case: str) -> None:
     region[..., rows, columns] = settings["value_inside"]
     face = inputs["unet_case.face_emb"]
     with torch.no_grad():
-        places = unet.encode_locator(images.transpose(1, 2).flatten(0, 1))
+        locator_features = unet.encode_locator(images.transpose(1, 2).flatten(0, 1))
         got = {
-            "face_locator": torch.unflatten(places, 0, (len(images), -1)).transpose(1, 2),
+            "face_locator": torch.unflatten(locator_features, 0, (len(images), -1)).transpose(1, 2),
             "imageproj": unet.encode_identity(inputs["imageproj"]),
             "imageproj_zeros": unet.encode_identity(torch.zeros_like(face)),
             "audioproj": unet.encode_audio(inputs["audioproj"].flatten(3)),
@@ -141,26 +143,29 @@ def test_reference_network(case: str) -> None:
         {key.removeprefix("reference_unet."): tensor for key, tensor in weights.items()}
     )
     inputs, outputs = (load(folder / f"{part}.safetensors") for part in ("inputs", "outputs"))
-    features = read_pictures(reference_net, inputs["ref_image_latents"], inputs["encoder_hidden_states"])
-    places = attention_places(reference_net)
-    assert {f"bank.{place}" for place in places} == outputs.keys()
-    for place, tokens, maps in zip(places, features.attention, features.motion, strict=True):
+    features = reference_features(reference_net, inputs["ref_image_latents"], inputs["encoder_hidden_states"])
+    names = attention_names(reference_net)
+    assert {f"bank.{name}" for name in names} == outputs.keys()
+    for name, tokens, maps in zip(names, features.attention, features.motion, strict=True):
         bank = torch.cat([tokens[:, None], maps.flatten(3).permute(0, 2, 3, 1)], dim=1).flatten(0, 1)
-        assert_close(bank, outputs[f"bank.{place}"])
+        assert_close(bank, outputs[f"bank.{name}"])
 
 
 class Step(NamedTuple):
-    """One guided step of a recorded case."""
+    """A recorded denoising step with guidance."""
 
     network: Hallo
     inputs: dict[str, Tensor]
     features: ReferenceFeatures
 
     def halves(self, features: ReferenceFeatures | None = None) -> Tensor:
-        """Predictions without and with the conditions, (2, C, F, H, W)."""
+        """Unconditional and conditional prediction, (2, C, F, H, W)."""
         inputs, features = self.inputs, features or self.features
-        heard, place = inputs["audio_embedding_cond"], inputs["mask_cond_fea_cond_frame0"][:, :, 0]
-        common = dict(region_masks=self.masks(), region_weights=inputs["motion_scale"])
+        audio, locator_features = (
+            inputs["audio_embedding_cond"],
+            inputs["mask_cond_fea_cond_frame0"][:, :, 0],
+        )
+        common: dict[str, Any] = dict(region_masks=self.masks(), region_weights=inputs["motion_scale"])
         with torch.no_grad():
             return torch.cat(
                 [
@@ -169,14 +174,14 @@ class Step(NamedTuple):
                         inputs["timestep"],
                         reference=reference,
                         audio_tokens_BFTA=tokens,
-                        place_BCHW=located,
-                        encoder_hidden_states=faces[None],
+                        locator_features_BCHW=region,
+                        encoder_hidden_states=identity[None],
                         **common,
                     )
-                    for reference, tokens, located, faces in zip(
-                        hallo_halves(features, heard.shape[1]),
-                        (torch.zeros_like(heard), heard),
-                        (torch.zeros_like(place), place),
+                    for reference, tokens, region, identity in zip(
+                        hallo_halves(features, audio.shape[1]),
+                        (torch.zeros_like(audio), audio),
+                        (torch.zeros_like(locator_features), locator_features),
                         inputs["encoder_hidden_states"],
                         strict=True,
                     )
@@ -184,7 +189,7 @@ class Step(NamedTuple):
             )
 
     def masks(self) -> list[Tensor]:
-        """(1, 3, H, W) for each level; the recorded ones are rows of pixels."""
+        """(1, 3, H, W) for each level, from the recorded rows of pixels."""
         height, width = self.inputs["latents"].shape[-2:]
         return [
             torch.stack([self.inputs[f"{region}_mask.{level}"] for region in REGIONS], dim=1).reshape(
@@ -197,7 +202,7 @@ class Step(NamedTuple):
 def step_of(folder: Path) -> Step:
     network = build(folder)
     inputs = load(folder / "inputs.safetensors")
-    features = read_pictures(
+    features = reference_features(
         network.reference_net, inputs["ref_image_latents"], inputs["encoder_hidden_states"]
     )
     return Step(network, inputs, features)
@@ -209,18 +214,20 @@ def step(request: pytest.FixtureRequest) -> tuple[Step, dict[str, Tensor]]:
     return step_of(folder), load(folder / "outputs.safetensors")
 
 
-def test_a_guided_step(step: tuple[Step, dict[str, Tensor]]) -> None:
+def test_a_step_with_guidance(step: tuple[Step, dict[str, Tensor]]) -> None:
     run, outputs = step
     assert_close(run.halves(), outputs["noise_pred.bank_fp32"])
     assert_close(run.halves(rounded(run.features)), outputs["noise_pred.bank_fp16"], ROUNDED_TOLERANCE)
 
 
-def test_idle_temporal_modules_hold_weights_and_do_nothing(step: tuple[Step, dict[str, Tensor]]) -> None:
+def test_temporal_modules_without_spatial_attention_have_weights_but_do_not_run(
+    step: tuple[Step, dict[str, Tensor]],
+) -> None:
     run, outputs = step
     idle = [
-        stage.motion_modules
-        for stage in (*run.network.unet.down_blocks, *run.network.unet.up_blocks)
-        if len(stage.attentions) == 0
+        block.motion_modules
+        for block in (*run.network.unet.down_blocks, *run.network.unet.up_blocks)
+        if len(block.attentions) == 0
     ]
     layers = run.network.unet.config.layers_per_block
     assert [len(modules) for modules in idle] == [layers, layers + 1]
@@ -236,8 +243,10 @@ def test_idle_temporal_modules_hold_weights_and_do_nothing(step: tuple[Step, dic
                 parameter.data.copy_(value)
 
 
-def test_training_mode_and_checkpointing_change_nothing(step: tuple[Step, dict[str, Tensor]]) -> None:
-    """The relative's own code drops motion frames and region weights in evaluation mode; ours not."""
+def test_training_mode_and_gradient_checkpointing_change_nothing(
+    step: tuple[Step, dict[str, Tensor]],
+) -> None:
+    """Hallo's own code drops motion frames and region weights in evaluation mode; ours does not."""
     run, outputs = step
     run.network.unet.train()
     run.network.unet.enable_gradient_checkpointing()
@@ -248,10 +257,10 @@ def test_training_mode_and_checkpointing_change_nothing(step: tuple[Step, dict[s
         run.network.unet.eval()
 
 
-def test_shortcuts_would_be_seen(step: tuple[Step, dict[str, Tensor]]) -> None:
-    """Mistakes that the fixtures' README measures change the result by more than 100 times the tolerance."""
+def test_omissions_change_the_result(step: tuple[Step, dict[str, Tensor]]) -> None:
+    """The omissions in the fixtures' README change the result by more than 100 times the tolerance."""
     run, outputs = step
-    wrong = [run.halves(run.features.without_motion())]
+    wrong = [run.halves(replace(run.features, motion=()))]
     if run.features.num_motion_frames > 1:
         wrong.append(run.halves(replace(run.features, motion=tuple(m.flip(2) for m in run.features.motion))))
     if not torch.equal(run.inputs["motion_scale"], torch.ones(3)):

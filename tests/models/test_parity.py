@@ -1,4 +1,4 @@
-"""The same numbers as the public implementations, on their own weights and recorded outputs."""
+"""Recorded outputs of the public implementations, with their weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.parity import assert_close, cases, config, folder_of, load
 
 
 @pytest.mark.parametrize("case", cases("sd15_unet"))
-def test_image_network_is_sd15(case: str) -> None:
+def test_unet_gives_the_outputs_of_sd15(case: str) -> None:
     folder = folder_of(case)
     weights, inputs, outputs = (
         load(folder / f"{part}.safetensors") for part in ("weights", "inputs", "outputs")
@@ -37,7 +37,7 @@ def test_image_network_is_sd15(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", cases("animatediff_motion"))
-def test_temporal_module_is_animatediffs(case: str) -> None:
+def test_temporal_module_gives_the_outputs_of_animatediff(case: str) -> None:
     folder = folder_of(case)
     weights, inputs, outputs = (
         load(folder / f"{part}.safetensors") for part in ("weights", "inputs", "outputs")
@@ -62,8 +62,8 @@ def test_temporal_module_is_animatediffs(case: str) -> None:
             assert_close(output, fold(outputs[clip]))
 
 
-def test_small_maps_with_a_large_mean_keep_their_digits() -> None:
-    """Laid out channels last, as a whole network's are, where torch's own norm loses them."""
+def test_small_maps_with_a_large_mean_lose_no_digits() -> None:
+    """In channels_last, as in the whole network, where torch's GroupNorm loses them."""
     maps = torch.randn(2, 64, 3, 3, generator=torch.Generator().manual_seed(1)) + 300
     last = maps.to(memory_format=torch.channels_last)
     with torch.random.fork_rng():
@@ -73,10 +73,10 @@ def test_small_maps_with_a_large_mean_keep_their_digits() -> None:
     with torch.no_grad():
         got = module(last, Conditions(2, torch.zeros(1))) - last
         exact = module.double()(maps.double(), Conditions(2, torch.zeros(1).double())) - maps
-    assert_close(got, exact.float(), 2e-3)  # a difference of numbers around 300
+    assert_close(got, exact.float(), 2e-3)  # the difference of numbers around 300
 
 
-def test_one_value_in_each_group_is_no_error() -> None:
+def test_groups_of_one_value_are_no_error() -> None:
     """One motion frame before one video frame, at the smallest map."""
     module = TemporalModule(32, num_heads=2)
     maps = torch.randn(1, 32, 1, 1)

@@ -1,4 +1,4 @@
-"""Training data as `openemo data prepare` writes it: random pictures, jittered landmarks, random sounds."""
+"""Training data as `openemo data prepare` writes it: random pictures, landmarks, audio features."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from openemo.data.sequences import Sequence
+from openemo.data.sequences import FrameSequence
 
 SIDE, NUM_FRAMES, SPEECH_DIM = 64, 7, 1024
 
 
-def _sequence(clip: str, seed: int) -> Sequence:
+def _sequence(clip: str, seed: int) -> FrameSequence:
     rng = np.random.default_rng(seed)
     points = rng.uniform(0.2, 0.8, (478, 2)) + rng.normal(0, 0.004, (1 + NUM_FRAMES, 478, 2))
     points[0] = points[1]  # the first frame is the reference itself
@@ -23,7 +23,7 @@ def _sequence(clip: str, seed: int) -> Sequence:
         cv2.resize(rng.integers(0, 256, (5, 5, 3), np.uint8), (SIDE, SIDE)) for _ in range(NUM_FRAMES)
     ]
     pictures.insert(0, pictures[0])
-    return Sequence(
+    return FrameSequence(
         tuple(cv2.imencode(".jpg", picture)[1].tobytes() for picture in pictures),
         (SIDE * points).astype(np.float32),
         SIDE,

@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from openemo.cli import EXIT_ERROR, main
+from openemo.cli.main import EXIT_ERROR, main
 from openemo.pipeline import EmoPipeline
-from openemo.training.audio import is_audio_layer
+from openemo.training.audio_exports import is_audio_layer
 
 
 def test_a_base_gives_all_but_the_trained_networks(
@@ -22,6 +22,7 @@ def test_a_base_gives_all_but_the_trained_networks(
         getattr(tiny_pipeline, name).save_pretrained(trained / name)
     moved = tiny_pipeline.unet.state_dict()
     network = type(tiny_pipeline.unet).from_pretrained(trained / "unet")
+    assert network.conv_in.bias is not None
     with torch.no_grad():
         network.conv_in.bias.add_(1)
     network.save_pretrained(trained / "unet")
@@ -29,7 +30,7 @@ def test_a_base_gives_all_but_the_trained_networks(
     command = ["assemble", "--base", str(tiny_dir), "--networks", str(trained)]
     assert main([*command, "-o", str(tmp_path / "made"), "--steps", "7"]) == 0
     made = EmoPipeline.from_pretrained(tmp_path / "made")
-    assert made.config == tiny_pipeline.config.override(num_steps=7)
+    assert made.config == tiny_pipeline.config.override(num_inference_steps=7)
     changed = {
         name
         for name, value in made.unet.state_dict().items()
@@ -45,8 +46,13 @@ def test_a_base_gives_all_but_the_trained_networks(
 
 @pytest.mark.parametrize(
     "sources",
-    [[], ["--face", "f"], ["--base", "b", "--face", "f", "--speech", "s", "--autoencoder", "a"]],
-    ids=["none", "a part", "both"],
+    [
+        [],
+        ["--face-weights", "f"],
+        ["--base", "b", "--face-weights", "f"],
+        ["--base", "b", "--face-weights", "f", "--speech-weights", "s", "--autoencoder", "a"],
+    ],
+    ids=["none", "a part", "base and a part", "both"],
 )
 def test_sources_that_are_not_one_are_refused(
     sources: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -58,23 +64,24 @@ def test_sources_that_are_not_one_are_refused(
 
 
 @pytest.mark.slow
-def test_other_sound_layers_take_the_place_of_the_networks_own(embedded_dir: Path, tmp_path: Path) -> None:
+def test_other_audio_layers_replace_those_of_the_network(embedded_dir: Path, tmp_path: Path) -> None:
     before = load_file(embedded_dir / "unet" / "diffusion_pytorch_model.safetensors")
     moved = {name: value.float() + 0.25 for name, value in before.items() if is_audio_layer(name)}
-    (tmp_path / "ear").mkdir()
-    save_file(moved, tmp_path / "ear" / "audio_layers.safetensors")
-    parts = {"--networks": "", "--autoencoder": "autoencoder", "--speech": "speech_encoder", "--face": "face"}
-    command = ["assemble", "--audio", str(tmp_path / "ear"), "-o", str(tmp_path / "made")]
-    for option, name in parts.items():
-        command += [option, str(embedded_dir / name)]
+    (tmp_path / "refined").mkdir()
+    save_file(moved, tmp_path / "refined" / "audio_layers.safetensors")
+    parts = {"autoencoder": "autoencoder", "speech-weights": "speech_encoder", "face-weights": "face"}
+    command = ["assemble", "--audio", str(tmp_path / "refined"), "-o", str(tmp_path / "made")]
+    for option, name in ({"networks": ""} | parts).items():
+        command += [f"--{option}", str(embedded_dir / name)]
     assert main(command) == 0
     after = load_file(tmp_path / "made" / "unet" / "diffusion_pytorch_model.safetensors")
     assert {name for name, value in after.items() if not torch.equal(value, before[name])} == set(moved)
     made = EmoPipeline.from_pretrained(tmp_path / "made")
-    assert made.speech_encoder.layers == EmoPipeline.from_pretrained(embedded_dir).speech_encoder.layers
+    embedded = EmoPipeline.from_pretrained(embedded_dir)
+    assert made.speech_encoder.options() == embedded.speech_encoder.options()
 
 
-def test_other_sound_layers_need_all_parts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_audio_layers_need_all_parts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["assemble", "--base", "embedded", "--audio", str(tmp_path), "--networks", str(tmp_path)]
     assert main([*command, "-o", str(tmp_path / "made")]) == EXIT_ERROR
-    assert "--speech" in capsys.readouterr().err
+    assert "--speech-weights" in capsys.readouterr().err

@@ -16,7 +16,7 @@ from torch.multiprocessing.spawn import start_processes
 
 from openemo.errors import CheckpointError, NonFiniteLossError
 from openemo.training.loop import learning_rate, train
-from openemo.training.recipe import LoopRecipe
+from openemo.training.recipes import LoopRecipe
 from tests.pair import joined
 
 SEVEN = 7
@@ -28,15 +28,22 @@ def _recipe(folder: Path, **changes: object) -> LoopRecipe:
         "data": folder,
         "steps": SEVEN,
         "learning_rate": 0.05,
-        "warmup_steps": 2,
+        "lr_warmup_steps": 2,
         "save_every": 2,
         "log_every": 3,
     }
     return LoopRecipe.model_validate(settings | changes)
 
 
+class _Inputs:
+    def draw(self, generator: torch.Generator) -> Tensor:
+        return torch.randn(6, 3, generator=generator)
+
+
 class _Fit:
-    """A linear map learns the sum of its inputs. `broken_at`: the call of `loss` that goes wrong, and how."""
+    """A linear map learns the sum of its noisy inputs. `broken_at`: the call of `loss` that goes wrong."""
+
+    dataset = _Inputs()
 
     def __init__(self, broken_at: int = -1, how: str = "interrupt") -> None:
         self.network = nn.Linear(3, 5)
@@ -47,10 +54,10 @@ class _Fit:
         self.broken_at, self.how = broken_at, how
         self.seen: list[Tensor] = []
 
-    def loss(self, generator: torch.Generator) -> dict[str, Tensor]:
+    def loss(self, batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         self.seen.append(self.network.weight.detach().clone())
-        x = torch.randn(6, 3, generator=generator)
-        error = ((self.network(x) - x.sum(1, keepdim=True)) ** 2).mean()
+        noisy = batch + 0.1 * torch.randn(batch.shape, generator=generator)
+        error = ((self.network(noisy) - batch.sum(1, keepdim=True)) ** 2).mean()
         if len(self.seen) - 1 == self.broken_at:
             if self.how == "interrupt":
                 raise KeyboardInterrupt
@@ -67,7 +74,7 @@ def _files(folder: Path) -> dict[str, Tensor]:
 
 
 def test_learning_rate_warms_up_stays_and_falls_to_nothing(tmp_path: Path) -> None:
-    recipe = _recipe(tmp_path, steps=100, warmup_steps=10, decay=0.3, learning_rate=2e-3)
+    recipe = _recipe(tmp_path, steps=100, lr_warmup_steps=10, lr_decay_share=0.3, learning_rate=2e-3)
     rates = [learning_rate(step, recipe) for step in range(100)]
     assert rates[:10] == pytest.approx([2e-4 * (step + 1) for step in range(10)])
     assert rates[9:71] == pytest.approx([2e-3] * 62)
@@ -77,7 +84,7 @@ def test_learning_rate_warms_up_stays_and_falls_to_nothing(tmp_path: Path) -> No
 
 
 def test_learning_rate_without_warm_up_and_decay_is_constant(tmp_path: Path) -> None:
-    recipe = _recipe(tmp_path, warmup_steps=0, decay=0.0)
+    recipe = _recipe(tmp_path, lr_warmup_steps=0, lr_decay_share=0.0)
     assert {learning_rate(step, recipe) for step in range(SEVEN)} == {0.05}
 
 
@@ -96,6 +103,18 @@ def test_an_interrupted_and_resumed_run_equals_a_straight_one_bit_for_bit(
     assert len(again.seen) == SEVEN - broken_at // 2 * 2
     expected, got = _files(straight), _files(resumed)
     assert expected.keys() == got.keys()
+    assert all(torch.equal(expected[name], got[name]) for name in expected)
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_batches_of_other_processes_are_the_same(tmp_path: Path, num_workers: int) -> None:
+    own, others = tmp_path / "own", tmp_path / "others"
+    stages = _Fit(), _Fit()
+    before = torch.get_rng_state()
+    train(stages[0], _recipe(own), own)
+    train(stages[1], _recipe(others, num_workers=num_workers), others)
+    assert torch.equal(torch.get_rng_state(), before)  # nothing draws from the global generator
+    expected, got = _files(own), _files(others)
     assert all(torch.equal(expected[name], got[name]) for name in expected)
 
 
@@ -139,18 +158,18 @@ def test_the_state_of_another_network_is_refused_and_kept(tmp_path: Path) -> Non
     assert (tmp_path / "state.safetensors").read_bytes() == before
 
 
-def test_the_mean_of_the_weights_is_exported(tmp_path: Path) -> None:
+def test_the_ema_of_the_weights_is_exported(tmp_path: Path) -> None:
     stage = _Fit()
-    train(stage, _recipe(tmp_path, mean_decay=0.4), tmp_path)
+    train(stage, _recipe(tmp_path, ema_decay=0.4), tmp_path)
     state = load_file(tmp_path / "state.safetensors")
     weights = [*stage.seen, state["weight/network.weight"]]
-    mean = weights[0]
+    ema = weights[0]
     for step, weight in enumerate(weights[1:], 1):
         decay = min(0.4, (1 + step) / (10 + step))
-        mean = decay * mean + (1 - decay) * weight
+        ema = decay * ema + (1 - decay) * weight
     exported = load_file(tmp_path / "export" / "network.safetensors")["weight"]
-    torch.testing.assert_close(exported, mean)
-    assert torch.equal(exported, state["mean/network.weight"])
+    torch.testing.assert_close(exported, ema)
+    assert torch.equal(exported, state["ema/network.weight"])
     assert not torch.equal(exported, weights[-1])
 
 
@@ -179,23 +198,36 @@ def test_the_run_folder_holds_settings_and_metrics(tmp_path: Path) -> None:
     ]
 
 
-class _Both(_Fit):
-    """In one process what two processes draw."""
+class _InputsOfTwo:
+    """Generators of two processes at a step."""
 
-    def loss(self, generator: torch.Generator) -> dict[str, Tensor]:
+    def draw(self, generator: torch.Generator) -> list[torch.Generator]:
         own = generator.initial_seed()  # with seed 0 the step itself
-        losses = [_Fit.loss(self, torch.Generator().manual_seed(2 * own + rank))["loss"] for rank in range(2)]
-        return {"loss": (losses[0] + losses[1]) / 2}
+        return [torch.Generator().manual_seed(2 * own + rank) for rank in range(2)]
 
 
-def _train_as_peer(rank: int, folder: Path) -> None:
+class _BothProcesses:
+    """One process that computes what two processes compute."""
+
+    dataset = _InputsOfTwo()
+
+    def __init__(self) -> None:
+        self.fit = _Fit()
+        self.modules, self.export = self.fit.modules, self.fit.export
+
+    def loss(self, batch: list[torch.Generator], generator: torch.Generator) -> dict[str, Tensor]:
+        first, second = (self.fit.loss(self.fit.dataset.draw(each), each)["loss"] for each in batch)
+        return {"loss": (first + second) / 2}
+
+
+def _train_as_one_of_two(rank: int, folder: Path) -> None:
     with joined(rank, folder):
         train(_Fit(), _recipe(folder), folder / "pair")
 
 
 def test_two_processes_train_as_one_with_both_batches(tmp_path: Path) -> None:
-    start_processes(_train_as_peer, (tmp_path,), nprocs=2)  # type: ignore[no-untyped-call]
-    train(_Both(), _recipe(tmp_path), tmp_path / "one")
+    start_processes(_train_as_one_of_two, (tmp_path,), nprocs=2)
+    train(_BothProcesses(), _recipe(tmp_path), tmp_path / "one")
     pair, one = (load_file(tmp_path / name / "export" / "network.safetensors") for name in ("pair", "one"))
     for name in one:  # the sum of two gradients in another order
         torch.testing.assert_close(pair[name], one[name], atol=1e-5, rtol=0)
@@ -203,10 +235,10 @@ def test_two_processes_train_as_one_with_both_batches(tmp_path: Path) -> None:
     assert [json.loads(row)["step"] for row in rows] == [3, 6, 7]
 
 
-def _break_one_peer(rank: int, folder: Path) -> None:
+def _break_one_of_two(rank: int, folder: Path) -> None:
     with pytest.raises(NonFiniteLossError, match="at step 3"), joined(rank, folder):
         train(_Fit(broken_at=3 if rank else -1, how="loss"), _recipe(folder), folder / "pair")
 
 
 def test_one_broken_process_stops_both(tmp_path: Path) -> None:
-    start_processes(_break_one_peer, (tmp_path,), nprocs=2)  # type: ignore[no-untyped-call]
+    start_processes(_break_one_of_two, (tmp_path,), nprocs=2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -12,8 +12,9 @@ from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchE
 from torch import Tensor
 
 from openemo.errors import ConfigError
-from openemo.sampling import sample_clip
-from openemo.training.objective import Target, add_noise, draw_timesteps, make_scheduler, weighted_mse
+from openemo.pipeline.sampling import sample_clip
+from openemo.training.objective import add_noise, draw_timesteps, make_scheduler, weighted_mse
+from openemo.training.recipes import PredictionType
 
 SHAPE = (3, 2, 5, 4, 6)  # B C F H W
 
@@ -66,10 +67,10 @@ def test_timesteps_are_of_the_schedules_own_table_and_repeatable(scheduler: Any)
 
 
 def test_some_timesteps_are_the_noisiest_where_asked() -> None:
-    for target in ("sample", "velocity"):
-        scheduler = make_scheduler(target, 1.0)
-        drawn = draw_timesteps(scheduler, 4000, torch.Generator().manual_seed(3), noisiest_share=0.7)
-        first = draw_timesteps(scheduler, 9, torch.Generator().manual_seed(1), noisiest_share=1.0)
+    for prediction_type in get_args(PredictionType):
+        scheduler = make_scheduler(prediction_type, shift=1.0)
+        drawn = draw_timesteps(scheduler, 4000, torch.Generator().manual_seed(3), terminal_share=0.7)
+        first = draw_timesteps(scheduler, 9, torch.Generator().manual_seed(1), terminal_share=1.0)
         assert (first == drawn.max()).all()
         scheduler.set_timesteps(4)
         assert float(drawn.max()) == pytest.approx(float(scheduler.timesteps[0]), abs=1e-3)
@@ -103,10 +104,10 @@ def test_ddim_recovers_the_clean_latents(kind: str) -> None:
     torch.testing.assert_close(recovered, clean, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("target", ["velocity", "sample"])
-def test_perfect_predictions_are_sampled_back(target: Target) -> None:
+@pytest.mark.parametrize("prediction_type", get_args(PredictionType))
+def test_perfect_predictions_are_sampled_back(prediction_type: PredictionType) -> None:
     """Training's target, fed to the same schedule's steps, leads from noise to the clean latents."""
-    scheduler = make_scheduler(target, 3.0)
+    scheduler = make_scheduler(prediction_type)
     clean, noise = _randn(*SHAPE), _randn(*SHAPE, seed=1)
     scheduler.set_timesteps(4)
     latents = noise
@@ -118,7 +119,7 @@ def test_perfect_predictions_are_sampled_back(target: Target) -> None:
 
 
 def test_the_sample_schedule_ends_in_pure_noise() -> None:
-    scheduler = make_scheduler("sample", 3.0)
+    scheduler = make_scheduler("sample")
     noisy, _ = add_noise(scheduler, _randn(*SHAPE), torch.zeros(SHAPE), torch.tensor([999] * SHAPE[0]))
     assert not noisy.any()
     scheduler.set_timesteps(5)
@@ -141,7 +142,7 @@ def test_errors_that_change_within_a_clip_may_count_more() -> None:
     target, always, now_and_then = _randn(*SHAPE), _randn(*SHAPE)[:, :, :1], _randn(*SHAPE, seed=1)
     now_and_then = now_and_then - now_and_then.mean(2, keepdim=True)
     for error, factor in ((always.expand(SHAPE), 1.0), (now_and_then, 4.0)):
-        got = weighted_mse(target + error, target, torch.ones(1, 1, 1, 1, 1), change_weight=3.0)
+        got = weighted_mse(target + error, target, torch.ones(1, 1, 1, 1, 1), temporal_change_weight=3.0)
         torch.testing.assert_close(got, factor * (error**2).mean())
 
 
@@ -167,7 +168,7 @@ def test_each_samples_gradient_depends_on_its_own_weights_alone() -> None:
         prediction = _randn(*SHAPE).requires_grad_()
         changed = weight.clone()
         changed[1, ..., :3] *= factor
-        weighted_mse(prediction, target, changed).backward()  # type: ignore[no-untyped-call]
+        weighted_mse(prediction, target, changed).backward()
         assert prediction.grad is not None
         gradients.append(prediction.grad)
     same = (gradients[0] - gradients[1]).abs().amax((1, 2, 3, 4))
@@ -215,8 +216,10 @@ class _Oracle:
     [_flow(), _flow(shift=3), _ddim("epsilon"), _ddim("v_prediction")],
     ids=["flow", "shifted", "epsilon", "v"],
 )
-@pytest.mark.parametrize("num_steps", [1, 7, 10])
-def test_sampling_with_a_perfect_network_makes_the_clean_latents(scheduler: Any, num_steps: int) -> None:
+@pytest.mark.parametrize("num_inference_steps", [1, 7, 10])
+def test_sampling_with_a_perfect_network_makes_the_clean_latents(
+    scheduler: Any, num_inference_steps: int
+) -> None:
     clean = _randn(*SHAPE)
     # The oracle predicts what training asks for.
     noise, timesteps = _randn(*SHAPE, seed=1), scheduler.timesteps[[100, 500, 900]]
@@ -224,5 +227,7 @@ def test_sampling_with_a_perfect_network_makes_the_clean_latents(scheduler: Any,
     oracle = _Oracle(clean, scheduler)
     audio = torch.zeros(3, 5, 7, 8)
     torch.testing.assert_close(oracle(noisy, timesteps, audio_BFTD=audio), target, atol=1e-4, rtol=1e-4)
-    made = sample_clip(oracle, scheduler, _randn(*SHAPE, seed=2), audio_BFTD=audio, num_steps=num_steps)
+    made = sample_clip(
+        oracle, scheduler, _randn(*SHAPE, seed=2), audio_BFTD=audio, num_inference_steps=num_inference_steps
+    )
     torch.testing.assert_close(made, clean, atol=1e-4, rtol=0)  # rounding over the steps

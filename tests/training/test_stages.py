@@ -1,4 +1,4 @@
-"""All stages, from made-up sequences to networks that load, with the recipes a person would write."""
+"""All stages, from synthetic sequences to networks that load, with recipes as a person would write them."""
 
 from __future__ import annotations
 
@@ -16,25 +16,30 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import start_processes
 
 from openemo import training
-from openemo.data.sequences import Sequence
-from openemo.face.geometry import LEFT_EYE, OUTER_LIPS, RIGHT_EYE
+from openemo.data.sequences import FrameSequence
+from openemo.face.landmarks import LEFT_EYE, OUTER_LIPS, RIGHT_EYE
+from openemo.face.region_weights import region_weight
+from openemo.image_tensors import images_to_tensor
 from openemo.models import EmoUNet, ReferenceNet, reference_config, unet_config
-from openemo.models.autoencoder import MotionAutoencoder
-from openemo.models.conditioning import AudioProjection, AudioTimeEmbedding, SpeedEncoder
-from openemo.models.places import region_weight
+from openemo.models.audio_layers import AudioProjection, AudioTimeEmbedding
+from openemo.models.conditioning import SpeedEncoder
+from openemo.models.motion_autoencoder import MotionAutoencoder
 from openemo.models.temporal import TemporalModule
-from openemo.training.audio import is_audio_layer
-from openemo.training.autoencoder import AutoencoderStage, to_tensor
-from openemo.training.denoiser import DenoiserStage, StageName, _loss_weight, trained_in
-from openemo.training.latents import CodedSequence, encode_sequences
-from openemo.training.recipe import AutoencoderRecipe, DenoiserRecipe
+from openemo.training.audio_exports import is_audio_layer
+from openemo.training.datasets.denoiser_dataset import loss_weight
+from openemo.training.datasets.latent_coders import motion_coder
+from openemo.training.datasets.latent_sequences import LatentSequence, encode_sequences
+from openemo.training.recipes import AutoencoderRecipe, DenoiserRecipe
+from openemo.training.stages.autoencoder_stage import AutoencoderStage
+from openemo.training.stages.denoiser_stage import DenoiserStage, StageName, is_trained_in
 from tests.pair import joined
+from tests.training.losses import draw_losses
 
 AUTOENCODER = """
 steps: 3
 learning_rate: 1.0e-3
-warmup_steps: 1
-references: 1
+lr_warmup_steps: 1
+sequences: 1
 frames: 2
 num_threads: 1
 model: {sample_size: 64, fine_channels: 8, middle_channels: 16}
@@ -43,7 +48,7 @@ SMALL = {"sample_size": 64, "fine_channels": 8, "middle_channels": 16}
 DENOISER = """
 steps: 9
 learning_rate: 1.0e-3
-warmup_steps: 1
+lr_warmup_steps: 1
 clips: 2
 clip_frames: 3
 motion_frames: 2
@@ -80,12 +85,14 @@ def image(folder: Path, data_dir: Path, autoencoder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def video(folder: Path, data_dir: Path, autoencoder: Path, image: Path) -> Path:
-    return _run("video", folder, data_dir, DENOISER, autoencoder=autoencoder, start=image)
+    return _run("video", folder, data_dir, DENOISER, autoencoder=autoencoder, initial_weights=image)
 
 
 @pytest.fixture(scope="module")
 def speed(folder: Path, data_dir: Path, autoencoder: Path, video: Path) -> Path:
-    return _run("speed", folder, data_dir, DENOISER, autoencoder=autoencoder, start=video, speed_dropout=0.0)
+    return _run(
+        "speed", folder, data_dir, DENOISER, autoencoder=autoencoder, initial_weights=video, speed_dropout=0.0
+    )
 
 
 def test_the_autoencoder_stage_exports_what_a_pipeline_loads(autoencoder: Path) -> None:
@@ -103,12 +110,9 @@ def test_an_untrained_stage_is_the_same_for_a_seed_and_leaves_other_randomness_a
     first = AutoencoderStage(recipe)
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(6)
-    losses = [
-        stage.loss(torch.Generator().manual_seed(4))["loss"]
-        for stage in (first, first, AutoencoderStage(recipe))
-    ]
+    losses = [draw_losses(stage, 4)["loss"] for stage in (first, first, AutoencoderStage(recipe))]
     assert losses[0] == losses[1] == losses[2]
-    assert first.loss(torch.Generator().manual_seed(5))["loss"] != losses[0]
+    assert draw_losses(first, 5)["loss"] != losses[0]
 
 
 def _changed(before: Path, after: Path, network: str) -> set[str]:
@@ -125,7 +129,7 @@ def test_exports_load_as_a_pipeline_loads_them(speed: Path) -> None:
     assert (speed / "scheduler" / "scheduler_config.json").is_file()
 
 
-def test_the_image_stage_leaves_sound_and_time_at_their_start(image: Path) -> None:
+def test_the_image_stage_leaves_audio_and_temporal_layers_at_zero(image: Path) -> None:
     weights = load_file(image / "unet" / "diffusion_pytorch_model.safetensors")
     silent = [
         name for name in weights if "attn_audio.to_out" in name or "temporal_transformer.proj_out" in name
@@ -135,7 +139,7 @@ def test_the_image_stage_leaves_sound_and_time_at_their_start(image: Path) -> No
     assert weights["face_locator.conv_out.weight"].any()
 
 
-def test_the_video_stage_trains_sound_and_time_alone(image: Path, video: Path) -> None:
+def test_the_video_stage_trains_audio_and_temporal_layers_alone(image: Path, video: Path) -> None:
     changed = _changed(image, video, "unet")
     assert any("motion_modules" in name for name in changed)
     assert any("attn_audio" in name for name in changed)
@@ -144,7 +148,7 @@ def test_the_video_stage_trains_sound_and_time_alone(image: Path, video: Path) -
     assert not _changed(image, video, "reference_net")
 
 
-def test_the_speed_stage_trains_time_and_speed_and_nothing_of_sound(video: Path, speed: Path) -> None:
+def test_the_speed_stage_trains_temporal_and_speed_layers_alone(video: Path, speed: Path) -> None:
     changed = _changed(video, speed, "unet")
     assert any("attn_speed" in name for name in changed)
     assert any(name.startswith("speed_encoder") for name in changed) or "speed_encoder" not in changed
@@ -161,7 +165,7 @@ def recipe(folder: Path, data_dir: Path, autoencoder: Path, image: Path) -> Deno
         steps=1,
         learning_rate=1,
         autoencoder=autoencoder,
-        start=image,
+        initial_weights=image,
         clips=1,
         clip_frames=3,
         motion_frames=2,
@@ -171,24 +175,26 @@ def recipe(folder: Path, data_dir: Path, autoencoder: Path, image: Path) -> Deno
 def test_batches_and_losses_of_a_stage_follow_from_the_generator(recipe: DenoiserRecipe) -> None:
     stage = DenoiserStage("video", recipe)
     with torch.no_grad():
-        losses = [stage.loss(torch.Generator().manual_seed(seed))["loss"] for seed in (1, 1, 2)]
+        losses = [draw_losses(stage, seed)["loss"] for seed in (1, 1, 2)]
     assert losses[0] == losses[1] != losses[2]
 
 
 @pytest.mark.parametrize("name", ["image", "video"])
-def test_frames_follow_each_other_in_clips_alone_and_each_has_its_own_sound(
+def test_frames_are_consecutive_in_clips_alone_and_each_has_its_own_audio(
     recipe: DenoiserRecipe, name: StageName
 ) -> None:
     exact = dict(motion_noise=0, audio_dropout=0, quiet_share=0, real_share=0, clip_frames=5)
     stage = DenoiserStage(name, recipe.model_copy(update=exact))
-    sequence = stage.groups["driven"][0]
+    sequence = stage.dataset.groups["driven"][0]
     numbers = np.arange(len(sequence.latents), dtype=np.float16)[:, None, None, None]
-    stage.groups["driven"] = [replace(sequence, latents=numbers + 0 * sequence.latents)]
-    tokens = np.arange(400, dtype=np.float16)[:, None].repeat(stage.unet.config.audio_feature_dim, 1)
-    stage.voices = {sequence.clip: [tokens]}
+    stage.dataset.groups["driven"] = [replace(sequence, latents=numbers + 0 * sequence.latents)]
+    width = stage.unet.config.audio_feature_dim
+    assert width is not None
+    tokens = np.arange(400, dtype=np.float16)[:, None].repeat(width, 1)
+    stage.dataset.voices = {sequence.clip: [tokens]}
     steps = set()
     for seed in range(6):
-        batch = stage._batch(torch.Generator().manual_seed(seed))
+        batch = stage.dataset.draw(torch.Generator().manual_seed(seed))
         frames = batch.latents_BCFHW[0, 0, :, 0, 0]
         assert len(set(frames.tolist())) == len(frames)
         steps |= set(frames.diff().tolist())
@@ -197,24 +203,26 @@ def test_frames_follow_each_other_in_clips_alone_and_each_has_its_own_sound(
     assert (steps == {1}) == (name == "video")
 
 
-@pytest.mark.parametrize("first_clip", [0.0, 1.0])
-def test_a_hushed_portrait_comes_to_rest_without_a_voice(recipe: DenoiserRecipe, first_clip: float) -> None:
-    exact = dict(first_clip=first_clip, motion_noise=0, audio_dropout=0, clip_frames=5)
-    hushed = dict(hushed_share=1, quiet_share=0, real_share=0)
-    stage = DenoiserStage("video", recipe.model_copy(update=exact | hushed))
-    stage.voices = {"": [torch.full((400, 16), 7.0).numpy()]}  # no clip's voice is there to be taken
+@pytest.mark.parametrize("first_clip_share", [0.0, 1.0])
+def test_silence_augmentation_returns_a_portrait_to_rest(
+    recipe: DenoiserRecipe, first_clip_share: float
+) -> None:
+    exact = dict(first_clip_share=first_clip_share, motion_noise=0, audio_dropout=0, clip_frames=5)
+    silenced = dict(silence_augmentation_share=1, quiet_share=0, real_share=0)
+    stage = DenoiserStage("video", recipe.model_copy(update=exact | silenced))
+    stage.dataset.voices = {"": [torch.full((400, 16), 7.0).numpy()]}  # no clip's voice is there to be taken
     was_at_rest = set()
     for seed in range(12):
-        batch = stage._batch(torch.Generator().manual_seed(seed))
+        batch = stage.dataset.draw(torch.Generator().manual_seed(seed))
         before, clean = batch.motion_BCNHW[:, :, -1], batch.latents_BCFHW
-        for time in range(5):  # what is left of the movement, less with every frame, and of the gestures too
+        for time in range(5):  # the rest of the motion shrinks with every frame, and its conditions too
             torch.testing.assert_close(clean[:, :, time], before * 0.6 ** (time + 1))
-        size = batch.gestures_BFG.abs().sum(-1)[0]
+        size = batch.motion_conditions_BFK.abs().sum(-1)[0]
         torch.testing.assert_close(size[1:], 0.6 * size[:-1])
         assert (batch.audio_BFTD == 7).any()
         was_at_rest.add(not before.any())
-    # A video's first clip begins at rest: no motion frame could say from where to go back.
-    assert was_at_rest == ({True} if first_clip else {True, False})
+    # The first clip of a video starts at rest: no motion frame shows a motion to return from.
+    assert was_at_rest == ({True} if first_clip_share else {True, False})
 
 
 def _names(module: nn.Module, *kinds: type[nn.Module]) -> set[str]:
@@ -232,65 +240,70 @@ def parameters() -> dict[str, set[str]]:
     """Names of the shipped network's parameters, by what their modules are and not what they are called."""
     with torch.device("meta"):
         unet, reference_net = EmoUNet(**unet_config("embedded")), ReferenceNet(**reference_config("embedded"))
-    hears = {name for name, _ in unet.named_parameters() if "attn_audio." in name or "norm_audio." in name}
+    audio = {name for name, _ in unet.named_parameters() if "attn_audio." in name or "norm_audio." in name}
     speed = {name for name, _ in unet.named_parameters() if "attn_speed." in name or "norm_speed." in name}
-    assert hears
+    assert audio
     assert speed
     return {
         "speed": speed | _names(unet, SpeedEncoder),
         "temporal": _names(unet, TemporalModule) - speed,
-        "audio": hears | _names(unet, AudioProjection, AudioTimeEmbedding),
+        "audio": audio | _names(unet, AudioProjection, AudioTimeEmbedding),
         "all": {name for name, _ in unet.named_parameters()},
         "reference": {name for name, _ in reference_net.named_parameters()},
     }
 
 
-@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("train_backbone", [False, True])
 def test_each_stage_trains_what_emo_says(
-    parameters: dict[str, set[str]], data_dir: Path, whole: bool
+    parameters: dict[str, set[str]], data_dir: Path, train_backbone: bool
 ) -> None:
     recipe = DenoiserRecipe(
-        data=data_dir, output=data_dir, steps=1, learning_rate=1, autoencoder=data_dir, whole_network=whole
+        data=data_dir,
+        output=data_dir,
+        steps=1,
+        learning_rate=1,
+        autoencoder=data_dir,
+        train_backbone=train_backbone,
     )
 
     def trained(stage: StageName, names: str = "all") -> set[str]:
-        return set(filter(trained_in(stage, recipe), parameters[names]))
+        return set(filter(is_trained_in(stage, recipe), parameters[names]))
 
-    sound, time, speed = (parameters[name] for name in ("audio", "temporal", "speed"))
-    backbone = parameters["all"] - sound - time - speed
+    audio, time, speed = (parameters[name] for name in ("audio", "temporal", "speed"))
+    backbone = parameters["all"] - audio - time - speed
     assert {"conv_in.weight", "face_locator.conv_out.weight"} <= backbone
     assert trained("image") == backbone
     assert trained("image", "reference") == parameters["reference"]
-    assert trained("video") == sound | time | (backbone if whole else set())
-    assert trained("video", "reference") == (parameters["reference"] if whole else set())
+    assert trained("video") == audio | time | (backbone if train_backbone else set())
+    assert trained("video", "reference") == (parameters["reference"] if train_backbone else set())
     assert trained("speed") == time | speed
     assert not trained("speed", "reference")
     assert trained("image") | trained("video") | trained("speed") == parameters["all"]
 
 
-def test_with_layers_that_were_taught_to_hear_the_image_stage_hears(
+def test_with_trained_audio_layers_the_image_stage_has_audio_conditioning(
     parameters: dict[str, set[str]], data_dir: Path
 ) -> None:
     recipe = DenoiserRecipe(
         data=data_dir, output=data_dir, steps=1, learning_rate=1, autoencoder=data_dir, audio=data_dir
     )
-    trained = set(filter(trained_in("image", recipe), parameters["all"]))
-    taught = set(filter(is_audio_layer, parameters["all"]))
-    assert taught < parameters["audio"]
-    assert trained == parameters["all"] - parameters["temporal"] - parameters["speed"] - taught
+    trained = set(filter(is_trained_in("image", recipe), parameters["all"]))
+    frozen = set(filter(is_audio_layer, parameters["all"]))
+    assert frozen < parameters["audio"]
+    assert trained == parameters["all"] - parameters["temporal"] - parameters["speed"] - frozen
 
 
 def test_coded_sequences_are_relative_to_the_reference_and_made_once(
     tmp_path: Path, data_dir: Path, autoencoder: Path
 ) -> None:
     network = MotionAutoencoder.from_pretrained(autoencoder)
-    paths = encode_sequences(data_dir / "sequences", network, tmp_path)
+    paths = encode_sequences(data_dir / "sequences", motion_coder(network), tmp_path)
     assert [path.name for path in paths] == ["driven-a.npz", "driven-b.npz", "quiet-a.npz", "real-c1.npz"]
-    source, coded = Sequence.load(data_dir / "sequences" / "driven-a.npz"), CodedSequence.load(paths[0])
+    source, coded = FrameSequence.load(data_dir / "sequences" / "driven-a.npz"), LatentSequence.load(paths[0])
     assert coded.latents.shape == (7, 32, 4, 4)
     assert coded.features.shape == (64, 4, 4)
-    assert (coded.boxes.shape, coded.face.shape, coded.gestures.shape) == ((7, 4), (478, 2), (7, 5))
-    assert not coded.gestures[0].any()
+    assert (coded.boxes.shape, coded.face.shape, coded.motion_conditions.shape) == ((7, 4), (478, 2), (7, 5))
+    assert not coded.motion_conditions[0].any()
     assert (coded.clip, coded.first_frame) == ("c1", 2)
     assert not coded.latents[0].any()  # the first frame has the reference's landmarks: no flow
     assert coded.latents[1].any()
@@ -300,22 +313,23 @@ def test_coded_sequences_are_relative_to_the_reference_and_made_once(
     assert (points <= high[:, None] + 1e-6).all()
 
     times = {path: path.stat().st_mtime_ns for path in paths}
-    encode_sequences(data_dir / "sequences", network, tmp_path)
+    encode_sequences(data_dir / "sequences", motion_coder(network), tmp_path)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == times
 
 
-def _code_as_peer(rank: int, folder: Path, data: Path, autoencoder: Path) -> None:
+def _code_as_one_of_two(rank: int, folder: Path, data: Path, autoencoder: Path) -> None:
     """Keeps a list of what this process coded; the second one is slow."""
-    whole, own = CodedSequence.save, []
+    whole, own = LatentSequence.save, []
 
-    def save(coded: CodedSequence, path: Path) -> None:
+    def save(coded: LatentSequence, path: Path) -> None:
         sleep(0.3 * rank)
         whole(coded, path)
         own.append(path.name)
 
     with pytest.MonkeyPatch.context() as patch, joined(rank, folder):
-        patch.setattr(CodedSequence, "save", save)
-        paths = encode_sequences(data, MotionAutoencoder.from_pretrained(autoencoder), folder / "coded")
+        patch.setattr(LatentSequence, "save", save)
+        coder = motion_coder(MotionAutoencoder.from_pretrained(autoencoder))
+        paths = encode_sequences(data, coder, folder / "coded")
         assert all(path.exists() for path in paths)
     (folder / f"own {rank}").write_text("\n".join(own))
 
@@ -324,7 +338,7 @@ def test_two_processes_code_each_a_part_and_go_on_with_all(
     data_dir: Path, autoencoder: Path, tmp_path: Path
 ) -> None:
     arguments = (tmp_path, data_dir / "sequences", autoencoder)
-    start_processes(_code_as_peer, arguments, nprocs=2)  # type: ignore[no-untyped-call]
+    start_processes(_code_as_one_of_two, arguments, nprocs=2)
     first, second = ((tmp_path / f"own {rank}").read_text().splitlines() for rank in range(2))
     assert first == ["driven-a.npz", "quiet-a.npz"]
     assert second == ["driven-b.npz", "real-c1.npz"]
@@ -334,18 +348,18 @@ def test_coded_frames_decode_to_the_warp_and_what_was_coded(
     data_dir: Path, autoencoder: Path, tmp_path: Path
 ) -> None:
     network = MotionAutoencoder.from_pretrained(autoencoder)
-    source = Sequence.load(data_dir / "sequences" / "driven-a.npz")
-    coded = CodedSequence.load(encode_sequences(data_dir / "sequences", network, tmp_path)[0])
-    image = to_tensor([source.picture(0)])
+    source = FrameSequence.load(data_dir / "sequences" / "driven-a.npz")
+    coded = LatentSequence.load(encode_sequences(data_dir / "sequences", motion_coder(network), tmp_path)[0])
+    image = images_to_tensor([source.picture(0)])
     latents = torch.from_numpy(coded.latents).float().transpose(0, 1)[None]
     with torch.no_grad():
         reference = network.encode_reference(image)
-        frames = network.decode(latents, image, reference)
-        residual = network.decoder(reference, network.unpack(latents[:, :, 0]))
+        frames = network.decode(latents, reference)
+        residual = network.decoder(reference.pyramid, network.unpack(latents[:, :, 0]))
     torch.testing.assert_close(
-        reference.coarse[0], torch.from_numpy(coded.features).float(), atol=2e-3, rtol=1e-3
+        reference.pyramid.coarse[0], torch.from_numpy(coded.features).float(), atol=2e-3, rtol=1e-3
     )
-    # Frame 0 has no flow: the picture itself, and what two steps taught the decoder.
+    # Frame 0 has no flow: the picture itself, and what the decoder learnt in two steps.
     assert residual.any()
     torch.testing.assert_close(frames[:, :, 0], (image + residual).clamp(-1, 1), atol=1e-4, rtol=0)
 
@@ -372,8 +386,8 @@ def test_the_loss_weighs_mouth_and_eyes_as_the_recipe_says() -> None:
         (RIGHT_EYE, (0.325, 0.325)),
     ):
         face[list(part)] = np.linspace(-0.05, 0.05, len(part))[:, None] + centre
-    weight = _loss_weight(face, 20, 12.0, 3.0)[0, 0]
+    weight = loss_weight(face, 20, 12.0, 3.0)[0, 0]
     assert float(weight[15, 10]) == pytest.approx(13, abs=0.01)
     assert weight[6, [6, 14]].tolist() == pytest.approx([4, 4], abs=0.01)
     assert float(weight[0, 10]) < 1.1
-    assert torch.equal(_loss_weight(face, 20, 0.0, 0.0), torch.ones(1, 1, 20, 20))
+    assert torch.equal(loss_weight(face, 20, 0.0, 0.0), torch.ones(1, 1, 20, 20))

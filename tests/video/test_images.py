@@ -1,4 +1,4 @@
-"""Reading pictures of every kind a person may have, and refusing what is not one."""
+"""Images of all common kinds are read, and other files are refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HEIGHT, WIDTH = 47, 61
 
 @pytest.fixture
 def picture() -> Image:
-    """Smooth, so that lossy formats keep it; no symmetry, so that a turn shows."""
+    """Smooth, so that lossy formats keep it; without symmetry, so that a rotation is visible."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
     return np.stack([x * 4, y * 5, 120 + (x - y)], -1).astype(np.uint8)
 
@@ -35,7 +35,7 @@ def _difference(a: Image, b: Image) -> int:
     return int(np.abs(a.astype(int) - b).max())
 
 
-# JPEG and WebP lose a few levels where colour is halved in resolution; the others nothing.
+# JPEG and WebP lose a few levels because they halve the resolution of colour; other formats lose nothing.
 @pytest.mark.parametrize(
     ("suffix", "limit"), [(".png", 0), (".tiff", 0), (".bmp", 0), (".jpg", 12), (".webp", 12)]
 )
@@ -131,7 +131,7 @@ def test_cmyk(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tiff"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation(tmp_path: Path, picture: Image, orientation: int, suffix: str) -> None:
-    # What a camera stores so that a viewer, following the tag, shows `picture`.
+    # The pixels that a camera stores, so that a viewer shows `picture` after applying the tag.
     stored = {
         1: picture,
         2: picture[:, ::-1],
@@ -166,14 +166,14 @@ def test_colour_profile_is_converted_to_srgb(tmp_path: Path, picture: Image) -> 
     swapped = _swapped_primaries(srgb)
     Pillow.fromarray(picture).save(tmp_path / "swapped.png", icc_profile=swapped)
     assert _difference(read_image(tmp_path / "swapped.png"), picture[..., [1, 0, 2]].copy()) <= 2
-    # One that does not belong to an RGB picture, and one that is no profile: the picture is taken as it is.
+    # A profile that is not for RGB, and one that is not a profile: both are ignored.
     for name, profile in (("lab", lab), ("broken", b"no profile at all")):
         Pillow.fromarray(picture).save(tmp_path / f"{name}.png", icc_profile=profile)
         assert _difference(read_image(tmp_path / f"{name}.png"), picture) == 0
 
 
 def _swapped_primaries(profile: bytes) -> bytes:
-    """An sRGB profile whose red and green have changed places, by renaming two tags of its table."""
+    """An sRGB profile with red and green swapped, by renaming two tags of its table."""
     return profile.replace(b"rXYZ", b"tmpX", 1).replace(b"gXYZ", b"rXYZ", 1).replace(b"tmpX", b"gXYZ", 1)
 
 

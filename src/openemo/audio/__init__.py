@@ -1,4 +1,4 @@
-"""Sound: reading, loudness, speech features."""
+"""Audio files, loudness, and speech features."""
 
 from __future__ import annotations
 
@@ -6,33 +6,36 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from openemo.audio.features import SpeechFeatures
+    from openemo.audio.audio_reader import Audio, read_audio
     from openemo.audio.loudness import normalise_loudness
-    from openemo.audio.reading import Audio, read_audio
-    from openemo.audio.speech import SpeechEncoder
+    from openemo.audio.speech_encoder import SpeechEncoder
+    from openemo.audio.speech_features import SpeechFeatures
     from openemo.audio.wav2vec import Wav2VecEncoder
+    from openemo.audio.whisper import WhisperEncoder
 
 __all__ = [
     "Audio",
     "SpeechEncoder",
     "SpeechFeatures",
     "Wav2VecEncoder",
+    "WhisperEncoder",
     "normalise_loudness",
     "read_audio",
 ]
 
 _MODULES = {
-    "Audio": "reading",
-    "SpeechEncoder": "speech",
-    "SpeechFeatures": "features",
+    "Audio": "audio_reader",
+    "SpeechEncoder": "speech_encoder",
+    "SpeechFeatures": "speech_features",
     "Wav2VecEncoder": "wav2vec",
+    "WhisperEncoder": "whisper",
     "normalise_loudness": "loudness",
-    "read_audio": "reading",
+    "read_audio": "audio_reader",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Imports on first use: torch and transformers take seconds."""
+    """Imports on first use, because torch and transformers take seconds."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -16,11 +16,12 @@ MAX_GAIN_DB = 30.0
 def normalise_loudness(
     samples: npt.NDArray[np.float32], sample_rate_hz: int, target_dbfs: float = -23.0
 ) -> npt.NDArray[np.float32]:
-    """Scales mono samples (num_samples,) so that their gated RMS is `target_dbfs`; peaks may then pass 1.
+    """Scales mono samples (num_samples,) so that their gated RMS is `target_dbfs`. Peaks may then exceed 1.
 
-    Blocks of 0.4 s are gated as in ITU-R BS.1770 (absolutely, then 10 dB under the mean of the rest), without
-    its frequency weighting: pauses don't count. A sound without any block over -60 dBFS is silence and comes
-    back as it is; the gain never exceeds 30 dB, so that room noise is not blown up to speech.
+    Blocks of 0.4 s are gated as in ITU-R BS.1770, without its frequency weighting: first at -60 dBFS, then at
+    10 dB under the mean of the rest. So pauses do not count. Samples without a block above -60 dBFS are
+    silence and are returned unchanged. The gain is at most 30 dB, so that room noise does not become as loud
+    as speech.
     """
     level_dbfs = _gated_rms_dbfs(samples, sample_rate_hz)
     if level_dbfs is None:

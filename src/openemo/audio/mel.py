@@ -1,4 +1,4 @@
-"""The log-mel spectrogram that Whisper hears."""
+"""The log-mel spectrogram that Whisper takes as input."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ _DYNAMIC_RANGE = 8.0  # powers of ten
 
 
 def log_mel(samples: npt.NDArray[np.float32], num_mel_bins: int = 80) -> Tensor:
-    """(num_mel_bins, num_samples // 160) float32; row i of the time axis is centred on sample 160 i.
+    """(num_mel_bins, num_samples // 160) float32; column i is centred on sample 160 i.
 
-    `samples` are mono at 16 kHz. Equal to transformers' WhisperFeatureExtractor on 30 s. The floor lies 80 dB
-    under the loudest point of the whole sound, also when it is longer than 30 s, so that it is the same
-    in each window. Computed in blocks: the memory beyond the result does not grow with the length.
+    Equal to transformers' WhisperFeatureExtractor on 30 s. The floor is 80 dB under the loudest point of the
+    whole audio, also beyond 30 s, so that it is the same in every window. Computed in blocks, so that only
+    the result grows with the length.
+
+    Args:
+        samples: (num_samples,) mono at 16 kHz.
     """
     half = FFT_SAMPLES // 2
     num_frames = samples.size // HOP_SAMPLES

@@ -1,4 +1,4 @@
-"""Cepstral coefficients as the published SyncNet hears them, equal to those of `python_speech_features`."""
+"""Mel-frequency cepstral coefficients as the published SyncNet takes them, as in `python_speech_features`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _EPSILON = float(np.finfo(np.float64).eps)
 
 
 def mfcc(samples: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(frames, 13) at 100 Hz; frame i covers 25 ms from sample 160 i, the last is filled with zeros.
+    """(frames, 13) at 100 Hz; frame i covers 25 ms from sample 160 i, the last one is padded with zeros.
 
-    The first coefficient is the logarithm of the energy; no window function (Davis and Mermelstein 1980, with
-    HTK's mel scale and lifter).
+    The first coefficient is the logarithm of the energy. There is no window function (Davis and Mermelstein
+    1980, with HTK's mel scale and lifter).
 
     Args:
-        samples: (N,) mono at 16 kHz, in units of 16-bit sound (-32768 to 32767), N at least 1.
+        samples: (N,) mono at 16 kHz, in 16-bit units (-32768 to 32767), N at least 1.
     """
     signal = np.asarray(samples, np.float64)
     signal = np.append(signal[0], signal[1:] - _PREEMPHASIS * signal[:-1])
@@ -43,7 +43,7 @@ def _positive(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _filters() -> NDArray[np.float64]:
-    """(26, 257) triangles, evenly spaced in mel between 0 Hz and 8 kHz, their corners on whole FFT bins."""
+    """(26, 257) triangular filters, evenly spaced in mel from 0 Hz to 8 kHz; corners on whole FFT bins."""
     top = 2595 * np.log10(1 + SAMPLE_RATE_HZ / 2 / 700)
     corners_hz = 700 * (10 ** (np.linspace(0, top, _NUM_FILTERS + 2) / 2595) - 1)
     corners = np.floor((_FFT_SAMPLES + 1) * corners_hz / SAMPLE_RATE_HZ)

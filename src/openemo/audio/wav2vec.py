@@ -1,4 +1,4 @@
-"""wav2vec 2.0's hidden states, one row per frame of the video (EMO 3.2; Hallo's way of stretching them)."""
+"""Speech features from wav2vec 2.0's hidden states, one row per frame (EMO 3.2; resampled as in Hallo)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
-from openemo.audio.features import SpeechFeatures
+from openemo.audio.audio_reader import Audio
 from openemo.audio.mel import SAMPLE_RATE_HZ
-from openemo.audio.networks import load_speech_network, save_speech_network
-from openemo.audio.reading import Audio
+from openemo.audio.speech_features import SpeechFeatures
+from openemo.audio.speech_networks import load_speech_network, save_speech_network
 from openemo.errors import AudioError, ConfigError
 from openemo.timing import covering_frames
 
@@ -28,16 +28,16 @@ _VARIANCE_FLOOR = 1e-7  # of transformers' feature extractor
 
 
 class Wav2VecEncoder:
-    """wav2vec 2.0, frozen; gives the concatenated hidden states of some of its layers.
+    """A frozen wav2vec 2.0. Its features are the concatenated hidden states of some of its layers.
 
-    Layer 0 is the transformer's input, layer i the output of block i; the last one goes through the final
-    layer norm where the network has one there. The convolutions' output is stretched linearly to the number
-    of frames, first on first and last on last, before the transformer sees it. The transformer hears the
-    whole sound at once, as in training; memory grows with the length.
+    Layer 0 is the transformer's input, layer i the output of block i. The last layer goes through the final
+    layer norm where the network has one. The output of the convolutions is interpolated linearly to the
+    number of frames (corners aligned) before the transformer. The transformer gets the whole audio at once,
+    as in training, so memory grows with the length.
 
     Args:
-        layers: hidden states to take; None takes all but the input, as EMO and Hallo do.
-        normalise: whether the whole waveform is brought to mean 0 and variance 1 first.
+        layers: hidden states to use; None uses all but the input, as EMO and Hallo do.
+        normalise: scale the whole waveform to mean 0 and variance 1 first.
     """
 
     def __init__(
@@ -76,9 +76,7 @@ class Wav2VecEncoder:
         """The keyword arguments that make this encoder from its network."""
         return {"layers": self.layers, "normalise": self.normalise}
 
-    def to(
-        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
-    ) -> Wav2VecEncoder:
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
         """Moves the weights in place and returns the encoder itself."""
         self.encoder.to(device=device, dtype=dtype)
         return self
@@ -91,11 +89,11 @@ class Wav2VecEncoder:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         **options: Any,
-    ) -> Wav2VecEncoder:
-        """Loads config.json and model.safetensors strictly; `options` as in the constructor.
+    ) -> Self:
+        """Loads config.json and model.safetensors; `options` are those of the constructor.
 
         Raises:
-            CheckpointError: a file is missing or damaged, or the weights don't fit the config.
+            CheckpointError: a file is missing or damaged, or the weights do not fit the config.
         """
         encoder = load_speech_network(Wav2Vec2Model, Wav2Vec2Config, Path(folder))
         return cls(encoder, **options).to(device, dtype)
@@ -104,11 +102,10 @@ class Wav2VecEncoder:
         """Writes config.json and model.safetensors (in the present dtype) for `from_pretrained`."""
         save_speech_network(self.encoder, Path(folder))
 
-    def hear(self, audio: Audio, *, fps: Fraction, clip_frames: int) -> SpeechFeatures:
-        """Features for a video: (frames, feature_dim) at one row per frame, ends repeated in windows.
+    def encode(self, audio: Audio, *, fps: Fraction, clip_frames: int) -> SpeechFeatures:
+        """See `SpeechEncoder`: (frames, feature_dim), one row per video frame.
 
-        The sound is followed by silence up to a whole number of clips; frames are counted as in
-        `covering_frames`.
+        Silence pads the audio to a whole number of clips. Frames are counted as in `covering_frames`.
 
         Raises:
             AudioError: no samples, or fewer than the convolutions need for one value (25 ms).
@@ -122,9 +119,9 @@ class Wav2VecEncoder:
         return SpeechFeatures(values_FLD.flatten(1), fps)
 
     def normalised(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """The waveform (num_samples,) with mean 0 and variance 1, or as it is without `normalise`.
+        """The waveform (num_samples,) with mean 0 and variance 1; unchanged without `normalise`.
 
-        In float32 and in this order, as transformers' feature extractor does it.
+        In float32 and in the order of operations of transformers' feature extractor.
         """
         if not self.normalise or not samples.size:
             return samples
@@ -147,7 +144,7 @@ class Wav2VecEncoder:
         return torch.stack([state[0] for state in self._transform(hidden_BFD)], dim=1)
 
     def _transform(self, hidden_BFD: Tensor) -> list[Tensor]:
-        """The chosen hidden states; transformers hands out the last one only below its own input layer."""
+        """The chosen hidden states. transformers itself returns them only from the whole network."""
         encoder = self.encoder.encoder
         norm_last = bool(self.encoder.config.do_stable_layer_norm)
         hidden_BFD = hidden_BFD + encoder.pos_conv_embed(hidden_BFD)
@@ -159,7 +156,7 @@ class Wav2VecEncoder:
         return [states[layer] for layer in self.layers]
 
     def _receptive_samples(self) -> int:
-        """Samples that one value of the convolutions covers: 400 (25 ms) for the published networks."""
+        """Samples that one output of the convolutions covers: 400 (25 ms) in the published networks."""
         config, needed = self.encoder.config, 1
         for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
             needed = (needed - 1) * stride + kernel

@@ -1,4 +1,4 @@
-"""Where weights come from: the package itself, a local folder, a hub. Always checked by hash."""
+"""Where weights come from: the package, a local folder or a hub. All are checked by hash."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _HUB_PREFIX = "hub:"
 
 
 def resolve(name_or_folder: str | Path) -> Path:
-    """The folder of "embedded", of a local path, of pulled weights by name ("sd15", "hallo", "echomimic"), or
-    of "hub:owner/name[@revision]" (downloaded once).
+    """The folder of a model: "embedded", a local path, the name of pulled weights ("sd15", "hallo",
+    "echomimic"), or "hub:owner/name[@revision]" (downloaded once).
 
-    A name is never guessed: a folder that does not exist is an error, not a download.
+    Only the prefix "hub:" downloads anything: a folder that does not exist is an error.
 
     Raises:
         CheckpointError: no such folder, or the hub cannot be reached.
@@ -34,9 +34,11 @@ def resolve(name_or_folder: str | Path) -> Path:
     if name_or_folder == EMBEDDED:
         return Path(__file__).parent / EMBEDDED
     if isinstance(name_or_folder, str) and name_or_folder.startswith(_HUB_PREFIX):
-        from openemo.checkpoints.hub import download
+        from openemo.checkpoints.hub import snapshot
 
-        return download(name_or_folder.removeprefix(_HUB_PREFIX))
+        repository, _, revision = name_or_folder.removeprefix(_HUB_PREFIX).partition("@")
+        by_hand = "download the folder by hand and give its path"
+        return snapshot(repository, revision=revision or None, by_hand=by_hand)
     folder = Path(name_or_folder)
     if not folder.is_dir() and name_or_folder in MODELS:
         folder = weights_folder(str(name_or_folder))

@@ -1,7 +1,7 @@
-"""The weights that openemo knows by name: where they are, whose they are, and what their licence allows.
+"""The weights that openemo knows by name: where they are published, and what their licence allows.
 
-A revision is a commit of the hub's repository; None where none could be confirmed without the hub: `pull`
-then asks the hub for the present commit, says so, and records it. The same holds for sizes and hashes.
+A revision is a commit of the hub's repository. It is None where it could not be confirmed: then `pull` asks
+the hub for the present commit, prints it and records it. Unknown sizes and hashes are left out, too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = [
 
 Format = Literal["sd15", "animatediff", "wav2vec2", "whisper", "hallo", "echomimic", "echomimic-acc"]
 _HOME_VARIABLE = "OPENEMO_WEIGHTS"
-# Names that `--model` takes beside "embedded", and how each comes to its place.
+# Names that `--model` accepts beside "embedded", and how to get each.
 MODELS = {
     "sd15": "Pull sd15-base, animatediff-v2 and wav2vec2, then `openemo weights combine`",
     "hallo": "Run `openemo weights pull hallo`",
@@ -38,7 +38,7 @@ MODELS = {
 
 @dataclass(frozen=True)
 class Licence:
-    """What the weights are under. `note`: what a user should know before taking them."""
+    """Licence of weights. `note`: what a user should know before the download."""
 
     name: str
     commercial: bool
@@ -54,7 +54,7 @@ _INSIGHTFACE = Licence(
     "InsightFace non-commercial research", commercial=False, note="research only; never fetched unless named"
 )
 _ECHOMIMIC = Licence("Apache-2.0", commercial=True, note="started from SD-1.5 (CreativeML-OpenRAIL-M)")
-# Of the published weights of each format.
+# Licences of the published weights of each format.
 LICENCES: dict[str, Licence] = {
     "sd15": _OPENRAIL,
     "animatediff": _APACHE,
@@ -71,15 +71,14 @@ class Entry:
     """One known set of weights.
 
     Attributes:
-        what: for people, one line.
+        what: description for users, one line.
         repository: "owner/name" on the hub.
-        revision: commit, or None where it is not known here.
-        files: patterns of the files to fetch, nothing else is.
-        form: format for the import; None for what is not imported.
-        path: below the snapshot, what the import reads; "" is the snapshot itself.
-        size_bytes: of the download, to about a tenth; None where it is not known here.
-        sha256: of files, where known here; compared after the download.
-        optional: fetched only when the user names it and says yes to its licence.
+        revision: commit, or None if it is not known.
+        files: patterns of the files to download; no others are.
+        form: format for the import; None if the files are not imported.
+        path: what the import reads, below the snapshot; "" is the snapshot itself.
+        size_bytes: of the download, to about 10 %; None if it is not known.
+        sha256: hashes of files, compared after the download.
     """
 
     name: str
@@ -92,7 +91,6 @@ class Entry:
     path: str = ""
     size_bytes: int | None = None
     sha256: dict[str, str] = field(default_factory=dict)
-    optional: bool = False
 
 
 _ENTRIES = (
@@ -151,7 +149,7 @@ _ENTRIES = (
     ),
     Entry(
         "wav2vec2",
-        "wav2vec 2.0 base, English: the sound that EMO (sd15) and Hallo hear",
+        "wav2vec 2.0 base, English: speech encoder of EMO (sd15) and Hallo",
         "facebook/wav2vec2-base-960h",
         "22aad52d435eb6dbaf354bdad9b0da84ce7d6156",
         ("config.json", "preprocessor_config.json", "model.safetensors"),
@@ -161,7 +159,7 @@ _ENTRIES = (
     ),
     Entry(
         "whisper-tiny",
-        "Whisper tiny, multilingual: the sound that EchoMimic hears",
+        "Whisper tiny, multilingual: speech encoder of EchoMimic",
         "openai/whisper-tiny",
         "169d4a4341b33bc18d8881c4b69c2e104e1cc0af",
         ("config.json", "model.safetensors"),
@@ -171,7 +169,7 @@ _ENTRIES = (
     ),
     Entry(
         "hallo",
-        "Hallo: portrait animation by voice, EMO's plan without speed layers",
+        "Hallo: portrait animation by voice; EMO's networks without speed layers",
         "fudan-generative-ai/hallo",
         None,
         (
@@ -187,7 +185,7 @@ _ENTRIES = (
     ),
     Entry(
         "echomimic",
-        "EchoMimic v1: portrait animation by voice, whole clip in overlapping windows",
+        "EchoMimic v1: portrait animation by voice; denoises overlapping windows",
         "BadToBest/EchoMimic",
         None,
         (
@@ -221,13 +219,12 @@ _ENTRIES = (
     ),
     Entry(
         "insightface",
-        "InsightFace buffalo_l: the face embedding that Hallo's identity tokens need",
+        "InsightFace buffalo_l: the face embedding for Hallo's identity tokens",
         "fudan-generative-ai/hallo",
         None,
         ("face_analysis/*",),
         None,
         _INSIGHTFACE,
-        optional=True,
     ),
 )
 CATALOGUE: dict[str, Entry] = {known.name: known for known in _ENTRIES}
@@ -241,13 +238,13 @@ def entry(name: str) -> Entry:
 
 
 def weights_folder(name: str) -> Path:
-    """Where `pull` puts weights, and `--model NAME` looks: below $OPENEMO_WEIGHTS, or the user's cache."""
+    """Where `pull` writes weights and `--model NAME` looks: in $OPENEMO_WEIGHTS, or in the user's cache."""
     home = os.environ.get(_HOME_VARIABLE)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return (Path(home).expanduser() if home else cache / "openemo" / "weights") / name
 
 
 def is_present(name: str) -> bool:
-    """Whether these weights are there; says nothing about whether they are whole."""
+    """Whether these weights are in their folder. Does not check that they are complete."""
     folder = weights_folder(name)
     return any((folder / index).is_file() for index in ("source.json", "model_index.json"))

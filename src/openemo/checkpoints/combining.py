@@ -1,7 +1,8 @@
-"""EMO at SD-1.5's size, ready to train: SD-1.5's spatial layers, AnimateDiff's temporal ones, the rest new.
+"""Makes EMO at SD-1.5's size, ready to train, from the layers of SD-1.5 and AnimateDiff.
 
 EMO 3.3: backbone and ReferenceNet both start from SD-1.5, the temporal modules from AnimateDiff. Audio, speed
-and face layers are new, and zero at their outputs, so that the start computes what its parts computed.
+and face layers are new. Their outputs are zero, so that at the start the network computes what SD-1.5 and
+AnimateDiff compute.
 """
 
 from __future__ import annotations
@@ -34,19 +35,18 @@ from openemo.checkpoints.parts import (
     SOURCE_NAME,
     Part,
     SourceRecord,
-    fresh_folder,
     read_source,
     some,
     write_part,
 )
-from openemo.checkpoints.reading import read_json
 from openemo.config import PipelineConfig
 from openemo.errors import CheckpointError
+from openemo.files import fresh_folder, read_json
 from openemo.models import EmoUNet, ReferenceNet, reference_config, unet_config
 
 __all__ = ["StartNetworks", "combine", "start_networks"]
 
-# Of an imported image network: what the combined networks take over from it.
+# Settings that the combined networks take over from the imported image network.
 _SPATIAL = (
     "block_out_channels",
     "attention_levels",
@@ -67,8 +67,8 @@ _TEMPORAL = (
     "max_frames",
 )
 _HEAD = ("conv_norm_out.", "conv_out.")
-# SD-1.5's noise schedule; EMO predicts the noise and samples with 40 DDIM steps (EMO 4).
-_SCHEDULE = dict(
+# SD-1.5's noise schedule. EMO predicts the noise and samples with 40 DDIM steps (EMO 4).
+_SCHEDULE: dict[str, Any] = dict(
     num_train_timesteps=1000,
     beta_start=0.00085,
     beta_end=0.012,
@@ -78,11 +78,11 @@ _SCHEDULE = dict(
     steps_offset=1,
     prediction_type="epsilon",
 )
-_PIPELINE = dict(num_steps=40, clip_frames=12, motion_frames=4, speech_window_tokens=5, crop_px=512)
+_PIPELINE = dict(num_inference_steps=40, clip_frames=12, motion_frames=4, speech_window_tokens=5, crop_px=512)
 
 
 class StartNetworks(NamedTuple):
-    """Backbone and ReferenceNet, float32 on the CPU. `new`: the backbone's tensors that no part had."""
+    """Backbone and ReferenceNet, float32 on the CPU. `new`: tensors of the backbone that no import has."""
 
     unet: EmoUNet
     reference_net: ReferenceNet
@@ -93,12 +93,12 @@ def start_networks(sd15: Path, animatediff: Path, *, audio_feature_dim: int, see
     """EMO's networks from imported SD-1.5 and AnimateDiff; at full size 2.3 billion weights, about 9 GB.
 
     Args:
-        sd15, animatediff: folders that an import made.
+        sd15, animatediff: imported folders.
         audio_feature_dim: width of the speech features, all layers together.
-        seed: of the new layers. Their outputs are zero, so it matters to training only.
+        seed: of the new layers. Their outputs are zero, so the seed only matters for training.
 
     Raises:
-        CheckpointError: a folder is no such import, is damaged, or the two are not of one size.
+        CheckpointError: a folder is not this import or is damaged, or the sizes of the two differ.
     """
     image, image_config = _load(sd15, "unet", "EmoUNet")
     motion, motion_config = _load(animatediff, MOTION_MODULES, "MotionModules")
@@ -120,7 +120,7 @@ def start_networks(sd15: Path, animatediff: Path, *, audio_feature_dim: int, see
     given = image | motion
     unknown = sorted(given.keys() - state.keys())
     if unknown:
-        raise CheckpointError("EMO's network has no place for some tensors", got=some(unknown))
+        raise CheckpointError("EMO's network does not have some of the tensors", got=some(unknown))
     unet.load_state_dict(state | given)
 
     reference_settings = reference_config("sd15") | spatial | {"temporal_mid": motion_config["temporal_mid"]}
@@ -141,13 +141,13 @@ def combine(
     dtype: torch.dtype = torch.float16,
     seed: int = 0,
 ) -> StartNetworks:
-    """Write a model folder that training starts from.
+    """Writes a model folder from which training starts.
 
     Args:
-        sd15, animatediff, speech: folders that an import made.
+        sd15, animatediff, speech: imported folders.
         face: folder of the face networks, as in any checkpoint of openemo.
         output: a folder that does not exist, or is empty.
-        autoencoder: an import with another autoencoder than SD-1.5's own.
+        autoencoder: imported folder with another autoencoder than SD-1.5's own.
         dtype: of the written networks.
 
     Raises:
@@ -195,10 +195,12 @@ def combine(
 def _load(folder: Path, part: str, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and settings of one part of an import."""
     _kind(read_source(folder), part, folder, kind)
+    path = folder / part / WEIGHTS_NAME
     try:
-        state: dict[str, Tensor] = load_file(folder / part / WEIGHTS_NAME)
+        # Memory-mapped, not copied: at full size these are gigabytes.
+        state: dict[str, Tensor] = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{folder / part / WEIGHTS_NAME} cannot be read", got=error) from error
+        raise CheckpointError(f"{path} cannot be read", got=error) from error
     return state, read_json(folder / part / "config.json")
 
 
@@ -214,7 +216,7 @@ def _kind(record: SourceRecord, part: str, folder: Path, expected: str | None = 
 
 
 def _speech_size(config: Mapping[str, Any], folder: Path) -> tuple[int, int]:
-    """Layers and width; base sizes are the library's defaults, which its config files leave out."""
+    """Number of layers and width. transformers' config files leave out the sizes of the base network."""
     from transformers import Wav2Vec2Config
 
     if config.get("model_type", "wav2vec2") != "wav2vec2":

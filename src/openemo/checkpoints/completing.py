@@ -1,4 +1,4 @@
-"""From the imported networks of an open relative to a checkpoint: schedule, face networks, settings."""
+"""Completes the imported networks of a family to a checkpoint: schedule, face networks, settings."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from diffusers import DDIMScheduler
 from openemo import __version__
 from openemo.checkpoints.folder import CheckpointIndex, parse_speech_options, write_hashes, write_index
 from openemo.errors import CheckpointError
-from openemo.presets import Family, pipeline_config, scheduler_config, speech_options
+from openemo.pipeline_presets import Family, pipeline_config, scheduler_config, speech_options
 
 __all__ = ["NETWORKS", "complete"]
 
 NETWORKS = ("unet", "reference_net", "autoencoder", "speech_encoder")
 
-_SPEECH = {"hallo": "Wav2VecEncoder", "echomimic": "SpeechEncoder", "echomimic_acc": "SpeechEncoder"}
+_SPEECH = {"hallo": "Wav2VecEncoder", "echomimic": "WhisperEncoder", "echomimic_acc": "WhisperEncoder"}
 
 
 def complete(folder: Path, family: Family, *, face: Path, licence: str) -> None:
-    """Add what the pipeline needs beside the networks, and the hashes of all of it.
+    """Adds everything that the pipeline needs beside the networks, and the hashes of all files.
 
     Args:
-        folder: holds unet/, reference_net/, autoencoder/ and speech_encoder/ already.
+        folder: already has unet/, reference_net/, autoencoder/ and speech_encoder/.
         face: folder of the face networks, as in any checkpoint of openemo.
         licence: SPDX identifier of the weights' licence.
 
@@ -49,7 +49,7 @@ def complete(folder: Path, family: Family, *, face: Path, licence: str) -> None:
             raise CheckpointError(
                 f"the weights of {family} are not complete",
                 got=f"no {folder / name}",
-                fix="Import them with their helpers, as they are published",
+                fix="Import the folder as it is published",
             )
     shutil.copytree(face, folder / "face", dirs_exist_ok=True)
     DDIMScheduler(**scheduler_config(family)).save_pretrained(folder / "scheduler")

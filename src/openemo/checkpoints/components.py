@@ -1,62 +1,69 @@
-"""Networks, schedule and analysers <-> checkpoint folder. Strict: what does not fit exactly is an error."""
+"""Loads and saves the components of a pipeline. Whatever does not fit exactly is an error."""
 
 from __future__ import annotations
 
 import copy
 import inspect
-import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import diffusers
 import torch
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from torch import nn
 
 from openemo import __version__
-from openemo.audio import SpeechEncoder, Wav2VecEncoder
-from openemo.checkpoints.folder import CheckpointIndex, parse_speech_options, write_hashes, write_index
+from openemo.audio import SpeechEncoder, Wav2VecEncoder, WhisperEncoder
+from openemo.checkpoints.folder import (
+    REPAIR,
+    CheckpointIndex,
+    parse_speech_options,
+    write_hashes,
+    write_index,
+)
 from openemo.config import PipelineConfig
 from openemo.errors import CheckpointError, OutputError
 from openemo.face import FaceAnalyzer
+from openemo.files import read_json
 from openemo.models import EmoUNet, ReferenceNet
-from openemo.models.autoencoder import MotionAutoencoder
-from openemo.models.vae import ImageAutoencoder
+from openemo.models.autoencoder import Autoencoder
+from openemo.models.image_autoencoder import ImageAutoencoder
+from openemo.models.motion_autoencoder import MotionAutoencoder
+from openemo.weight_files import load_network_weights
 
 __all__ = ["Components", "load_components", "load_network", "load_scheduler", "move", "save_components"]
 
+Network = TypeVar("Network", bound=nn.Module)
 WEIGHTS_NAME = "diffusion_pytorch_model.safetensors"
-_REPAIR = "Copy or install the checkpoint again"
-# Classes that may fill a place in the pipeline, by the folder's name.
+# Classes that a component may have.
 _CLASSES: dict[str, tuple[type[Any], ...]] = {
     "unet": (EmoUNet,),
     "reference_net": (ReferenceNet,),
     "autoencoder": (MotionAutoencoder, ImageAutoencoder),
-    "speech_encoder": (SpeechEncoder, Wav2VecEncoder),
+    "speech_encoder": (WhisperEncoder, Wav2VecEncoder),
     "face_analyzer": (FaceAnalyzer,),
 }
 
 
 class Components(NamedTuple):
-    """The parts of a pipeline, in the order of its arguments; `scheduler` is any of diffusers'."""
+    """The components of a pipeline, in the order of its arguments. `scheduler` is one of diffusers'."""
 
     unet: EmoUNet
     reference_net: ReferenceNet
-    autoencoder: MotionAutoencoder | ImageAutoencoder
-    scheduler: Any
-    speech_encoder: SpeechEncoder | Wav2VecEncoder
+    autoencoder: Autoencoder[Any]
+    scheduler: SchedulerMixin
+    speech_encoder: SpeechEncoder
     face_analyzer: FaceAnalyzer
 
 
 def load_components(
     folder: Path, index: CheckpointIndex, *, device: torch.device | str, dtype: torch.dtype
 ) -> Components:
-    """Load what `index` names.
+    """Loads the components that `index` names.
 
     Raises:
-        CheckpointError: unknown class, missing or damaged file, settings or keys that do not fit.
+        CheckpointError: a class is unknown, a file is missing or damaged, or settings or keys do not fit.
     """
     classes = {name: _class_of(name, index) for name in _CLASSES}
 
@@ -90,38 +97,23 @@ def _class_of(name: str, index: CheckpointIndex) -> type[Any]:
         f"the component {name!r} is of an unknown class",
         got=index.components.get(name, "none"),
         expected=" or ".join(cls.__name__ for cls in _CLASSES[name]),
-        fix="Install the version of openemo that the checkpoint was made with: " + index.version,
+        fix=f"If openemo {index.version} made it, run `openemo weights upgrade`; or install that version",
     )
 
 
-def load_network(cls: type[Any], folder: Path) -> Any:
+def load_network(cls: type[Network], folder: Path) -> Network:
     """A diffusers network on the CPU, in the dtype of its file. Raises CheckpointError.
 
-    diffusers' own `from_pretrained` only warns about settings it does not know and weights it does not find.
+    diffusers' own `from_pretrained` only warns about unknown settings and missing weights.
     """
     config = _network_config(cls, folder / "config.json")
-    try:
-        # Copied out of the file's memory, where tensors lie anywhere: on some processors the order of a sum
-        # hangs on that, and with it the last bit.
-        weights = {name: tensor.clone() for name, tensor in load_file(folder / WEIGHTS_NAME).items()}
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{folder / WEIGHTS_NAME} cannot be read", got=error, fix=_REPAIR) from error
-    with torch.device("meta"):  # no random start, and nothing taken from the global random state
-        network = cls(**config)
-    try:
-        network.load_state_dict(weights, strict=True, assign=True)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise CheckpointError(
-            f"the weights in {folder} do not fit config.json", got=reason, fix=_REPAIR
-        ) from error
-    return network
+    return load_network_weights(lambda: cls(**config), folder / WEIGHTS_NAME, fix=REPAIR)
 
 
 def save_components(
     folder: Path, parts: Components, config: PipelineConfig, *, dtype: torch.dtype, licence: str
 ) -> None:
-    """Write the parts (weights as `dtype`), the index and the hashes. The parts themselves stay as they are.
+    """Writes the components (weights as `dtype`), the index and the hashes. Does not change the components.
 
     Raises:
         CheckpointError: a weight is too large for `dtype`. OutputError: the folder cannot be written.
@@ -146,10 +138,10 @@ def save_components(
 
 
 def move(part: Any, device: torch.device | str | None, dtype: torch.dtype | None) -> Any:
-    """Move a network or speech encoder in place; None keeps what it is."""
+    """Moves a network or speech encoder in place; None keeps the present device or dtype."""
     if isinstance(part, ModelMixin):
-        # Past `ModelMixin.to`, which warns of precision at every change of dtype, whatever the network.
-        return torch.nn.Module.to(part, device=device, dtype=dtype)
+        # Not `ModelMixin.to`, which warns about precision at every change of dtype.
+        return nn.Module.to(part, device=device, dtype=dtype)
     return part.to(device=device, dtype=dtype)
 
 
@@ -163,11 +155,7 @@ def _cast_copy(part: Any, dtype: torch.dtype) -> Any:
 
 
 def _network_config(cls: type[Any], path: Path) -> dict[str, Any]:
-    try:
-        config: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read", got=error, fix=_REPAIR) from error
-    config = {key: value for key, value in config.items() if not key.startswith("_")}
+    config = {key: value for key, value in read_json(path, fix=REPAIR).items() if not key.startswith("_")}
     unknown = sorted(config.keys() - inspect.signature(cls.__init__).parameters.keys())
     if unknown:
         raise CheckpointError(
@@ -178,10 +166,7 @@ def _network_config(cls: type[Any], path: Path) -> dict[str, Any]:
 
 def load_scheduler(folder: Path) -> Any:
     """A scheduler of diffusers from its saved settings, which name its class. Raises CheckpointError."""
-    try:
-        settings: dict[str, Any] = json.loads((folder / "scheduler_config.json").read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"the scheduler in {folder} cannot be read", got=error, fix=_REPAIR) from error
+    settings = read_json(folder / "scheduler_config.json", fix=REPAIR)
     class_name = str(settings.get("_class_name", "none"))
     cls: Any = getattr(diffusers, class_name, None) if class_name.endswith("Scheduler") else None
     if not (isinstance(cls, type) and issubclass(cls, SchedulerMixin)):

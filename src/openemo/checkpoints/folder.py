@@ -1,4 +1,4 @@
-"""The files of a checkpoint folder that are not weights: `model_index.json` and `SHA256SUMS`.
+"""The files of a checkpoint folder. This module reads and writes `model_index.json` and `SHA256SUMS`.
 
 model_index.json         classes of the components, pipeline settings, licence
 SHA256SUMS               hash of every file below, in the format of `sha256sum`
@@ -16,16 +16,19 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from openemo.config import PipelineConfig
 from openemo.errors import CheckpointError, ConfigError
+from openemo.files import read_json
+from openemo.settings import StrictModel, wrong_setting
 from openemo.timing import Anchor
 
 __all__ = [
     "CheckpointIndex",
     "SpeechOptions",
     "Wav2VecOptions",
+    "WhisperOptions",
     "file_sha256",
     "parse_speech_options",
     "read_index",
@@ -37,13 +40,11 @@ __all__ = [
 INDEX_NAME = "model_index.json"
 HASHES_NAME = "SHA256SUMS"
 _HASHED_SUFFIXES = frozenset({".json", ".safetensors", ".onnx"})
-_REPAIR = "Copy or install the checkpoint again"
+REPAIR = "Copy or install the checkpoint again"
 
 
-class SpeechOptions(BaseModel):
-    """Arguments of the `SpeechEncoder`, which say what they mean."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class WhisperOptions(StrictModel):
+    """Arguments of `WhisperEncoder`, explained there."""
 
     layers: tuple[int, ...]
     window_tokens: int
@@ -54,40 +55,39 @@ class SpeechOptions(BaseModel):
     anchor: Anchor = "middle"
 
 
-class Wav2VecOptions(BaseModel):
-    """Arguments of the `Wav2VecEncoder`; it has no window."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Wav2VecOptions(StrictModel):
+    """Arguments of `Wav2VecEncoder`, explained there."""
 
     layers: tuple[int, ...] | None = None
     normalise: bool = True
 
 
-def parse_speech_options(values: dict[str, Any]) -> SpeechOptions | Wav2VecOptions:
-    """Of the encoder whose arguments they are. Raises ValidationError."""
-    return TypeAdapter[SpeechOptions | Wav2VecOptions](SpeechOptions | Wav2VecOptions).validate_python(values)
+SpeechOptions = WhisperOptions | Wav2VecOptions
 
 
-class CheckpointIndex(BaseModel):
+def parse_speech_options(values: dict[str, Any]) -> SpeechOptions:
+    """Options of the encoder that has these arguments. Raises ValidationError."""
+    return TypeAdapter[SpeechOptions](SpeechOptions).validate_python(values)
+
+
+class CheckpointIndex(StrictModel):
     """Contents of `model_index.json`.
 
     Attributes:
         components: class name of each component, by its folder's name.
-        pipeline: settings, still unchecked; `PipelineConfig.parse` reads them.
+        pipeline: settings, not checked yet; see `config`.
         licence: SPDX identifier of the weights' licence.
-        version: of openemo, when the folder was written.
+        version: of openemo that wrote the folder.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     components: dict[str, str]
-    speech: SpeechOptions | Wav2VecOptions
+    speech: SpeechOptions
     pipeline: dict[str, Any]
     licence: str
     version: str
 
     def config(self) -> PipelineConfig:
-        """Raises CheckpointError where the settings are wrong."""
+        """The checked pipeline settings. Raises CheckpointError if one is wrong."""
         try:
             return PipelineConfig.parse(self.pipeline)
         except ConfigError as error:
@@ -95,22 +95,24 @@ class CheckpointIndex(BaseModel):
 
 
 def read_index(folder: Path) -> CheckpointIndex:
-    """Raises CheckpointError when it is missing or wrong."""
+    """Raises CheckpointError if `model_index.json` is missing or wrong."""
     path = folder / INDEX_NAME
     if not path.is_file():
         raise CheckpointError("not a checkpoint", got=f"no {INDEX_NAME} in {folder}", fix="Check the path")
+    values = read_json(path, fix=REPAIR)
     try:
-        return CheckpointIndex.model_validate_json(path.read_bytes())
+        return CheckpointIndex.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        if first["type"] == "extra_forbidden":
+        wrong = wrong_setting(error)
+        if wrong.is_unknown:
             raise CheckpointError(
                 f"{path} has a setting that this version does not know",
-                got=where,
-                fix="Make the checkpoint again: `openemo assemble`, `openemo weights import`",
+                got=wrong.name,
+                fix="Run `openemo weights upgrade OLD -o NEW`, or make the checkpoint again",
             ) from error
-        raise CheckpointError(f"{path} is damaged", got=f"{where}: {first['msg']}", fix=_REPAIR) from error
+        raise CheckpointError(
+            f"{path} is damaged at `{wrong.name}`", expected=wrong.expected, fix=REPAIR
+        ) from error
 
 
 def write_index(folder: Path, index: CheckpointIndex) -> None:
@@ -118,23 +120,23 @@ def write_index(folder: Path, index: CheckpointIndex) -> None:
 
 
 def verify_hashes(folder: Path) -> None:
-    """Compare every file with `SHA256SUMS`. Raises CheckpointError at the first difference."""
+    """Compares every file with `SHA256SUMS`. Raises CheckpointError at the first difference."""
     path = folder / HASHES_NAME
     if not path.is_file():
         raise CheckpointError(
-            "a checkpoint cannot be checked", got=f"no {HASHES_NAME} in {folder}", fix=_REPAIR
+            "a checkpoint cannot be checked", got=f"no {HASHES_NAME} in {folder}", fix=REPAIR
         )
     try:
         lines = [line.split(maxsplit=1) for line in path.read_text().splitlines()]
         expected = {name: digest for digest, name in lines}
     except ValueError as error:
-        raise CheckpointError(f"{path} is damaged", expected="lines of hash and name", fix=_REPAIR) from error
+        raise CheckpointError(f"{path} is damaged", expected="lines of hash and name", fix=REPAIR) from error
     present = _hashed_files(folder)
     for name in sorted(expected.keys() - present.keys()):
-        raise CheckpointError("a file of the checkpoint is missing", got=f"no {folder / name}", fix=_REPAIR)
+        raise CheckpointError("a file of the checkpoint is missing", got=f"no {folder / name}", fix=REPAIR)
     for name in sorted(present.keys() - expected.keys()):
         raise CheckpointError(
-            f"{folder / name} is not listed in {HASHES_NAME}", fix="Remove it, or save the checkpoint again"
+            f"{folder / name} is not listed in {HASHES_NAME}", fix="Delete it, or save the checkpoint again"
         )
     for name, file in present.items():
         digest = file_sha256(file)
@@ -143,12 +145,12 @@ def verify_hashes(folder: Path) -> None:
                 f"{file} is damaged or was changed",
                 got=f"sha256 {digest[:12]}..., {file.stat().st_size} bytes",
                 expected=f"{expected[name][:12]}...",
-                fix=_REPAIR,
+                fix=REPAIR,
             )
 
 
 def write_hashes(folder: Path) -> None:
-    """Write `SHA256SUMS` for the files as they are now."""
+    """Writes `SHA256SUMS` for the present files."""
     lines = [f"{file_sha256(file)}  {name}\n" for name, file in _hashed_files(folder).items()]
     (folder / HASHES_NAME).write_text("".join(lines))
 
@@ -159,6 +161,6 @@ def _hashed_files(folder: Path) -> dict[str, Path]:
 
 
 def file_sha256(path: Path) -> str:
-    """In hexadecimal digits, as `sha256sum` prints it."""
+    """64 hexadecimal digits, as `sha256sum` prints them."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

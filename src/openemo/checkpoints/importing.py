@@ -1,4 +1,4 @@
-"""Published weights -> a folder of our own: `openemo weights import FORMAT PATH -o DIR`."""
+"""Imports published weights: `openemo weights import FORMAT PATH -o DIR`."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from openemo import __version__
 from openemo.checkpoints import EMBEDDED, resolve
 from openemo.checkpoints.catalogue import LICENCES, Format, Licence
 from openemo.checkpoints.completing import NETWORKS, complete
+from openemo.checkpoints.families.published_folders import read_echomimic, read_echomimic_acc, read_hallo
 from openemo.checkpoints.folder import file_sha256, write_hashes
 from openemo.checkpoints.formats.animatediff import read_animatediff
-from openemo.checkpoints.formats.relatives import read_echomimic, read_echomimic_acc, read_hallo
 from openemo.checkpoints.formats.sd15 import read_sd15
-from openemo.checkpoints.formats.speech import read_wav2vec2, read_whisper
+from openemo.checkpoints.formats.speech_encoders import read_wav2vec2, read_whisper
 from openemo.checkpoints.parts import Imported, SourceRecord, write_parts
 from openemo.errors import CheckpointError, ConfigError
-from openemo.presets import Family
+from openemo.pipeline_presets import Family
 
 __all__ = ["Origin", "import_weights"]
 
@@ -33,7 +33,7 @@ _READERS: dict[Format, Callable[[Path], Imported]] = {
     "echomimic": read_echomimic,
     "echomimic-acc": read_echomimic_acc,
 }
-# Formats whose published folder holds all networks of a model.
+# Formats whose published folder has all networks of a model.
 _FAMILIES: dict[str, Family] = {
     "hallo": "hallo",
     "echomimic": "echomimic",
@@ -58,20 +58,20 @@ def import_weights(
     licence: Licence | None = None,
     origin: Origin | None = None,
 ) -> SourceRecord:
-    """Read published weights strictly and write them in our own names, with record and hashes.
+    """Reads published weights strictly and writes them under the names used here, with record and hashes.
 
-    A relative's networks with all their helpers become a model that `EmoPipeline` loads, with the face
-    networks that ship; its networks alone stay parts.
+    The complete published folder of Hallo or EchoMimic becomes a model that `EmoPipeline` loads, with the
+    embedded face networks. Networks alone stay parts.
 
     Args:
         form: one of the formats.
         path: the file or folder.
-        output: a folder that does not exist, or is empty. It appears whole or not at all.
+        output: a folder that does not exist, or is empty. An error leaves nothing in it.
         dtype: of the written weights; None keeps the source's.
-        licence: of the weights; None is that of the format's published ones.
+        licence: of the weights; None is the licence of the format's published weights.
 
     Raises:
-        CheckpointError: the files are not of this format, damaged, or hold anything that is unaccounted for.
+        CheckpointError: the files are damaged, of another format, or have tensors that nothing uses.
         ConfigError: no such format. OutputError: the folder exists or cannot be written.
     """
     reader = _READERS.get(form)  # type: ignore[call-overload]

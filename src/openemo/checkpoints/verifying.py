@@ -1,4 +1,4 @@
-"""Is a folder of weights whole? Hashes, settings, and the names and shapes of all tensors."""
+"""Checks a folder of weights: hashes, settings, and the names and shapes of all tensors."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from openemo.checkpoints.folder import INDEX_NAME, read_index, verify_hashes
 from openemo.checkpoints.formats.animatediff import motion_shapes
 from openemo.checkpoints.formats.shapes import on_meta
 from openemo.checkpoints.parts import SOURCE_NAME, read_source, some
-from openemo.checkpoints.reading import read_json
 from openemo.errors import CheckpointError
+from openemo.files import read_json
 
 __all__ = ["verify"]
 
@@ -21,12 +21,13 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def verify(folder: Path) -> dict[str, str]:
-    """Check an import or a model; returns each component with what was checked of it.
+    """Checks an import or a model. Returns for each component what was checked.
 
-    Weights are not loaded: names and shapes are read from the files' headers.
+    Weights are not loaded: names and shapes come from the files' headers.
 
     Raises:
-        CheckpointError: not such a folder, a file missing or changed, tensors that do not fit the settings.
+        CheckpointError: not an import or a model, a file is missing or changed, or tensors do not fit the
+            settings.
     """
     if not folder.is_dir():
         raise CheckpointError("there is no such folder", got=folder, fix="Check the path")
@@ -35,9 +36,7 @@ def verify(folder: Path) -> dict[str, str]:
     elif (folder / SOURCE_NAME).is_file():
         components = read_source(folder).components
     else:
-        raise CheckpointError(
-            f"{folder} holds no weights of openemo", got=f"no {INDEX_NAME} or {SOURCE_NAME}"
-        )
+        raise CheckpointError(f"{folder} has no weights of openemo", got=f"no {INDEX_NAME} or {SOURCE_NAME}")
     verify_hashes(folder)
     return {name: _check(folder / name, kind) for name, kind in components.items()}
 
@@ -49,7 +48,7 @@ def _check(folder: Path, kind: str) -> str:
     expected = expected_of(read_json(folder / "config.json"))
     files = sorted(folder.glob("*.safetensors"))
     if len(files) != 1:
-        raise CheckpointError(f"{folder} must hold one file of weights", got=str(len(files)))
+        raise CheckpointError(f"{folder} must have one file of weights", got=str(len(files)))
     shapes = _header(files[0])
     wrong = sorted(name for name in expected.keys() | shapes.keys() if expected.get(name) != shapes.get(name))
     if wrong:
@@ -67,13 +66,13 @@ def _header(path: Path) -> Shapes:
 
 
 def _expected() -> Mapping[str, Callable[[dict[str, Any]], Shapes]]:
-    """Class name -> shapes of the network with these settings."""
+    """Class name -> function from its settings to the shapes of its tensors."""
     from diffusers import AutoencoderKL
     from transformers import Wav2Vec2Config, Wav2Vec2Model, WhisperConfig
-    from transformers.models.whisper.modeling_whisper import WhisperEncoder
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder as WhisperNetwork
 
     from openemo.models import EmoUNet, ReferenceNet
-    from openemo.models.autoencoder import MotionAutoencoder
+    from openemo.models.motion_autoencoder import MotionAutoencoder
 
     def network(cls: type[Any]) -> Callable[[dict[str, Any]], Shapes]:
         return lambda config: _shapes(on_meta(cls, _arguments(config)))
@@ -88,7 +87,7 @@ def _expected() -> Mapping[str, Callable[[dict[str, Any]], Shapes]]:
         "ImageAutoencoder": network(AutoencoderKL),
         "MotionModules": lambda config: motion_shapes(_arguments(config)),
         "Wav2VecEncoder": encoder(Wav2Vec2Model, Wav2Vec2Config),
-        "SpeechEncoder": encoder(WhisperEncoder, WhisperConfig),
+        "WhisperEncoder": encoder(WhisperNetwork, WhisperConfig),
     }
 
 

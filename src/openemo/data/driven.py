@@ -1,6 +1,7 @@
-"""Driven portraits: still pictures of many people that move as a real clip moves. Training data only.
+"""Driven portraits: still pictures of many people with the motion of a real clip. Training data only.
 
-A warp by the clip's landmark motion cannot open a mouth, so the inside comes from the clip's own frame.
+A warp by the clip's landmark motion cannot open a mouth, so the inside of the mouth is taken from the clip's
+frame.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from openemo.data.motion import face_flow
-from openemo.face.geometry import FACE_OVAL, INNER_LIPS, LEFT_EYE, RIGHT_EYE, eye_opening
+from openemo.face.landmarks import FACE_OVAL, INNER_LIPS, LEFT_EYE, RIGHT_EYE, eye_opening
 from openemo.face.masks import fill_contour
 from openemo.face.similarity import fit_similarity
+from openemo.rendering.landmark_flow import face_flow
+from openemo.rendering.tone import colour_share
 
 __all__ = ["drive_frame", "warp_picture"]
 
@@ -20,9 +22,6 @@ Floats = NDArray[np.floating]
 Image = NDArray[np.uint8]
 
 _RENDER_GRID = 64
-# Mean distance between the channels, in grey levels: up to the first a picture counts as grey or toned, from
-# the second on as coloured.
-_TONED, _COLOURED = 15.0, 30.0
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -44,13 +43,13 @@ def warp_picture(picture: Image, flow: NDArray[np.float32]) -> Image:
 
 
 def _gap(lips: Floats) -> float:
-    """Height of the inner lip contour, in its own units."""
+    """Height of the inner lip contour, in the units of `lips`."""
     middle_lower, middle_upper = lips[5], lips[15]
     return float(np.linalg.norm(middle_lower - middle_upper))
 
 
 def _mouth_map(source: Floats, target: Floats) -> Floats:
-    """(2, 3) affine map of the mouth's inside: corners by a similarity, height by the ratio of the gaps."""
+    """(2, 3) affine map of the mouth: a similarity of its corners, its height by the ratio of the gaps."""
     fit = fit_similarity(source[[0, 10]], target[[0, 10]])
     across = target[10] - target[0]
     across = across / max(float(np.linalg.norm(across)), 1e-6)
@@ -70,18 +69,17 @@ def _skin_level(picture: Image, points: Floats) -> float:
     return float(picture[mask > 0].mean()) if mask.any() else 128.0
 
 
-def _toned(inside: NDArray[np.float32], picture: Image) -> NDArray[np.float32]:
-    """The mouth's inside in the picture's tone: no red tongue in an engraving, a sepia one in a print."""
-    spread = float(np.ptp(picture.astype(np.int16), axis=-1).mean())
-    colour = float(np.clip((spread - _TONED) / (_COLOURED - _TONED), 0, 1))
+def _tint(inside: NDArray[np.float32], picture: Image) -> NDArray[np.float32]:
+    """The inside of the mouth in the tone of the picture: a grey tongue in an engraving, sepia in a print."""
+    colour = colour_share(picture)
     mean = picture.reshape(-1, 3).mean(0)
     tint = mean / max(float(mean @ _LUMA), 1.0)
     grey = (inside @ _LUMA)[..., None] * tint.astype(np.float32)
     return np.asarray(colour * inside + (1 - colour) * grey, np.float32)
 
 
-def _with_lashes(picture: Image, reference_points: Floats, target_points: Floats) -> Image:
-    """Darkens the line between closed lids, where a warp leaves the eye pressed together."""
+def _draw_lashes(picture: Image, reference_points: Floats, target_points: Floats) -> Image:
+    """Darkens the line between closed eyelids, where a warp leaves a compressed eye."""
     side = picture.shape[0]
     mask = np.zeros((side, side), np.float32)
     rest, now = eye_opening(reference_points), eye_opening(target_points)
@@ -92,7 +90,7 @@ def _with_lashes(picture: Image, reference_points: Floats, target_points: Floats
         cv2.fillPoly(mask, [outline], shut, shift=4)
     if not mask.any():
         return picture
-    # The darkest neighbour above or below is the edge of a lid, where lashes grow.
+    # The darkest neighbour above or below is the edge of an eyelid, where the lashes are.
     lashes = cv2.erode(picture, np.ones((2 * max(side // 128, 1) + 1, 1), np.uint8))
     alpha = cv2.GaussianBlur(mask, (0, 0), side / 250)[..., None]
     return np.asarray(np.round(picture * (1 - alpha) + lashes * alpha), np.uint8)
@@ -109,23 +107,23 @@ def drive_frame(
 
     Args:
         picture: (S, S, 3) crop of the portrait.
-        reference_points, target_points: (478, 2) landmarks in the crop, px: at rest, and where they go.
-        clip_frame, clip_points: the clip's frame that is followed, and its landmarks, px of the clip.
+        reference_points, target_points: (478, 2) landmarks in the crop, px: of the portrait, of the frame.
+        clip_frame, clip_points: the clip's frame with this motion, and its landmarks, px of the clip.
     """
     side = picture.shape[0]
     flow = face_flow(reference_points / side, target_points / side, _RENDER_GRID)
-    warped = _with_lashes(warp_picture(picture, flow), reference_points, target_points)
+    warped = _draw_lashes(warp_picture(picture, flow), reference_points, target_points)
     lips = list(INNER_LIPS)
     target, source = target_points[lips], clip_points[lips, :2]
     opened = _gap(target) - 1.15 * _gap(reference_points[lips])
-    # Closed or no wider than at rest: the portrait's own mouth is the better one.
+    # A mouth that is closed, or open no wider than in the portrait, looks better as the warp has it.
     weight = float(np.clip((opened - 0.004 * side) / (0.012 * side), 0, 1))
     if weight == 0:
         return warped
     inside = cv2.warpAffine(
         clip_frame, _mouth_map(source, target), (side, side), flags=cv2.INTER_CUBIC
     ).astype(np.float32)
-    inside = _toned(inside, picture)
+    inside = _tint(inside, picture)
     gain = _skin_level(picture, reference_points) / max(_skin_level(clip_frame, clip_points[:, :2]), 1.0)
     mask = fill_contour(target, (side, side))
     alpha = cv2.GaussianBlur(mask, (0, 0), 0.005 * side)[..., None].astype(np.float32) / 255 * weight

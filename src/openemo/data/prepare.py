@@ -1,6 +1,6 @@
-"""Builds the training data from the corpora: landmarks, sequences, teeth, voices, songs.
+"""Makes the training data from the corpora: landmarks, sequences, teeth, voices, songs.
 
-Each step keeps what is there.
+Each step makes only the files that are missing.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from openemo.data.hearing import encode_songs, encode_voices
-from openemo.data.motion import median_poses
-from openemo.data.recipe import DataRecipe
+from openemo.data.data_recipe import DataRecipe
+from openemo.data.landmark_tracks import decode_frames, track_clips
+from openemo.data.retargeting import median_poses
 from openemo.data.sequences import driven_sequence, quiet_span, real_sequence
 from openemo.data.singing import load_vocoder
 from openemo.data.teeth import mean_teeth
-from openemo.data.tracks import decode_frames, track_clips
+from openemo.data.voice_features import encode_songs, encode_voices
 from openemo.errors import FaceError, ImageError
 from openemo.face.analyzer import FaceAnalyzer, select_face
-from openemo.face.geometry import face_width_px, head_pose
+from openemo.face.landmarks import face_width_px, head_pose
 from openemo.files import whole_file
 from openemo.video.images import read_image
 
@@ -35,12 +35,14 @@ log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _MAX_TURN_DEG = 22.0
-_REFERENCES = 10  # of the frames in the clip's median pose, one is the reference of a real clip
+_MIN_FACE_PX = 60.0
+_HEAD_STRENGTH = 0.7  # part of the clip's head motion that a driven portrait makes
+_REFERENCES = 10  # frames nearest to the median pose of a clip; its reference is one of them
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One sequence to make. `portrait` None: the real clip itself."""
+    """One sequence to make. `portrait` is None for the real clip itself."""
 
     name: str
     clip: str
@@ -50,9 +52,9 @@ class _Job:
 
 
 def prepare(recipe: DataRecipe) -> None:
-    """Runs all steps. What remains to be made after an interruption is made by the same call."""
+    """Runs all steps. After an interruption the same call makes the rest."""
     if recipe.sung_variants:
-        load_vocoder()  # or its absence would show after an hour
+        load_vocoder()  # otherwise the error would come after an hour
     clips, held_out = split_clips(recipe)
     log.info("%d clips for training, %d held out", len(clips), len(held_out))
     _run(_Tracks(recipe), _chunks([*clips, *held_out], 8), recipe.workers)
@@ -67,7 +69,7 @@ def prepare(recipe: DataRecipe) -> None:
 
 
 def split_clips(recipe: DataRecipe) -> tuple[list[Path], list[Path]]:
-    """(training, held out) clips: a fixed shuffle, the first ones held out."""
+    """(training, held out) clips: a fixed shuffle, of which the first ones are held out."""
     clips = sorted(recipe.clips.glob("*.mp4"))
     order = np.random.default_rng(recipe.split_seed).permutation(len(clips))
     shuffled = [clips[i] for i in order]
@@ -94,20 +96,22 @@ def _jobs(recipe: DataRecipe, clips: list[Path]) -> Iterator[_Job]:
 
 
 def draw_teeth(recipe: DataRecipe) -> None:
-    """Writes `recipe.teeth` from the portraits themselves: the sequences' references are too small for lines
-    between teeth. None where too few smile."""
+    """Writes `recipe.teeth`, if enough portraits smile.
+
+    From the portraits: the references of the sequences are too small to show lines between teeth.
+    """
     if recipe.teeth.exists():
         return
     teeth = mean_teeth(_faces(recipe))
     if teeth is None:
-        log.info("too few portraits smile: no teeth")
+        log.info("too few portraits smile, so there are no teeth")
     else:
         with whole_file(recipe.teeth) as file:
             np.save(file, teeth)
 
 
 def _faces(recipe: DataRecipe) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.floating]]]:
-    """Pictures and landmarks of the portraits for training."""
+    """Pictures and landmarks of the training portraits."""
     analyzer = FaceAnalyzer.from_pretrained(recipe.face_weights)
     for path in split_portraits(recipe)[0]:
         try:
@@ -153,7 +157,7 @@ class _Sequences:
                 return False
             pose = head_pose(face.points_px)
             turn = max(abs(pose.yaw_deg), abs(pose.roll_deg))
-            if turn > _MAX_TURN_DEG or face_width_px(face.points_px) < recipe.min_face_px:
+            if turn > _MAX_TURN_DEG or face_width_px(face.points_px) < _MIN_FACE_PX:
                 return False
             length = recipe.quiet_frames if job.quiet else min(recipe.driven_frames, len(frames))
             start = quiet_span(track, length) if job.quiet else int(rng.integers(len(frames) - length + 1))
@@ -166,7 +170,7 @@ class _Sequences:
                 range(start, start + length),
                 size_px=recipe.size_px,
                 crop_scale=recipe.crop_scale,
-                head_strength=recipe.head_strength,
+                head_strength=_HEAD_STRENGTH,
                 quiet=job.quiet,
             )
         sequence.save(recipe.sequences / f"{job.name}.npz")
@@ -178,7 +182,7 @@ def _chunks(items: list[Item], size: int) -> list[list[Item]]:
 
 
 def _run(function: Callable[[list[Item]], int], batches: Iterable[list[Item]], workers: int) -> None:
-    """Batches over processes; an error in one stops the step."""
+    """Shares batches between processes. An error in one of them stops the step."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         for done, count in enumerate(pool.map(function, batches), 1):

@@ -1,6 +1,6 @@
-"""Training sequences: a reference picture, the frames that follow from it, and their landmarks.
+"""Training sequences: a reference picture, frames of the same person, and their landmarks.
 
-One .npz per sequence; pictures as JPEG, so that a few gigabytes hold what would be tens.
+One .npz per sequence. Pictures are JPEG: a few gigabytes instead of tens.
 """
 
 from __future__ import annotations
@@ -13,28 +13,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openemo.data.driven import drive_frame
-from openemo.data.motion import retarget
+from openemo.data.retargeting import retarget
 from openemo.face.analyzer import Face
 from openemo.face.crop import CropRegion
-from openemo.face.geometry import head_pose, mouth_opening
+from openemo.face.landmarks import head_pose, mouth_opening
 from openemo.files import whole_file
 
-__all__ = ["Sequence", "driven_sequence", "quiet_span", "real_sequence"]
+__all__ = ["FrameSequence", "driven_sequence", "quiet_span", "real_sequence"]
 
 Image = NDArray[np.uint8]
 _JPEG_QUALITY = 93
 
 
 @dataclass(frozen=True)
-class Sequence:
-    """A clip as training sees it.
+class FrameSequence:
+    """A clip as training reads it.
 
     Attributes:
         jpegs: picture 0 is the reference, pictures 1..F the frames in order.
         points_px: (1 + F, 478, 2) float32 landmarks in the crop.
         size_px: side of the pictures.
-        clip: the clip whose sound belongs to it; "" where the person is quiet.
-        first_frame: the clip's frame that picture 1 is.
+        clip: the clip with its audio; "" if the person does not speak.
+        first_frame: frame of the clip that belongs to picture 1.
         speed_rad_s: (F,) head rotation speed.
     """
 
@@ -50,7 +50,7 @@ class Sequence:
         return len(self.jpegs) - 1
 
     def picture(self, index: int) -> Image:
-        """Picture `index` (0 the reference) as (S, S, 3) uint8 RGB."""
+        """(S, S, 3) uint8 RGB; picture 0 is the reference."""
         decoded = cv2.imdecode(np.frombuffer(self.jpegs[index], np.uint8), cv2.IMREAD_COLOR)
         return np.ascontiguousarray(np.asarray(decoded, np.uint8)[..., ::-1])
 
@@ -69,7 +69,7 @@ class Sequence:
             )
 
     @classmethod
-    def load(cls, path: Path) -> Sequence:
+    def load(cls, path: Path) -> FrameSequence:
         with np.load(path) as data:
             blob, ends = data["jpeg"].tobytes(), data["ends"]
             starts = np.concatenate([[0], ends[:-1]])
@@ -91,7 +91,7 @@ def _jpeg(picture: Image) -> bytes:
 
 
 def _speed(track: NDArray[np.float32], fps: float, strength: float) -> NDArray[np.float32]:
-    """Head rotation speed of each frame, rad/s: length of the change of (yaw, pitch, roll)."""
+    """Head rotation speed of each frame, rad/s: norm of the change of (yaw, pitch, roll)."""
     poses = [head_pose(points) for points in track]
     angles = np.radians([(pose.yaw_deg, pose.pitch_deg, pose.roll_deg) for pose in poses])
     smooth = np.stack([np.convolve(np.pad(a, 2, "edge"), np.ones(5) / 5, "valid") for a in angles.T], 1)
@@ -104,7 +104,7 @@ def _to_crop(points: NDArray[np.floating], region: CropRegion, size_px: int) -> 
 
 
 def quiet_span(track: NDArray[np.float32], length: int) -> int:
-    """Start of the `length` frames in which the mouth moves least."""
+    """Start of the `length` frames in which the mouth is most closed and still."""
     openings = np.array([mouth_opening(points) for points in track])
     spreads = [
         openings[i : i + length].std() + openings[i : i + length].mean()
@@ -126,12 +126,12 @@ def driven_sequence(
     head_strength: float,
     fps: float = 25.0,
     quiet: bool = False,
-) -> Sequence:
-    """A portrait that moves as the frames `span` of a clip do; the portrait itself is the reference.
+) -> FrameSequence:
+    """A portrait with the motion of the frames `span` of a clip. The portrait itself is the reference.
 
     Args:
-        picture, face: the portrait and its face. frames, track: the clip, all of it.
-        quiet: the sound that belongs to it is silence; the span then runs forwards and backwards.
+        picture, face: the portrait and its face. frames, track: the whole clip.
+        quiet: the sequence has no clip; the span then runs forwards and backwards.
     """
     region = CropRegion.around(face, crop_scale)
     crop = region.extract(picture, size_px)
@@ -139,7 +139,7 @@ def driven_sequence(
     moved, _ = retarget(track, points, head_strength)
     order = [*span, *reversed(span)] if quiet else list(span)
     made = {i: drive_frame(crop, points, moved[i], frames[i], track[i]) for i in span}
-    return Sequence(
+    return FrameSequence(
         (_jpeg(crop), *(_jpeg(made[i]) for i in order)),
         np.concatenate([points[None], moved[order]]).astype(np.float32),
         size_px,
@@ -158,14 +158,14 @@ def real_sequence(
     size_px: int,
     crop_scale: float,
     fps: float = 25.0,
-) -> Sequence:
-    """A real clip, cropped once by the face of its frame `reference`."""
+) -> FrameSequence:
+    """A real clip, cropped around the face of its frame `reference`."""
     points = track[reference]
     box = np.concatenate([points[:, :2].min(0), points[:, :2].max(0)])
     region = CropRegion.around(Face(box, points, 1.0), crop_scale)
     pictures = [_jpeg(region.extract(frame, size_px)) for frame in frames]
     moved = _to_crop(track, region, size_px)
-    return Sequence(
+    return FrameSequence(
         (pictures[reference], *pictures),
         np.concatenate([moved[reference : reference + 1], moved]).astype(np.float32),
         size_px,

@@ -1,8 +1,8 @@
-"""A spoken clip made into a sung one: long vowels, notes with vibrato, music behind them.
+"""Makes a sung clip from a spoken one: long vowels, notes with vibrato, music behind them.
 
-Speech is taken apart into pitch, spectral envelope and noise by the WORLD vocoder (Morise et al. 2016), put
-on notes, and put together again more slowly where vowels are. The face that belongs to it is that of the
-clip, more slowly at the same places. Nobody has to have sung.
+The WORLD vocoder (Morise et al. 2016) splits speech into pitch, spectral envelope and noise. Pitch is set to
+notes, and vowels are synthesised more slowly. The face of the song is the face of the clip, slower in the
+same vowels. No recording of singing is needed.
 
 Shape letters: N samples, T steps of the vocoder, B bands, M steps of the song, V vowels.
 """
@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from openemo.data.voices import SAMPLE_RATE_HZ
+from openemo.data.voice_augmentation import SAMPLE_RATE_HZ
 from openemo.errors import ConfigError
 
 __all__ = ["STEP_S", "accompany", "load_vocoder", "sing"]
@@ -24,40 +24,38 @@ STEP_S: Final = 0.005
 Samples = NDArray[np.float32]
 Floats = NDArray[np.float64]
 
-# A vowel is voiced, and nearly as loud as the loudest within 0.3 s; powers in nepers.
+# A vowel is voiced, and nearly as loud as the loudest moment within 0.3 s; powers in nepers.
 _NEAR: Final = round(0.3 / STEP_S)
 _BELOW_PEAK, _BELOW_LOUDEST = 1.6, 5.0
 _SHORTEST_S: Final = 0.03
 _LONG_SHARE, _LONGEST_S, _MAX_SLOWER = 0.7, 0.9, 5.0
-_LOWEST_KEY, _HIGHEST_KEY = 48, 62  # MIDI notes; an octave above is sung, too
+_LOWEST_KEY, _HIGHEST_KEY = 48, 62  # MIDI notes of the key; the tune goes up to an octave above
 _MAJOR: Final = (0, 2, 4, 5, 7, 9, 11, 12)
 _GLIDE: Final = 15  # steps from one note to the next
 _CHORDS: Final = ((0, 4, 7), (5, 9, 12), (7, 11, 14), (9, 12, 16), (2, 5, 9))
 
 
 def load_vocoder() -> Any:
-    """The module pyworld. Raises ConfigError without it."""
+    """The module pyworld. Raises ConfigError if it is not installed."""
     try:
         import pyworld
     except ModuleNotFoundError as error:
-        raise ConfigError(
-            "clips cannot be sung without pyworld", fix="pip install 'openemo[data]'"
-        ) from error
+        raise ConfigError("sung clips need pyworld", fix="pip install 'openemo[data]'") from error
     return pyworld
 
 
 def sing(samples: Samples, rng: np.random.Generator) -> tuple[Samples, Floats]:
-    """A clip's words on a tune of their own.
+    """The words of a clip on a random tune.
 
     Args:
         samples: (N,) speech at 16 kHz.
 
     Returns:
-        samples of the song, as long as the clip or longer and as loud, and (M,) for each `STEP_S` of it the
-        second of the clip that is sung there, rising.
+        samples of the song, at least as long as the clip and as loud; and (M,) time in the clip, in seconds,
+        of each `STEP_S` of the song, not falling.
 
     Raises:
-        ConfigError: without pyworld.
+        ConfigError: pyworld is not installed.
     """
     pyworld = load_vocoder()
     speech = samples.astype(np.float64)
@@ -75,14 +73,14 @@ def sing(samples: Samples, rng: np.random.Generator) -> tuple[Samples, Floats]:
     )
     pitch_M = _hertz(_smooth(note_T[steps], _GLIDE) + vibrato_M) * (pitch_T[steps] > 0)
     size = float(np.exp(rng.uniform(np.log(0.85), np.log(1.25))))
-    envelope_MB, noise_MB = (_resized(bands_TB, size)[steps] for bands_TB in (envelope_TB, noise_TB))
+    envelope_MB, noise_MB = (_scale_formants(bands_TB, size)[steps] for bands_TB in (envelope_TB, noise_TB))
     song = pyworld.synthesize(pitch_M, envelope_MB, noise_MB, SAMPLE_RATE_HZ, 1000 * STEP_S)
     level = np.sqrt((speech**2).mean() / max(float((song**2).mean()), 1e-12))
     return (level * song).astype(np.float32), source_M * STEP_S
 
 
 def accompany(samples: Samples, rng: np.random.Generator, *, below_db: float) -> Samples:
-    """The same (N,) with chords, a bass and sometimes drums behind it, so many decibels below."""
+    """Adds chords, a bass and sometimes drums to samples (N,), `below_db` decibels quieter than these."""
     length = len(samples)
     music = np.zeros(length)
     key, beat_s, tilt, decay = (rng.uniform(*ends) for ends in ((52, 64), (0.35, 0.7), (0.8, 2), (0.3, 3)))
@@ -91,11 +89,11 @@ def accompany(samples: Samples, rng: np.random.Generator, *, below_db: float) ->
     fades = np.minimum(1, times / 0.01) * np.minimum(1, times[::-1] / 0.02) * np.exp(-decay * times)
     for bar_s in np.arange(0, length / SAMPLE_RATE_HZ, 2 * beat_s):
         chord = _CHORDS[rng.integers(len(_CHORDS))]
-        for place, step in enumerate((*chord, chord[0] - 12)):
+        for position, step in enumerate((*chord, chord[0] - 12)):
             tones = float(_hertz(np.array(key + step))) * np.arange(1, 11)
             tones = tones[tones < 0.47 * SAMPLE_RATE_HZ, None]
             waves = np.sin(2 * np.pi * tones * times + rng.uniform(0, 2 * np.pi, tones.shape))
-            _add(music, bar_s + place * apart_s, fades * (waves * (tones / tones[0]) ** -tilt).sum(0))
+            _add(music, bar_s + position * apart_s, fades * (waves * (tones / tones[0]) ** -tilt).sum(0))
     if rng.random() < 0.7:
         hit = times[: round(0.15 * SAMPLE_RATE_HZ)]
         for index, at_s in enumerate(np.arange(0, length / SAMPLE_RATE_HZ, beat_s / 2)):
@@ -118,7 +116,7 @@ def _vowels(pitch_T: Floats, envelope_TB: Floats) -> list[tuple[int, int]]:
 
 
 def _tune(vowels: list[tuple[int, int]], length: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """How many times slower, and on which MIDI note, each of `length` steps is sung: a note to a vowel."""
+    """Of each of `length` steps: how many times slower it is, and its MIDI note; one note per vowel."""
     key, degree = rng.uniform(_LOWEST_KEY, _HIGHEST_KEY), int(rng.integers(len(_MAJOR)))
     slower_T, note_T = np.ones(length), np.full(length, key + _MAJOR[degree])
     if not vowels:
@@ -128,7 +126,7 @@ def _tune(vowels: list[tuple[int, int]], length: int, rng: np.random.Generator) 
     for (a, b), (start, end) in zip(vowels, pairwise(bounds), strict=True):
         if rng.random() < _LONG_SHARE:
             slower = float(np.exp(rng.uniform(0, np.log(_MAX_SLOWER))))
-            # Its ends keep their pace: there the mouth goes to the next sound.
+            # The ends keep their pace: there the mouth moves to the next sound.
             slower_T[a + 1 : b - 1] = max(1.0, min(slower, _LONGEST_S / ((b - a) * STEP_S)))
         degree = int(np.clip(degree + rng.integers(-2, 3), 0, len(_MAJOR) - 1))
         note_T[start:end] = key + _MAJOR[degree]
@@ -146,12 +144,12 @@ def _smooth(values_T: Floats, width: int) -> Floats:
     return np.convolve(padded, kernel / kernel.sum(), "valid")
 
 
-def _resized(bands_TB: Floats, factor: float) -> Floats:
-    """Formants at `factor` times their frequencies, as of another length of throat."""
+def _scale_formants(bands_TB: Floats, factor: float) -> Floats:
+    """Formants at `factor` times their frequencies, as of another vocal tract."""
     bands = np.arange(bands_TB.shape[1])
-    place = np.minimum(bands / factor, bands[-1])
-    below = np.minimum(place.astype(int), bands[-1] - 1)
-    share = place - below
+    source = np.minimum(bands / factor, bands[-1])
+    below = np.minimum(source.astype(int), bands[-1] - 1)
+    share = source - below
     return np.asarray(bands_TB[:, below] * (1 - share) + bands_TB[:, below + 1] * share)
 
 

@@ -1,4 +1,4 @@
-"""What was heard of a clip that was sung, and which of its frames belong to it."""
+"""Speech features of a clip that was sung, and the frames of the clip that belong to them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Song:
 
     Attributes:
         tokens: (num_tokens, D) float16 speech features.
-        frames: (F,) for each frame of the song the clip's frame that belongs to it, between two of them too.
+        frames: (F,) frame of the clip for each frame of the song; fractions lie between two frames.
     """
 
     tokens: NDArray[np.float16]

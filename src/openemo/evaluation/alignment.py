@@ -1,4 +1,4 @@
-"""Faces of different pictures brought to one place, one size and upright, so that their pixels compare."""
+"""Aligns faces: one position, one size, upright, so that pixels of two pictures can be compared."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from openemo.face.geometry import FACE_OVAL, STABLE, face_width_px
-from openemo.face.sampling import sample_square
+from openemo.face.landmarks import FACE_OVAL, STABLE, face_width_px
 from openemo.face.similarity import Similarity, fit_similarity
+from openemo.face.square_sampling import sample_square
 
-__all__ = ["CHIP_PX", "FACE_PX", "face_chip", "face_pair", "onto"]
+__all__ = ["face_chip", "face_pair", "onto"]
 
 Image = NDArray[np.uint8]
 Floats = NDArray[np.floating]
 
-CHIP_PX: Final = 150
-# Where dlib puts the corners of the eyes and the base of the nose, in a square of side 1 that is then padded
-# by a quarter on each side, by the number of the mesh's landmark.
+_CHIP_PX: Final = 150
+# Where dlib puts the corners of the eyes and the base of the nose, by number of the mesh landmark. The square
+# has side 1, and is then padded by a quarter on each side.
 _TEMPLATE: Final = {
     263: (0.8595674595992, 0.2134981538014),
     362: (0.6460604764104, 0.2289674387677),
@@ -28,34 +28,33 @@ _TEMPLATE: Final = {
     2: (0.4901123135679, 0.6277975316475),
 }
 _PADDING: Final = 0.25
-FACE_PX: Final = 96  # width of the face in a pair
-PAIR_PX: Final = 160
+_FACE_PX: Final = 96  # width of the face in a pair
+_PAIR_PX: Final = 160
 
 
 def face_chip(image: Image, points_px: Floats) -> Image:
-    """The face as dlib's recognition network learned to see it, (150, 150, 3): a fit of five landmarks."""
-    target = (np.array(list(_TEMPLATE.values())) + _PADDING) / (1 + 2 * _PADDING) * CHIP_PX
+    """The face (150, 150, 3) as dlib's recognition network expects it, by a fit of five landmarks."""
+    target = (np.array(list(_TEMPLATE.values())) + _PADDING) / (1 + 2 * _PADDING) * _CHIP_PX
     source = np.asarray(points_px, np.float64)[list(_TEMPLATE), :2]
-    return _square(image, fit_similarity(source, target), CHIP_PX)
+    return _square(image, fit_similarity(source, target), _CHIP_PX)
 
 
 def face_pair(made: Image, made_px: Floats, real: Image, real_px: Floats) -> tuple[Image, Image]:
-    """The two faces, (160, 160, 3) each, the made one laid over the real one by points that speech leaves
-    alone.
+    """The two faces (160, 160, 3), the made one aligned with the real one.
 
-    Both are brought to a face 96 px wide, so that neither's resolution counts. Turns out of the picture's
-    plane are not undone.
+    The fit uses points that speech does not move. Both are scaled to a face 96 px wide, so that their
+    resolution does not count. Turns out of the picture plane are not undone.
     """
     points = np.asarray(real_px, np.float64)[:, :2]
-    scale = FACE_PX / face_width_px(points)
+    scale = _FACE_PX / face_width_px(points)
     centre = points[list(FACE_OVAL)].mean(axis=0)
-    placed = Similarity(np.eye(2) * scale, np.full(2, PAIR_PX / 2) - scale * centre)
-    laid = fit_similarity(np.asarray(made_px, np.float64)[list(STABLE), :2], placed(points[list(STABLE)]))
-    return _square(made, laid, PAIR_PX), _square(real, placed, PAIR_PX)
+    placed = Similarity(np.eye(2) * scale, np.full(2, _PAIR_PX / 2) - scale * centre)
+    aligned = fit_similarity(np.asarray(made_px, np.float64)[list(STABLE), :2], placed(points[list(STABLE)]))
+    return _square(made, aligned, _PAIR_PX), _square(real, placed, _PAIR_PX)
 
 
 def onto(source_px: Floats, target_px: Floats) -> Similarity:
-    """The similarity that lays the first face's stable landmarks over the second's."""
+    """The similarity that maps the first face's stable landmarks to the second's."""
     stable = list(STABLE)
     return fit_similarity(
         np.asarray(source_px, np.float64)[stable, :2], np.asarray(target_px, np.float64)[stable, :2]
@@ -63,7 +62,7 @@ def onto(source_px: Floats, target_px: Floats) -> Similarity:
 
 
 def _square(image: Image, similarity: Similarity, size_px: int) -> Image:
-    """What `similarity` maps into the square [0, size_px)^2; the border is repeated outwards."""
+    """The pixels that `similarity` maps into the square [0, size_px)^2. The border is repeated outwards."""
     matrix = similarity.matrix
     centre = np.linalg.solve(matrix, np.full(2, size_px / 2) - similarity.shift)
     side_px = size_px / float(np.hypot(matrix[0, 0], matrix[1, 0]))

@@ -1,7 +1,7 @@
-"""Runs an evaluation: plans it, measures clip by clip over processes, goes on where it stopped.
+"""Runs an evaluation: measures clip by clip over processes, and continues an interrupted run.
 
-The folder of a report holds `rows/<row>/<clip>.json` with what was measured, beside the videos that were made
-for it. A record is used again only if all that it depends on is the same, code and weights included.
+The report's folder holds the record of each clip, `rows/<row>/<clip>.json`, beside the video made for it. A
+record is used again only if everything it depends on is the same, including code and weights.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 
-from openemo.audio.reading import read_audio
+from openemo.audio.audio_reader import read_audio
 from openemo.errors import InputError, OpenEmoError
 from openemo.evaluation import rows
-from openemo.evaluation.clips import Clip, pair_voices
-from openemo.evaluation.jobs import Settings, require_video
+from openemo.evaluation.benchmark_clips import Clip, pair_voices
+from openemo.evaluation.jobs import EvaluationSettings, require_video
 from openemo.evaluation.measuring import measure_clip, recorded
 from openemo.evaluation.records import Measured
-from openemo.video.reading import probe
+from openemo.video.video_reader import probe
 
 __all__ = ["measure"]
 
@@ -28,18 +28,19 @@ Progress = Callable[[int, int], None]
 
 
 def measure(
-    settings: Settings, clips: list[Clip], workers: int = 1, progress: Progress | None = None
+    settings: EvaluationSettings, clips: list[Clip], workers: int = 1, progress: Progress | None = None
 ) -> tuple[Measured, dict[str, str]]:
     """Measure all rows of all clips.
 
     Args:
-        workers: processes; each holds the networks once (about 1 GB for the embedded model).
+        workers: processes. Each loads the networks, about 1 GB for the embedded model.
 
     Returns:
-        what was measured, and the reason for each clip that was left out, by its name.
+        the records, and by name the reason for each clip that was left out.
 
     Raises:
-        InputError: no clip can be used. CheckpointError, OutputError: as the networks and the folder say.
+        InputError: no clip can be used. CheckpointError: a network is missing or damaged. OutputError: the
+            folder cannot be written to.
     """
     failures = {clip.name: reason for clip in clips if (reason := _unusable(settings, clip)) is not None}
     usable = pair_voices([clip for clip in clips if clip.name not in failures])
@@ -58,8 +59,8 @@ def measure(
     return measured, failures
 
 
-def _unusable(settings: Settings, clip: Clip) -> str | None:
-    """Found before the work starts, so that a clip without sound or video is not another one's voice."""
+def _unusable(settings: EvaluationSettings, clip: Clip) -> str | None:
+    """Why a clip cannot be used, found before the work starts: its voice may drive another clip."""
     try:
         probe(clip.path)
         read_audio(clip.path)
@@ -71,8 +72,10 @@ def _unusable(settings: Settings, clip: Clip) -> str | None:
     return None
 
 
-def _over_processes(settings: Settings, clips: list[Clip], workers: int) -> Iterator[tuple[Clip, str | None]]:
-    """Each clip, in the order in which they get ready, with the reason why it could not be measured."""
+def _over_processes(
+    settings: EvaluationSettings, clips: list[Clip], workers: int
+) -> Iterator[tuple[Clip, str | None]]:
+    """Each clip as soon as it is done, with the reason if it could not be measured."""
     if workers == 1:
         for clip in clips:
             yield clip, measure_clip(settings, clip)
@@ -98,7 +101,7 @@ def _over_processes(settings: Settings, clips: list[Clip], workers: int) -> Iter
 
 
 def _limit_threads(count: int) -> None:
-    """Of a worker; more threads than cores make all of them slow."""
+    """Limit the threads of a worker: more threads than cores slow all workers down."""
     import torch
 
     torch.set_num_threads(count)

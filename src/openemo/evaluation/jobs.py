@@ -1,4 +1,4 @@
-"""What has to be measured, and what each figure depends on."""
+"""The jobs of an evaluation, and the inputs that each figure depends on."""
 
 from __future__ import annotations
 
@@ -13,38 +13,32 @@ from openemo import checkpoints
 from openemo.checkpoints.folder import HASHES_NAME, file_sha256
 from openemo.errors import CheckpointError, InputError
 from openemo.evaluation import rows
-from openemo.evaluation.clips import Clip, find_video
+from openemo.evaluation.benchmark_clips import Clip, find_video
 from openemo.evaluation.records import Inputs
 
-__all__ = ["HARNESS_VERSION", "Job", "Settings", "jobs_of", "require_video", "shown_video"]
+__all__ = ["HARNESS_VERSION", "EvaluationSettings", "Job", "jobs_of", "require_video", "shown_video"]
 
 HARNESS_VERSION: Final = 1
-"""Raised when a figure would come out differently for the same videos; two versions do not compare."""
+"""Raised when the same videos would get other figures. Reports of two versions do not compare."""
 
-# Code that shows figures, and does not make them.
-_SHOWING: Final = {
-    "command.py",
-    "compare.py",
-    "page.py",
-    "plots.py",
-    "report.py",
-    "statistics.py",
-    "summary.py",
-}
+# Paths in the package. Parts of `evaluation` that only show figures: a change of them changes no figure.
+SHOWING: Final = ("evaluation/report", "evaluation/metrics/confidence.py")
+# Parts that make no video: a change of them changes no pixel.
+NOT_MAKING: Final = ("evaluation", "training", "data", "cli")
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What is measured, how; the same for all clips and processes.
+class EvaluationSettings:
+    """What is measured and how. All clips and processes share it.
 
     Attributes:
         output: folder of the report.
-        model: name or folder of the model; None when `videos` is given.
-        videos: folder of finished videos; silence_videos: of those that were made of digital silence.
-        rows: which rows of the table.
+        rows: rows of the table.
+        model: name or folder of the model; None if `videos` is given.
+        videos: folder of finished videos. silence_videos: folder of those made of digital silence.
         seeds: of the model's noise.
-        sync_weights, fid_weights, fvd_weights, efid_weights: files of the networks that published figures
-            are made with; None leaves the figure out.
+        sync_weights, fid_weights, fvd_weights, efid_weights: files of the networks behind published figures;
+            None leaves the figure out.
     """
 
     output: Path
@@ -62,13 +56,18 @@ class Settings:
 
     @property
     def subject(self) -> str:
-        """The row that is measured; the others are there to compare with."""
+        """The row that is measured. The other rows are for comparison."""
         return rows.MODEL if self.videos is None else rows.VIDEOS
 
 
 @dataclass(frozen=True)
 class Job:
-    """One row of one clip. `video` is the file that is made for it, of `making`; None where none is made."""
+    """One row of one clip.
+
+    Attributes:
+        inputs: what the figures depend on.
+        video: the file that is made for the row, and making: what it depends on; None if none is made.
+    """
 
     row: str
     seed: int
@@ -78,8 +77,8 @@ class Job:
     making: Inputs | None = None
 
 
-def jobs_of(settings: Settings, clip: Clip) -> list[Job]:
-    """In the order in which they are measured."""
+def jobs_of(settings: EvaluationSettings, clip: Clip) -> list[Job]:
+    """The jobs of a clip, in the order of measuring."""
     jobs = []
     for row in settings.rows:
         if row == rows.MISMATCHED and clip.voice is None:
@@ -90,7 +89,7 @@ def jobs_of(settings: Settings, clip: Clip) -> list[Job]:
     return jobs
 
 
-def _job(settings: Settings, clip: Clip, row: str, seed: int, made: bool) -> Job:
+def _job(settings: EvaluationSettings, clip: Clip, row: str, seed: int, made: bool) -> Job:
     name = f"{clip.name}.seed{seed}" if made else clip.name
     folder = settings.output / "rows" / row
     inputs: Inputs = {
@@ -98,13 +97,13 @@ def _job(settings: Settings, clip: Clip, row: str, seed: int, made: bool) -> Job
         "clip": clip.sha256,
         "voice": clip.voice_sha256 if row == rows.MISMATCHED else None,
         "harness": HARNESS_VERSION,
-        "code": _code_digest("evaluation"),
+        "code": code_digest("evaluation", SHOWING),
     }
     if row == settings.subject:
         # Its figures of silence come from the row "silence".
-        quiet = finished_video(settings, clip, rows.SILENCE)
+        silence = finished_video(settings, clip, rows.SILENCE)
         inputs["with_silence"] = int(rows.SILENCE in settings.rows)
-        inputs["silence_video"] = None if quiet is None else _digest(quiet)
+        inputs["silence_video"] = None if silence is None else _digest(silence)
     for given in ("sync_weights", "fid_weights", "fvd_weights", "efid_weights"):
         path: Path | None = getattr(settings, given)
         inputs[given] = None if path is None else _digest(path)
@@ -116,7 +115,7 @@ def _job(settings: Settings, clip: Clip, row: str, seed: int, made: bool) -> Job
             "seed": seed,
             "device": settings.device,
             "dtype": settings.dtype,
-            "code": _code_digest(""),
+            "code": code_digest("", NOT_MAKING),
         }
         return Job(
             row,
@@ -132,15 +131,15 @@ def _job(settings: Settings, clip: Clip, row: str, seed: int, made: bool) -> Job
     return Job(row, seed, folder / f"{name}.json", inputs)
 
 
-def finished_video(settings: Settings, clip: Clip, row: str) -> Path | None:
-    """The video that came from elsewhere for this row; another clip's in the row "mismatched"."""
+def finished_video(settings: EvaluationSettings, clip: Clip, row: str) -> Path | None:
+    """The finished video of this row. In the row "mismatched" it is another clip's."""
     folder = settings.silence_videos if row == rows.SILENCE else settings.videos
     source = clip.voice if row == rows.MISMATCHED else clip.path
     return None if folder is None or source is None else find_video(folder, source)
 
 
-def require_video(settings: Settings, clip: Clip, row: str) -> Path:
-    """The same. Raises InputError where there is none."""
+def require_video(settings: EvaluationSettings, clip: Clip, row: str) -> Path:
+    """The finished video of this row. Raises InputError if there is none."""
     path = finished_video(settings, clip, row)
     if path is None:
         raise InputError(
@@ -150,24 +149,21 @@ def require_video(settings: Settings, clip: Clip, row: str) -> Path:
     return path
 
 
-def shown_video(settings: Settings, clip: Clip) -> Path:
-    """The subject's video of a measured clip, with the first seed."""
+def shown_video(settings: EvaluationSettings, clip: Clip) -> Path:
+    """The subject's video of a clip, of the first seed."""
     job = next(job for job in jobs_of(settings, clip) if job.row == settings.subject)
     return job.video or require_video(settings, clip, job.row)
 
 
 @lru_cache(maxsize=4)
-def _code_digest(part: str) -> str:
-    """Hash of the source files that make videos, or of those in `evaluation` that measure them."""
+def code_digest(part: str, without: tuple[str, ...]) -> str:
+    """SHA-256 of the package's Python files under `part`, except those at or under the paths `without`."""
     package = Path(openemo.__file__).parent
-    if part:
-        files = [path for path in (package / part).rglob("*.py") if path.name not in _SHOWING]
-    else:
-        beside = {"evaluation", "training", "data", "cli.py", "console.py", "demo.py"}
-        files = [path for path in package.rglob("*.py") if path.relative_to(package).parts[0] not in beside]
+    left_out = [package / path for path in without]
     digest = hashlib.sha256()
-    for path in sorted(files):
-        digest.update(path.read_bytes())
+    for path in sorted((package / part).rglob("*.py")):
+        if not any(path.is_relative_to(out) for out in left_out):
+            digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
@@ -178,7 +174,7 @@ def _digest(path: Path) -> str:
 
 @lru_cache(maxsize=4)
 def _model_digest(name: str) -> str:
-    """Of the list of hashes, which is compared with the files when the model is loaded."""
+    """Hash of the checkpoint's list of hashes. Loading the model checks the list against its files."""
     path = checkpoints.resolve(name) / HASHES_NAME
     if not path.is_file():
         raise CheckpointError(

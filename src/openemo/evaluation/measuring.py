@@ -1,4 +1,4 @@
-"""One clip: makes the videos of its rows, observes them, scores them, keeps a record of each."""
+"""Measures one clip: makes the videos of its rows, observes and scores them, and writes the records."""
 
 from __future__ import annotations
 
@@ -8,40 +8,40 @@ from typing import Final
 
 import numpy as np
 
-from openemo.audio.reading import Audio, read_audio
+from openemo.audio.audio_reader import Audio, read_audio
 from openemo.errors import FaceError, InputError
 from openemo.evaluation import rows
-from openemo.evaluation.clips import Clip
-from openemo.evaluation.jobs import Job, Settings, jobs_of, require_video
-from openemo.evaluation.metrics import score
+from openemo.evaluation.benchmark_clips import Clip
+from openemo.evaluation.jobs import EvaluationSettings, Job, jobs_of, require_video
+from openemo.evaluation.metrics.av_offset import picture_delay_ms
+from openemo.evaluation.metrics.registry import score
 from openemo.evaluation.observation import Observation
-from openemo.evaluation.offset import picture_delay_ms
 from openemo.evaluation.records import Record, read_record, write_json, write_record
-from openemo.evaluation.sets import write_features
+from openemo.evaluation.set_metrics import write_features
 from openemo.evaluation.tools import Tools, load_tools
-from openemo.face.geometry import mouth_opening
-from openemo.video.reading import probe
+from openemo.face.landmarks import mouth_opening
+from openemo.video.video_reader import probe
 
 __all__ = ["measure_clip", "recorded"]
 
-# A finished video of another clip shows another person: only motion can be held against this clip.
-_OF_ANY_PERSON: Final = ("lip_", "sync_")
-_HEARD_IN_SILENCE: Final = (rows.MODEL, rows.VIDEOS, rows.SILENCE)
+# A finished video of another clip shows another person. Only its motion can be compared with this clip.
+_OF_MOTION: Final = ("lip_", "sync_")
+_WITH_SILENCE: Final = (rows.MODEL, rows.VIDEOS, rows.SILENCE)
 
 
-def measure_clip(settings: Settings, clip: Clip) -> str | None:
-    """Measure what of the clip is not recorded yet; returns why it cannot be measured, or None."""
+def measure_clip(settings: EvaluationSettings, clip: Clip) -> str | None:
+    """Measure what is not recorded yet. Returns why the clip cannot be measured, or None."""
     try:
         todo = [job for job in jobs_of(settings, clip) if read_record(job.record, job.inputs) is None]
         if todo:
-            _Session(settings, clip, load_tools(settings)).run(todo)
+            _ClipMeasurement(settings, clip, load_tools(settings)).run(todo)
     except InputError as error:
         return str(error)
     return None
 
 
-def recorded(settings: Settings, clip: Clip) -> dict[tuple[str, int], Record]:
-    """The records of a measured clip by (row, seed); rows without seeds have seed 0."""
+def recorded(settings: EvaluationSettings, clip: Clip) -> dict[tuple[str, int], Record]:
+    """The records of a measured clip by (row, seed). Rows without seeds have seed 0."""
     found = {}
     for job in jobs_of(settings, clip):
         record = read_record(job.record, job.inputs)
@@ -50,10 +50,10 @@ def recorded(settings: Settings, clip: Clip) -> dict[tuple[str, int], Record]:
     return found
 
 
-class _Session:
-    """The work on one clip; what several rows need is observed once."""
+class _ClipMeasurement:
+    """The work on one clip. What several rows need is observed once."""
 
-    def __init__(self, settings: Settings, clip: Clip, tools: Tools) -> None:
+    def __init__(self, settings: EvaluationSettings, clip: Clip, tools: Tools) -> None:
         self.settings, self.clip, self.tools = settings, clip, tools
         self.real = tools.observer.file(clip.path)
         if self.real.audio is None:
@@ -68,11 +68,11 @@ class _Session:
         jobs = {(job.row, job.seed): job for job in jobs_of(self.settings, self.clip)}
         for job in todo:
             made, extra = self._made(job)
-            quiet = jobs.get((rows.SILENCE, job.seed)) if job.row in _HEARD_IN_SILENCE else None
-            silence = None if quiet is None else self._quiet(quiet)
+            silent_job = jobs.get((rows.SILENCE, job.seed)) if job.row in _WITH_SILENCE else None
+            silence = None if silent_job is None else self._silent(silent_job)
             values = score(made, self.real, portrait=self.portrait, silence=silence, sync=self.tools.sync)
             if job.row == rows.MISMATCHED and self.settings.videos is not None:
-                values = {key: value for key, value in values.items() if key.startswith(_OF_ANY_PERSON)}
+                values = {key: value for key, value in values.items() if key.startswith(_OF_MOTION)}
             record = Record(
                 inputs=job.inputs,
                 values={key: _number(value) for key, value in (values | extra).items()},
@@ -81,10 +81,10 @@ class _Session:
             )
             features = {kind.key: kind.extract(made) for kind in self.tools.features}
             write_features(job.record, features)
-            write_record(job.record, record)  # last: it says that all is there
+            write_record(job.record, record)  # last, because it says that the rest is there
 
-    def _quiet(self, job: Job) -> Observation:
-        """What is shown while nothing is heard, with the clip's sound; observed once for both rows."""
+    def _silent(self, job: Job) -> Observation:
+        """The video of digital silence, with the clip's sound. Two rows need it; it is observed once."""
         if job.seed not in self._silence:
             if job.video is None:
                 made = self._finished(job.row)
@@ -95,13 +95,13 @@ class _Session:
         return self._silence[job.seed]
 
     def _made(self, job: Job) -> tuple[Observation, dict[str, float]]:
-        """What the row shows, with the sound that it is measured with, and what it cost to make."""
+        """The video of the row with the sound to measure it with, and figures of making it."""
         if job.row == rows.REAL:
             return self.real, {}
         if job.row == rows.FROZEN:
             return rows.frozen(self.real), {}
         if job.row == rows.SILENCE:
-            return self._quiet(job), {}
+            return self._silent(job), {}
         if job.video is None:
             return self._finished(job.row), self._delay(job.row)
         cost = self._make(job)
@@ -111,17 +111,18 @@ class _Session:
         return replace(made, audio=self.audio), {}
 
     def _finished(self, row: str) -> Observation:
-        """A video from elsewhere. Its own sound counts, for a delay within the file is a fault of it."""
+        """A finished video. It keeps its own sound in the row "videos": a delay in the file is its fault."""
         made = self.tools.observer.file(require_video(self.settings, self.clip, row))
         return made if row == rows.VIDEOS and made.audio is not None else replace(made, audio=self.audio)
 
     def _delay(self, row: str) -> dict[str, float]:
+        """`picture_delay_ms` of a finished video; nothing for other rows."""
         if row != rows.VIDEOS:
             return {}
         return {"picture_delay_ms": picture_delay_ms(require_video(self.settings, self.clip, row))}
 
     def _make(self, job: Job) -> dict[str, float]:
-        """The video of the job, unless it is there already; what it cost then."""
+        """Make the video of the job unless it exists. Returns the cost, now or of then."""
         assert job.video is not None
         assert job.making is not None
         assert self.tools.pipeline is not None
@@ -143,6 +144,7 @@ class _Session:
         return cost
 
     def _voice(self, row: str) -> Audio:
+        """The sound that drives the row."""
         if row == rows.SILENCE:
             return rows.silence_like(self.audio)
         if row == rows.MISMATCHED:
@@ -152,5 +154,5 @@ class _Session:
 
 
 def _number(value: float) -> float | None:
-    """Seven significant digits are more than any figure has; None for what is not a number."""
+    """Rounded to seven significant digits, more than any figure has; None for NaN and infinity."""
     return float(f"{value:.7g}") if np.isfinite(value) else None

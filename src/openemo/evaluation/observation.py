@@ -1,10 +1,9 @@
-"""What is seen of a video, computed once and read by every metric."""
+"""What the face networks find in a video: computed once, read by every metric."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -12,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openemo import checkpoints
-from openemo.audio.reading import Audio, read_audio
-from openemo.errors import ConfigError, FaceError, InputError
-from openemo.evaluation.identity import FaceIdentity
+from openemo.audio.audio_reader import Audio, read_audio
+from openemo.errors import FaceError, InputError
+from openemo.evaluation.networks.face_identity import FaceIdentity
 from openemo.face.analyzer import Face, FaceAnalyzer
-from openemo.face.geometry import NUM_POINTS
-from openemo.video.reading import probe, read_frames
+from openemo.face.landmarks import NUM_POINTS
+from openemo.video.video_reader import probe, read_frames
 
-__all__ = ["NUM_BLENDSHAPES", "Observation", "Observer"]
+__all__ = ["Observation", "Observer"]
 
 Image = NDArray[np.uint8]
 
@@ -29,15 +28,15 @@ _SAME_FPS: Final = 1e-3  # 29.97 and 30 differ by a frame in half a minute
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """A video and what is seen in its frames; F frames, NaN in the rows of frames without a face.
+    """A video of F frames and what was found in them. Rows of frames without a face are NaN.
 
     Attributes:
         frames: (height, width, 3) uint8 RGB each, all of one size.
-        fps: frames per second, of the frames that are kept.
+        fps: frames per second.
         points_px: (F, 478, 3) float32 face landmarks in pixels of the frame.
         blendshapes: (F, 52) float32 expression weights in [0, 1], in MediaPipe's order.
         embeddings: (F, 128) float32 face identity.
-        audio: the sound that belongs to the frames; None when there is none.
+        audio: the sound of the frames; None if there is none.
     """
 
     frames: tuple[Image, ...]
@@ -66,11 +65,11 @@ class Observation:
         )
 
     def first(self) -> Observation:
-        """Of the first frame alone, without sound: the portrait of a clip that was animated from it."""
+        """The first frame alone, without sound: the portrait that a clip is animated from."""
         return self._take([0], self.fps, None)
 
     def at_fps(self, fps: float) -> Observation:
-        """At another frame rate: for each frame the one shown at its middle. Itself at its own rate."""
+        """Read at another frame rate: for each new frame, the one shown at its middle."""
         if abs(fps - self.fps) < _SAME_FPS * fps:
             return self
         count = max(1, round(len(self) * fps / self.fps))
@@ -89,38 +88,19 @@ class Observation:
 
 
 class Observer:
-    """Finds face, expression and identity in each frame.
-
-    It can be sent to another process: there the networks are loaded again from their folders.
-    """
+    """Finds face, expression and identity in each frame."""
 
     def __init__(self, analyzer: FaceAnalyzer, identity: FaceIdentity) -> None:
         self.analyzer, self.identity = analyzer, identity
-        self._settings: tuple[Path | None, Path | None, int] | None = None
 
     @classmethod
-    def from_pretrained(
-        cls, face: Path | None = None, identity: Path | None = None, num_threads: int = 1
-    ) -> Observer:
-        """Args: folders of the face and identity networks, None for those that ship with the package.
-
-        Raises:
-            CheckpointError: a network is missing or damaged.
-        """
-        folder = face or checkpoints.resolve(checkpoints.EMBEDDED) / "face"
-        observer = cls(
-            FaceAnalyzer.from_pretrained(folder, num_threads), FaceIdentity.from_pretrained(identity)
-        )
-        observer._settings = (face, identity, num_threads)
-        return observer
-
-    def __reduce__(self) -> tuple[object, ...]:
-        if self._settings is None:
-            raise TypeError("an Observer of given networks cannot be pickled; use Observer.from_pretrained")
-        return Observer.from_pretrained, self._settings
+    def from_pretrained(cls) -> Observer:
+        """With the shipped networks. Raises CheckpointError if one is missing or damaged."""
+        folder = checkpoints.resolve(checkpoints.EMBEDDED) / "face"
+        return cls(FaceAnalyzer.from_pretrained(folder), FaceIdentity.from_pretrained())
 
     def __call__(self, frames: Iterable[Image], fps: float, audio: Audio | None) -> Observation:
-        """Observe frames that are shown at `fps`, all kept in memory.
+        """Observe frames that are shown at `fps`. All are kept in memory.
 
         Raises:
             InputError: there are no frames, or they differ in size.
@@ -132,9 +112,9 @@ class Observer:
         for frame in frames:
             if kept and frame.shape != kept[0].shape:
                 raise InputError("frames differ in size", got=frame.shape, expected=str(kept[0].shape))
-            # Tracking the same picture again would move the landmarks a little: a still has no motion.
+            # Tracking an equal picture again would move the landmarks a little, but a still has no motion.
             if not (kept and np.array_equal(frame, kept[-1])):
-                face = self._follow(frame, face)
+                face = self._find(frame, face)
             kept.append(frame)
             points.append(_nan(NUM_POINTS, 3) if face is None else face.points_px)
             blendshapes.append(_nan(NUM_BLENDSHAPES) if face is None else self.analyzer.blendshapes(face))
@@ -144,20 +124,18 @@ class Observer:
         embeddings = self.identity.embed(kept, points_px)
         return Observation(tuple(kept), fps, points_px, np.stack(blendshapes), embeddings, audio)
 
-    def file(self, path: Path, stride: int = 1) -> Observation:
-        """Observe a video file, every `stride`-th frame of it; without sound where the file has none.
+    def file(self, path: Path) -> Observation:
+        """Observe a video file, with its sound if it has one.
 
         Raises:
-            InputError: the file cannot be read. ConfigError: the stride is below 1.
+            InputError: the file cannot be read.
         """
-        if stride < 1:
-            raise ConfigError("the stride is too small", got=stride, expected="1 or more")
         info = probe(path)
         audio = read_audio(path) if info.has_audio else None
-        return self(islice(read_frames(path), 0, None, stride), float(info.fps) / stride, audio)
+        return self(read_frames(path), float(info.fps), audio)
 
-    def _follow(self, frame: Image, previous: Face | None) -> Face | None:
-        """The face of the frame before, or the largest one; None where there is none."""
+    def _find(self, frame: Image, previous: Face | None) -> Face | None:
+        """The face of the frame before if it is still there, else the largest one, else None."""
         face = self.analyzer.track(frame, previous) if previous is not None else None
         if face is None:
             try:

@@ -1,4 +1,4 @@
-"""What was measured of one clip in one row: a JSON file, so that an interrupted run can go on."""
+"""Records: the figures of one clip in one row as a JSON file, so that an interrupted run can continue."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from openemo.errors import OutputError
-from openemo.evaluation.clips import Clip
+from openemo.evaluation.benchmark_clips import Clip
 from openemo.files import whole_file
 
 __all__ = ["Measured", "Record", "read_record", "write_json", "write_record"]
@@ -21,8 +21,8 @@ class Record(BaseModel):
     """One clip in one row.
 
     Attributes:
-        inputs: all that the figures depend on; a record with other inputs is measured anew.
-        values: figure by metric; None where it cannot be measured.
+        inputs: all that the figures depend on. If they change, the clip is measured again.
+        values: figure by metric; None if it cannot be measured.
         opening: mouth opening of each frame over the face width; None in frames without a face.
     """
 
@@ -35,11 +35,11 @@ class Record(BaseModel):
 
 
 Measured = dict[Clip, dict[tuple[str, int], Record]]
-"""The records of each clip by (row, seed); only clips that have all of them."""
+"""The records of each clip by (row, seed), of clips that have all of them."""
 
 
 def read_record(path: Path, inputs: Inputs) -> Record | None:
-    """The record at `path` if it was measured of the same inputs; None otherwise, or when it is damaged."""
+    """The record at `path`; None if it is missing, damaged or of other inputs."""
     try:
         record = Record.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
@@ -48,12 +48,12 @@ def read_record(path: Path, inputs: Inputs) -> Record | None:
 
 
 def write_record(path: Path, record: Record) -> None:
-    """Whole or not at all. Raises OutputError."""
+    """Write the whole file or nothing. Raises OutputError."""
     write_json(path, record.model_dump(mode="json"))
 
 
 def write_json(path: Path, values: Any) -> None:
-    """Whole or not at all. Raises OutputError."""
+    """Write the whole file or nothing. Raises OutputError."""
     text = json.dumps(values, indent=1, allow_nan=False) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The rows of the table: what is put beside the model so that its figures mean something."""
+"""The rows of the table: references beside the model, without which its figures mean nothing."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from openemo.animation import Frame
-from openemo.audio.reading import Audio
+from openemo.audio.audio_reader import Audio
 from openemo.evaluation.observation import Observation
-from openemo.video.writing import VideoWriter
+from openemo.pipeline.output import Frame
+from openemo.video.video_writer import VideoWriter
 
 if TYPE_CHECKING:
     from openemo.pipeline import EmoPipeline
@@ -53,7 +53,7 @@ _RESET_PEAK: Final = "5"  # proc(5)
 
 
 def frozen(real: Observation) -> Observation:
-    """The first frame for as long as the clip: what a model that does nothing would give."""
+    """The first frame for the length of the clip, as from a model that does nothing."""
     count = len(real)
     points, blendshapes, embeddings = (
         np.repeat(values[:1], count, axis=0) for values in (real.points_px, real.blendshapes, real.embeddings)
@@ -68,12 +68,12 @@ def frozen(real: Observation) -> Observation:
 
 
 def silence_like(audio: Audio) -> Audio:
-    """Digital silence as long as `audio`, at its rate."""
+    """Digital silence of the length and sample rate of `audio`."""
     return Audio(np.zeros_like(audio.samples), audio.sample_rate_hz)
 
 
 def as_long_as(audio: Audio, other: Audio) -> Audio:
-    """`audio` cut, or filled up with silence, to the duration of `other`."""
+    """`audio` cut or padded with silence to the duration of `other`."""
     length = round(Fraction(other.num_samples * audio.sample_rate_hz, other.sample_rate_hz))
     cut = audio.samples[:, :length]
     return Audio(np.pad(cut, ((0, 0), (0, length - cut.shape[1]))), audio.sample_rate_hz)
@@ -82,18 +82,18 @@ def as_long_as(audio: Audio, other: Audio) -> Audio:
 def make_video(
     pipeline: EmoPipeline, portrait: Frame, audio: Audio, path: Path, *, fps: Fraction, seed: int
 ) -> dict[str, float]:
-    """Animate `portrait`, the whole picture, into `path`; returns what it cost.
+    """Animate the whole picture `portrait` into the file `path`.
 
-    The sound goes into the file as PCM where the ending allows that: AAC's delay would count as the model's.
+    The sound is PCM if the file's ending allows it, because AAC's delay would count as the model's.
 
     Returns:
-        speed_s_per_s: seconds of work per second of video, encoding included, loading not.
-        speed_first_frame_s: from the call to the first frame.
-        speed_peak_memory_mb: most memory meanwhile, of the process, or of the device where it is CUDA.
+        speed_s_per_s: seconds of work per second of video, with encoding, without loading.
+        speed_first_frame_s: time from the call to the first frame.
+        speed_peak_memory_mb: peak memory of the process, or of the device if it is CUDA.
     """
     reset_peak_memory(pipeline)
     start_s = time.perf_counter()
-    animation = pipeline(portrait, audio, seed=seed, fps=fps, frame="full")
+    animation = pipeline(portrait, audio, seed=seed, fps=fps, framing="full")
     frames = iter(animation)
     first = next(frames)
     first_frame_s = time.perf_counter() - start_s
@@ -111,7 +111,7 @@ def make_video(
 
 
 def reset_peak_memory(pipeline: EmoPipeline) -> None:
-    """So that the peak is that of one video, where the system can forget the one before (Linux, CUDA)."""
+    """Forget the peak of earlier videos, if the system can (Linux, CUDA)."""
     if pipeline.unet.device.type == "cuda":
         import torch
 

@@ -1,4 +1,4 @@
-"""The networks that an evaluation needs, loaded once in each process."""
+"""The networks of an evaluation, loaded once per process."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from openemo.devices import find_device, find_dtype
-from openemo.evaluation.features import MobileNetV2
-from openemo.evaluation.frechet import (
+from openemo.evaluation.jobs import EvaluationSettings
+from openemo.evaluation.metrics.frechet import (
     FrechetFeatures,
     blendshape_features,
     expression_features,
@@ -17,10 +17,12 @@ from openemo.evaluation.frechet import (
     reference_frame_features,
     reference_video_features,
 )
-from openemo.evaluation.jobs import Settings
+from openemo.evaluation.metrics.sync_own import score_sync_own
+from openemo.evaluation.metrics.sync_published import score_sync_published
+from openemo.evaluation.networks.mobilenet_v2 import MobileNetV2
+from openemo.evaluation.networks.own_sync_network import OwnSyncNetwork
+from openemo.evaluation.networks.published_syncnet import PublishedSyncNet
 from openemo.evaluation.observation import Observation, Observer
-from openemo.evaluation.published_sync import PublishedSyncNet
-from openemo.evaluation.sync import SyncScorer
 
 if TYPE_CHECKING:
     from openemo.pipeline import EmoPipeline
@@ -33,7 +35,7 @@ Sync = Callable[[Observation], dict[str, float]]
 
 @dataclass(frozen=True)
 class Tools:
-    """`pipeline` is None where finished videos are measured."""
+    """All networks. `pipeline` is None if finished videos are measured."""
 
     observer: Observer
     features: tuple[FrechetFeatures, ...]
@@ -42,13 +44,13 @@ class Tools:
 
 
 @lru_cache(maxsize=1)
-def load_tools(settings: Settings) -> Tools:
-    """Raises CheckpointError where a network is missing, damaged, or not the one it should be."""
+def load_tools(settings: EvaluationSettings) -> Tools:
+    """Load them. Raises CheckpointError if one is missing, damaged, or another network."""
     return Tools(Observer.from_pretrained(), set_features(settings), _sync(settings), _pipeline(settings))
 
 
-def set_features(settings: Settings) -> tuple[FrechetFeatures, ...]:
-    """Of the distances between sets of clips: those that need no file, and those whose file is given."""
+def set_features(settings: EvaluationSettings) -> tuple[FrechetFeatures, ...]:
+    """Features for distances between sets of clips: those that need no file, and those with a given file."""
     features = [frame_features(MobileNetV2.from_pretrained()), blendshape_features()]
     if settings.fid_weights is not None:
         features.append(reference_frame_features(settings.fid_weights))
@@ -59,15 +61,20 @@ def set_features(settings: Settings) -> tuple[FrechetFeatures, ...]:
     return tuple(features)
 
 
-def _sync(settings: Settings) -> Sync:
-    """Sync-own, and the published SyncNet's figures where its weights are given."""
-    scorers: list[Sync] = [SyncScorer.from_pretrained()]
-    if settings.sync_weights is not None:
-        scorers.append(PublishedSyncNet.from_pretrained(settings.sync_weights))
-    return lambda seen: {key: value for scorer in scorers for key, value in scorer(seen).items()}
+def _sync(settings: EvaluationSettings) -> Sync:
+    """Scores Sync-own, and Sync-C and Sync-D if the published weights are given."""
+    own = OwnSyncNetwork.from_pretrained()
+    weights = settings.sync_weights
+    published = None if weights is None else PublishedSyncNet.from_pretrained(weights)
+
+    def sync(made: Observation) -> dict[str, float]:
+        figures = score_sync_own(own.embed(made))
+        return figures if published is None else figures | score_sync_published(published.embed(made))
+
+    return sync
 
 
-def _pipeline(settings: Settings) -> EmoPipeline | None:
+def _pipeline(settings: EvaluationSettings) -> EmoPipeline | None:
     if settings.model is None:
         return None
     from openemo.pipeline import EmoPipeline

@@ -1,8 +1,8 @@
-"""Find the face, read its landmarks, cut it out and put it back."""
+"""Finds faces and their landmarks, cuts the face out of the image and pastes frames back."""
 
 from openemo.face.analyzer import Face, FaceAnalyzer, FaceBox, select_face
 from openemo.face.crop import CropRegion, Paster
-from openemo.face.geometry import HeadPose, eye_opening, face_width_px, head_pose, mouth_opening
+from openemo.face.landmarks import HeadPose, eye_opening, face_width_px, head_pose, mouth_opening
 
 __all__ = [
     "CropRegion",

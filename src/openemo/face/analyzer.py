@@ -1,4 +1,4 @@
-"""Find faces and their landmarks with MediaPipe's networks, run by onnxruntime on the CPU."""
+"""Finds faces and their landmarks with MediaPipe's networks, run by onnxruntime on the CPU."""
 
 from __future__ import annotations
 
@@ -6,45 +6,33 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
-from onnxruntime.capi.onnxruntime_pybind11_state import (
-    Fail,
-    InvalidArgument,
-    InvalidGraph,
-    InvalidProtobuf,
-    RuntimeException,
-)
 
 from openemo.errors import CheckpointError, FaceError, ImageError
-from openemo.face.detection import INPUT_PX, FaceBox, anchors, decode, suppress
-from openemo.face.geometry import NUM_POINTS, face_width_px, head_pose
-from openemo.face.sampling import rotation, sample_square
+from openemo.face.detection import DETECTOR_INPUT_PX, FaceBox, anchor_centres, decode_boxes, weighted_nms
+from openemo.face.landmarks import NUM_POINTS, face_width_px, head_pose
+from openemo.face.onnx_session import ONNX_ERRORS, OnnxSession, open_session, run_session
+from openemo.face.square_sampling import rotation_matrix, sample_square
 
 __all__ = ["Face", "FaceAnalyzer", "FaceBox", "select_face"]
 
 Floats = NDArray[np.floating]
 Image = NDArray[np.uint8]
 
-DETECTOR, LANDMARKER, BLENDSHAPES = (
-    "face_detection_full_range.onnx",
-    "face_landmarks_detector.onnx",
-    "face_blendshapes.onnx",
-)
-_FILES: Final = (DETECTOR, LANDMARKER, BLENDSHAPES)
-_ONNX_ERRORS: Final = (InvalidProtobuf, InvalidGraph, Fail, RuntimeException, InvalidArgument)
-_MESH_PX: Final = 256  # input of the landmark network
-_REGION_SCALE: Final = 1.5  # its region over the longer side of the face box, as in MediaPipe's graph
-_MIN_PRESENCE: Final = 0.5
-_SMALL_FACE: Final = 0.2  # faces below this part of the searched square are searched again in tiles
-MIN_FACE_PX: Final = 40.0
-MAX_YAW_DEG: Final = 50.0
+_FILES: Final = ("face_detection_full_range.onnx", "face_landmarks_detector.onnx", "face_blendshapes.onnx")
+_LANDMARK_INPUT_PX: Final = 256  # side of the landmark network's input
+_REGION_SCALE: Final = 1.5  # the square that it reads, over the longer side of the face box; as in MediaPipe
+_MIN_DETECTION_SCORE: Final = 0.5
+_MIN_LANDMARK_SCORE: Final = 0.5
+_SMALL_FACE: Final = 0.2  # if all faces are smaller than this part of the searched square, tiles are searched
+_MIN_FACE_PX: Final = 40.0
+_MAX_YAW_DEG: Final = 50.0
 
-# The 146 landmarks the blendshape network reads, in its order.
+# The 146 landmarks that the blendshape network reads, in its order.
 _BLENDSHAPE_POINTS: Final = (
     0, 1, 4, 5, 6, 7, 8, 10, 13, 14, 17, 21, 33, 37, 39, 40, 46, 52, 53, 54, 55, 58, 61, 63, 65, 66, 67,
     70, 78, 80, 81, 82, 84, 87, 88, 91, 93, 95, 103, 105, 107, 109, 127, 132, 133, 136, 144, 145, 146,
@@ -60,9 +48,10 @@ _BLENDSHAPE_POINTS: Final = (
 class Face:
     """A face with its landmarks.
 
-    box_px: (4,) tight box of the landmarks, x0, y0, x1, y1, in image pixels; may leave the image.
-    points_px: (478, 3) float32 landmarks in image pixels; z in the scale of x, smaller is nearer.
-    score: probability that the region holds a face.
+    Attributes:
+        box_px: (4,) tight box of the landmarks, x0, y0, x1, y1, in image pixels; may leave the image.
+        points_px: (478, 3) float32 landmarks in image pixels; z in the scale of x, smaller is nearer.
+        score: probability that there is a face, 0 to 1.
     """
 
     box_px: Floats
@@ -71,70 +60,77 @@ class Face:
 
 
 class FaceAnalyzer:
-    """Detector, landmarks, blendshapes. Images are uint8 RGB (H, W, 3), coordinates are their pixels."""
+    """Face detector, landmark network and blendshape network.
 
-    def __init__(self, detector: Any, landmarker: Any, blendshaper: Any, folder: Path) -> None:
+    Images are (height, width, 3) uint8 RGB; coordinates are their pixels.
+    """
+
+    def __init__(
+        self, detector: OnnxSession, landmarker: OnnxSession, blendshaper: OnnxSession, folder: Path
+    ) -> None:
         self.folder = folder
         self._detector, self._landmarker, self._blendshaper = detector, landmarker, blendshaper
-        self._anchors = anchors()
+        self._anchors = anchor_centres()
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, num_threads: int = 1) -> FaceAnalyzer:
-        """Load the three ONNX files of `folder`. Raises CheckpointError when one is missing or damaged."""
+    def from_pretrained(cls, folder: str | Path) -> FaceAnalyzer:
+        """Loads the three ONNX files of `folder`. Raises CheckpointError if one is missing or damaged."""
         folder = Path(folder)
-        detector, landmarker, blendshaper = (_session(folder / name, num_threads) for name in _FILES)
+        detector, landmarker, blendshaper = (_load(folder / name) for name in _FILES)
         return cls(detector, landmarker, blendshaper, folder)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Copy the three ONNX files to `folder`, which is made if needed."""
+        """Copies the three ONNX files to `folder` and creates it if needed."""
         Path(folder).mkdir(parents=True, exist_ok=True)
         for name in _FILES:
             shutil.copyfile(self.folder / name, Path(folder) / name)
 
-    def detect(self, image: Image, min_score: float = 0.5) -> list[FaceBox]:
-        """Faces, largest first; empty when there is none.
+    def detect(self, image: Image) -> list[FaceBox]:
+        """Faces, largest first; an empty list if there is none.
 
-        The whole image is searched first. Where that finds nothing, or only small faces, the search goes on:
-        with a wide border (a face that fills the picture) and in ever smaller overlapping tiles (a small face
-        in a large picture).
+        The whole image is searched first. If this finds nothing or only small faces, the search continues:
+        with a wide border, for a face that fills the image; then in smaller and smaller overlapping tiles,
+        for a small face in a large image.
         """
         _check_image(image)
         found: list[FaceBox] = []
         for side_px, origins in _search_plan(image.shape[0], image.shape[1]):
             for origin_px in origins:
-                found += self._detect_square(image, origin_px, side_px, min_score)
-            found = suppress(found)
+                found += self._detect_square(image, origin_px, side_px)
+            found = weighted_nms(found)
             if found and max(box.side_px for box in found) >= _SMALL_FACE * side_px:
                 break
         return sorted(found, key=lambda box: -box.side_px)
 
     def landmarks(self, image: Image, box: FaceBox) -> Face:
-        """Landmarks of the face in `box`, upright by the line of its eyes."""
+        """Landmarks of the face in `box`, which is turned upright by the line of its eyes."""
         _check_image(image)
         across = box.keypoints_px[1] - box.keypoints_px[0]
         centre = (box.box_px[:2] + box.box_px[2:]) / 2
-        return self._mesh(image, centre, box.side_px * _REGION_SCALE, float(np.arctan2(across[1], across[0])))
+        return self._read_square(
+            image, centre, box.side_px * _REGION_SCALE, float(np.arctan2(across[1], across[0]))
+        )
 
     def track(self, image: Image, previous: Face) -> Face | None:
-        """The face of the previous frame in this one; None when it is gone (presence under 0.5)."""
+        """The face of the previous frame in this one; None if its score is under 0.5."""
         _check_image(image)
         points = previous.points_px[:, :2].astype(np.float64)
         across = points[263] - points[33]
         angle = float(np.arctan2(across[1], across[0]))
-        upright = points @ rotation(angle)  # rows times R is R^T times columns: the roll is taken out
+        upright = points @ rotation_matrix(angle)  # without roll: points are rows, so this is the inverse
         low, high = upright.min(axis=0), upright.max(axis=0)
-        centre = rotation(angle) @ ((low + high) / 2)
-        face = self._mesh(image, centre, float((high - low).max()) * _REGION_SCALE, angle)
-        return face if face.score >= _MIN_PRESENCE else None
+        centre = rotation_matrix(angle) @ ((low + high) / 2)
+        face = self._read_square(image, centre, float((high - low).max()) * _REGION_SCALE, angle)
+        return face if face.score >= _MIN_LANDMARK_SCORE else None
 
     def find_all(self, image: Image) -> list[Face]:
-        """All faces with landmarks, largest first, each refined once from its own landmarks."""
+        """All faces, largest first. Their landmarks are computed a second time from the first ones."""
         coarse = [self.landmarks(image, box) for box in self.detect(image)]
-        faces = [self.track(image, face) for face in coarse if face.score >= _MIN_PRESENCE]
+        faces = [self.track(image, face) for face in coarse if face.score >= _MIN_LANDMARK_SCORE]
         return sorted((face for face in faces if face is not None), key=lambda face: -_area(face))
 
     def find(self, image: Image) -> Face:
-        """The largest face, usable or not (`select_face` checks that). FaceError when there is none."""
+        """The largest face. Raises FaceError if there is none; `select_face` checks if a face is usable."""
         faces = self.find_all(image)
         if not faces:
             raise _no_face((image.shape[1], image.shape[0]))
@@ -143,19 +139,23 @@ class FaceAnalyzer:
     def blendshapes(self, face: Face) -> NDArray[np.float32]:
         """(52,) expression weights in [0, 1], in the order of MediaPipe (0 neutral, 25 jawOpen)."""
         points = face.points_px[list(_BLENDSHAPE_POINTS), :2].astype(np.float32)
-        return np.asarray(_run(self._blendshaper, points[None])[0], np.float32).reshape(52)
+        return np.asarray(run_session(self._blendshaper, points[None])[0], np.float32).reshape(52)
 
-    def _detect_square(self, image: Image, origin: Floats, side_px: float, min_score: float) -> list[FaceBox]:
-        pixels = sample_square(image, origin + side_px / 2, side_px, 0.0, INPUT_PX, cv2.BORDER_CONSTANT)
-        regressors, logits = _run(self._detector, pixels[None].astype(np.float32) / 127.5 - 1.0)
-        return decode(regressors[0], logits[0, :, 0], self._anchors, origin, side_px, min_score)
+    def _detect_square(self, image: Image, origin: Floats, side_px: float) -> list[FaceBox]:
+        centre = origin + side_px / 2
+        pixels = sample_square(image, centre, side_px, 0.0, DETECTOR_INPUT_PX, cv2.BORDER_CONSTANT)
+        regressors, logits = run_session(self._detector, pixels[None].astype(np.float32) / 127.5 - 1.0)
+        return decode_boxes(
+            regressors[0], logits[0, :, 0], self._anchors, origin, side_px, _MIN_DETECTION_SCORE
+        )
 
-    def _mesh(self, image: Image, centre: Floats, side_px: float, angle: float) -> Face:
-        pixels = sample_square(image, centre, side_px, angle, _MESH_PX, cv2.BORDER_REPLICATE)
-        values, presence = _run(self._landmarker, pixels[None].astype(np.float32) / 255.0)[:2]
+    def _read_square(self, image: Image, centre: Floats, side_px: float, angle: float) -> Face:
+        """Landmarks in a square of the image, turned by `angle` radians."""
+        pixels = sample_square(image, centre, side_px, angle, _LANDMARK_INPUT_PX, cv2.BORDER_REPLICATE)
+        values, presence = run_session(self._landmarker, pixels[None].astype(np.float32) / 255.0)[:2]
         mesh = values.reshape(NUM_POINTS, 3).astype(np.float64)
-        scale = side_px / _MESH_PX
-        xy = (mesh[:, :2] - _MESH_PX / 2) @ rotation(angle).T * scale + centre
+        scale = side_px / _LANDMARK_INPUT_PX
+        xy = (mesh[:, :2] - _LANDMARK_INPUT_PX / 2) @ rotation_matrix(angle).T * scale + centre
         points = np.concatenate([xy, mesh[:, 2:] * scale], axis=1).astype(np.float32)
         box = np.concatenate([points[:, :2].min(axis=0), points[:, :2].max(axis=0)])
         return Face(box, points, float(1.0 / (1.0 + np.exp(-presence.ravel()[0]))))
@@ -166,11 +166,11 @@ def select_face(faces: list[Face], index: int | None, image_size: tuple[int, int
 
     Args:
         faces: as `FaceAnalyzer.find_all` gives them.
-        index: None for the largest; otherwise the place from left to right in the picture, 0 the leftmost.
+        index: None for the largest; else the number from left to right in the image, 0 is the leftmost.
         image_size: (width, height) in pixels, for the message.
 
     Raises:
-        FaceError: no face, no such index, narrower than 40 px, or turned away more than 50 degrees.
+        FaceError: no face, no such index, narrower than 40 px, or turned away by more than 50 degrees.
     """
     if not faces:
         raise _no_face(image_size)
@@ -187,18 +187,18 @@ def select_face(faces: list[Face], index: int | None, image_size: tuple[int, int
         )
     width_px = face_width_px(face.points_px)
     yaw_deg = abs(head_pose(face.points_px).yaw_deg)
-    if yaw_deg > MAX_YAW_DEG:
+    if yaw_deg > _MAX_YAW_DEG:
         raise FaceError(
             "the face is turned away",
             got=f"{yaw_deg:.0f} degrees from the camera",
-            expected=f"at most {MAX_YAW_DEG:.0f}",
+            expected=f"at most {_MAX_YAW_DEG:.0f}",
             fix="Use a picture in which both eyes and the whole mouth can be seen",
         )
-    if width_px < MIN_FACE_PX:
+    if width_px < _MIN_FACE_PX:
         raise FaceError(
             "the face is too small",
             got=f"{width_px:.0f} px wide",
-            expected=f"at least {MIN_FACE_PX:.0f} px",
+            expected=f"at least {_MIN_FACE_PX:.0f} px",
             fix="Use a larger picture, or one taken from nearer",
         )
     return face
@@ -228,44 +228,33 @@ def _check_image(image: Image) -> None:
 
 
 def _search_plan(height: int, width: int) -> Iterator[tuple[float, list[Floats]]]:
-    """Square side and square origins of each round of the search, in pixels."""
+    """Side and origins of the squares in each round of the search, in pixels."""
     whole = float(max(height, width))
     for side_px in (whole, 1.6 * whole):
         yield side_px, [np.array([width - side_px, height - side_px]) / 2]
     for parts in (2, 4):
         side_px = whole / parts
-        if side_px < INPUT_PX / 2:  # nothing to gain from enlarging so few pixels
+        if side_px < DETECTOR_INPUT_PX / 2:  # a larger scale adds no detail
             return
         yield side_px, [np.array([x, y]) for y in _starts(height, side_px) for x in _starts(width, side_px)]
 
 
 def _starts(length: int, side_px: float) -> list[float]:
-    """Starts of tiles that cover [0, length) and overlap by half; one centred tile where it is shorter."""
+    """Starts of tiles that cover [0, length) and overlap by half; one centred tile if length is shorter."""
     if length <= side_px:
         return [(length - side_px) / 2]
     steps = int(np.ceil((length - side_px) / (side_px / 2)))
     return [float(start) for start in np.linspace(0.0, length - side_px, steps + 1)]
 
 
-def _session(path: Path, num_threads: int) -> Any:
+def _load(path: Path) -> OnnxSession:
     if not path.is_file():
         raise CheckpointError(
             "a face network is missing", got=f"no file {path}", fix="Install the package again"
         )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = num_threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    # Threads that wait in a busy loop would take the cores from the generator.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except _ONNX_ERRORS as error:
+        return open_session(path)
+    except ONNX_ERRORS as error:
         raise CheckpointError(
             "a face network is damaged", got=f"{path}: {error}", fix="Install the package again"
         ) from error
-
-
-def _run(session: Any, values: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    outputs: list[NDArray[np.float32]] = session.run(None, {session.get_inputs()[0].name: values})
-    return outputs

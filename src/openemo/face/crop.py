@@ -1,4 +1,4 @@
-"""The square around a face: cut it out for the network, put frames back into the picture without a seam."""
+"""The square around a face: cuts it out for the networks and pastes frames back with a soft edge."""
 
 from __future__ import annotations
 
@@ -20,28 +20,30 @@ Resampling = Literal["area", "antialiased", "bilinear"]
 Floats = NDArray[np.floating]
 Image = NDArray[np.uint8]
 
-_FEATHER: Final = 0.09  # width of the soft edge over the region's side
+_FEATHER: Final = 0.09  # width of the soft edge over the side of the region
 
 
 @dataclass(frozen=True, slots=True)
 class CropRegion:
-    """A square in image pixels. It may leave the image: the border is repeated outwards.
+    """A square in image pixels. Where it leaves the image, the border repeats.
 
-    centre_px: (2,) x, y. side_px: length of a side.
+    Attributes:
+        centre_px: (2,) x, y.
+        side_px: length of a side.
     """
 
     centre_px: Floats
     side_px: float
 
     @classmethod
-    def around(cls, face: Face, scale: float = 1.6) -> CropRegion:
+    def around(cls, face: Face, scale: float) -> CropRegion:
         """The square centred on the face, `scale` times the longer side of its landmark box."""
         box = np.asarray(face.box_px, np.float64)
         return cls((box[:2] + box[2:]) / 2, float((box[2:] - box[:2]).max()) * scale)
 
     @classmethod
     def largest(cls, face: Face, width_px: int, height_px: int) -> CropRegion:
-        """The picture's largest square, as near to the face as the picture allows."""
+        """The largest square within the image, centred on the face as far as the image allows."""
         side = min(width_px, height_px)
         box = np.asarray(face.box_px, np.float64)
         wanted = np.floor((box[:2] + box[2:]) / 2 - side / 2)
@@ -50,11 +52,11 @@ class CropRegion:
 
     @classmethod
     def inside(cls, face: Face, scale: float, width_px: int, height_px: int) -> CropRegion:
-        """The face's box `scale` times as large, cut at the picture's edge and then to a square (EchoMimic).
+        """The face's box times `scale`, clipped to the image and then cut to a square, as in EchoMimic.
 
-        In whole pixels and with the roundings of the original; its border below is the one of the sides.
+        In whole pixels and rounded as in the original. The margin below is that of the sides, also as there.
         """
-        x0, y0, x1, y1 = whole_box(face)
+        x0, y0, x1, y1 = integer_box(face)
         grow_x, grow_y = (int(length * (scale - 1) / 2) for length in (x1 - x0, y1 - y0))
         left, top = max(0, x0 - grow_x), max(0, y0 - grow_y)
         right, bottom = min(width_px, x1 + grow_x), min(height_px, y1 + grow_x)
@@ -65,18 +67,18 @@ class CropRegion:
 
     @property
     def box_px(self) -> tuple[int, int, int, int]:
-        """x0, y0, x1, y1 in whole pixels, always square. Cutting and pasting share it, so they agree."""
+        """x0, y0, x1, y1 in whole pixels, always square. Cutting and pasting both use it."""
         side = max(1, round(self.side_px))
         x0, y0 = (int(np.floor(float(centre) - side / 2 + 0.5)) for centre in self.centre_px)
         return x0, y0, x0 + side, y0 + side
 
     def extract(self, image: Image, size_px: int | None = None, resampling: Resampling = "area") -> Image:
-        """The region as (size_px, size_px, 3), at its own resolution when None.
+        """The region as (size_px, size_px, 3), or in its own resolution if `size_px` is None.
 
         Args:
             image: (height, width, 3), or (height, width) for a mask.
-            resampling: "area" averages when it shrinks and is bicubic when it grows, "antialiased" is
-                Pillow's bilinear filter, "bilinear" OpenCV's, which skips pixels when it shrinks.
+            resampling: "area" averages when it shrinks and is bicubic when it enlarges. "antialiased" is
+                Pillow's bilinear filter. "bilinear" is OpenCV's, which skips pixels when it shrinks.
         """
         x0, y0, x1, y1 = self.box_px
         rows = np.clip(np.arange(y0, y1), 0, image.shape[0] - 1)
@@ -84,19 +86,17 @@ class CropRegion:
         side_px = x1 - x0 if size_px is None else size_px
         return _resize(image[rows[:, None], columns], side_px, resampling)
 
-    def paste(self, frame: Image, image: Image) -> Image:
-        """A copy of `image` with `frame` (square, any size) in this region."""
-        return self.paster(image)(frame)
-
     def paster(self, image: Image) -> Paster:
-        """`paste` prepared for many frames on the same image."""
+        """Pastes frames into this region of an image."""
         return Paster(self, image)
 
-    def locator_mask(self, face: Face, size_px: int, margin: float = 0.25) -> NDArray[np.float32]:
-        """Face locator's mask (EMO 3.2), (size_px, size_px) in [0, 1].
+    def locator_mask(self, face: Face, size_px: int, margin: float) -> NDArray[np.float32]:
+        """Mask for the face locator (EMO 3.2), (size_px, size_px) in [0, 1].
 
-        1 inside the face's box enlarged by `margin` of its size on every side, 0 outside; a pixel cut by the
-        box's edge has the covered part.
+        1 inside the face's box, 0 outside. Pixels on the edge have the share of their area that is inside.
+
+        Args:
+            margin: enlarges the box on every side, over the box's own width and height.
         """
         x0, y0, x1, _ = self.box_px
         box = np.asarray(face.box_px, np.float64).reshape(2, 2)
@@ -108,14 +108,14 @@ class CropRegion:
 
 
 class Paster:
-    """Puts frames into one region of one picture. Per frame: one copy, and the part inside the region."""
+    """Pastes frames into one region of one image. All that frames have in common is computed once."""
 
     def __init__(self, region: CropRegion, image: Image) -> None:
         x0, y0, x1, y1 = region.box_px
         height, width = image.shape[:2]
         self._image = image
         self._side_px = x1 - x0
-        # What the region and the picture share, in the picture and in the frame; empty when they do not meet.
+        # The part of the region inside the image, in pixels of the image and of the frame; it may be empty.
         left, right = np.clip((x0, x1), 0, width)
         top, bottom = np.clip((y0, y1), 0, height)
         self._inner = (slice(top, bottom), slice(left, right))
@@ -126,7 +126,7 @@ class Paster:
         self._background = np.ascontiguousarray(image[self._inner])
 
     def __call__(self, frame: Image) -> Image:
-        """A copy of the picture with `frame` (S, S, 3) uint8 in the region; ImageError for another form."""
+        """A copy of the image with `frame` (S, S, 3) uint8 in the region. Raises ImageError for others."""
         if (
             frame.ndim != 3
             or frame.shape[0] != frame.shape[1]
@@ -145,28 +145,28 @@ class Paster:
         return result
 
 
-def feather_mask(side_px: int, feather: float = _FEATHER) -> NDArray[np.float32]:
-    """(side_px, side_px) weight of the pasted frame: 0 at the edge, 1 inside, a smooth step between."""
-    width = max(1.0, feather * side_px)
+def feather_mask(side_px: int) -> NDArray[np.float32]:
+    """(side_px, side_px) weight of the pasted frame: 0 at the edge, 1 inside, a smooth step in between."""
+    width = max(1.0, _FEATHER * side_px)
     distance = np.minimum(np.arange(side_px), np.arange(side_px)[::-1]).astype(np.float32) / width
     ramp = np.clip(distance, 0.0, 1.0)
     smooth = ramp * ramp * (3.0 - 2.0 * ramp)
     return np.outer(smooth, smooth).astype(np.float32)
 
 
-def whole_box(face: Face) -> tuple[int, int, int, int]:
+def integer_box(face: Face) -> tuple[int, int, int, int]:
     """The face's box in whole pixels, x0, y0, x1, y1."""
     x0, y0, x1, y1 = (int(edge) for edge in np.rint(np.asarray(face.box_px, np.float64)))
     return x0, y0, x1, y1
 
 
 def _resize(image: Image, size_px: int, resampling: Resampling = "area") -> Image:
-    """Square image to (size_px, size_px); untouched where it has this size."""
+    """A square image as (size_px, size_px); the same object if it has this size."""
     if image.shape[0] == size_px:
         return image
     size = (size_px, size_px)
     if resampling == "antialiased":
-        # A copy: what Pillow hands out is read-only.
+        # A copy, because arrays from Pillow are read-only.
         return np.array(Pillow.fromarray(image).resize(size, Pillow.Resampling.BILINEAR), np.uint8)
     method = cv2.INTER_AREA if size_px < image.shape[0] else cv2.INTER_CUBIC
     if resampling == "bilinear":

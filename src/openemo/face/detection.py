@@ -1,4 +1,4 @@
-"""From the full-range detector's raw output to boxes: anchors, decoding, suppression. No network here."""
+"""Post-processing of the face detector: from the raw output of the full-range network to boxes."""
 
 from __future__ import annotations
 
@@ -8,22 +8,35 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["INPUT_PX", "NUM_ANCHORS", "FaceBox", "anchors", "decode", "overlap", "suppress"]
+from openemo.grids import centre_array
+
+__all__ = [
+    "DETECTOR_INPUT_PX",
+    "NUM_ANCHORS",
+    "FaceBox",
+    "anchor_centres",
+    "decode_boxes",
+    "intersection_over_union",
+    "weighted_nms",
+]
 
 Floats = NDArray[np.floating]
 
-INPUT_PX: Final = 192
+DETECTOR_INPUT_PX: Final = 192
 _STRIDE_PX: Final = 4
-NUM_ANCHORS: Final = (INPUT_PX // _STRIDE_PX) ** 2
+_MIN_OVERLAP: Final = 0.3  # intersection over union of boxes that show the same face
+NUM_ANCHORS: Final = (DETECTOR_INPUT_PX // _STRIDE_PX) ** 2
 
 
 @dataclass(frozen=True, slots=True)
 class FaceBox:
     """One detected face.
 
-    box_px: (4,) x0, y0, x1, y1, may leave the image: brows to chin, ear to ear.
-    keypoints_px: (6, 2) right eye, left eye, nose tip, mouth, right ear, left ear (the person's own sides).
-    score: detector confidence in (0, 1).
+    Attributes:
+        box_px: (4,) x0, y0, x1, y1: brows to chin, ear to ear; may leave the image.
+        keypoints_px: (6, 2) right eye, left eye, nose tip, mouth, right ear, left ear (the person's own
+            sides).
+        score: detector confidence in (0, 1).
     """
 
     box_px: Floats
@@ -36,29 +49,29 @@ class FaceBox:
         return float(max(self.box_px[2] - self.box_px[0], self.box_px[3] - self.box_px[1]))
 
 
-def anchors() -> NDArray[np.float32]:
-    """(2304, 2) anchor centres x, y in [0, 1]: one per cell of a 48x48 grid, row by row, all of size 1."""
-    cells = INPUT_PX // _STRIDE_PX
-    y, x = np.mgrid[0:cells, 0:cells]
-    return ((np.stack([x, y], -1).reshape(-1, 2) + 0.5) / cells).astype(np.float32)
+def anchor_centres() -> NDArray[np.float32]:
+    """(2304, 2) x, y in [0, 1]: one anchor per cell of a 48x48 grid, row by row; all have size 1."""
+    cells = DETECTOR_INPUT_PX // _STRIDE_PX
+    grid = np.stack(np.meshgrid(centre_array(cells), centre_array(cells)), -1)
+    return grid.reshape(-1, 2).astype(np.float32)
 
 
-def decode(
+def decode_boxes(
     regressors: Floats, logits: Floats, centres: Floats, origin_px: Floats, side_px: float, min_score: float
 ) -> list[FaceBox]:
-    """Boxes of the cells whose score reaches `min_score`, in the coordinates of the whole image.
+    """Boxes of the cells whose score reaches `min_score`, in pixels of the whole image.
 
     Args:
         regressors: (2304, 16) box centre, box size and six keypoints in input pixels, relative to the anchor.
-        logits: (2304,) score before the sigmoid.
-        centres: (2304, 2) from `anchors`.
+        logits: (2304,) scores before the sigmoid.
+        centres: (2304, 2) from `anchor_centres`.
         origin_px: (2,) where the detector's square input starts in the image.
         side_px: the square's side in the image.
     """
     scores = 1.0 / (1.0 + np.exp(-np.clip(logits, -80.0, 80.0)))
     boxes = []
     for cell in np.flatnonzero(scores >= min_score):
-        values = regressors[cell].reshape(8, 2) / INPUT_PX
+        values = regressors[cell].reshape(8, 2) / DETECTOR_INPUT_PX
         centre, size = values[0] + centres[cell], values[1]
         corners = np.concatenate([centre - size / 2, centre + size / 2]) * side_px + np.tile(origin_px, 2)
         keypoints = (values[2:] + centres[cell]) * side_px + origin_px
@@ -66,21 +79,25 @@ def decode(
     return boxes
 
 
-def overlap(a: Floats, b: Floats) -> float:
-    """Intersection over union of two boxes (x0, y0, x1, y1)."""
+def intersection_over_union(a: Floats, b: Floats) -> float:
+    """Of two boxes (x0, y0, x1, y1); 0 for empty boxes."""
     sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
     inter = float(np.prod(np.maximum(sides, 0.0)))
     union = float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2])) - inter
     return inter / union if union > 0 else 0.0
 
 
-def suppress(boxes: list[FaceBox], min_overlap: float = 0.3) -> list[FaceBox]:
-    """Non-maximum suppression with averaging: overlapping boxes merge by score, best first."""
+def weighted_nms(boxes: list[FaceBox]) -> list[FaceBox]:
+    """Non-maximum suppression that averages overlapping boxes, weighted by their scores; best first."""
     rest = sorted(boxes, key=lambda box: -box.score)
     merged = []
     while rest:
         best = rest[0]
-        group = [box for box in rest if box is best or overlap(best.box_px, box.box_px) > min_overlap]
+        group = [
+            box
+            for box in rest
+            if box is best or intersection_over_union(best.box_px, box.box_px) > _MIN_OVERLAP
+        ]
         rest = [box for box in rest if all(box is not member for member in group)]
         weights = np.array([box.score for box in group])
         merged.append(

@@ -1,8 +1,8 @@
-"""Soft masks of the picture, the face and the lips, for networks whose sound acts by regions (Hallo, 3.3).
+"""Masks of facial regions: soft masks for networks with audio layers per region (Hallo 3.3), filled contours.
 
-Rectangles around landmarks, blurred on a grid of 64 x 64 whatever the picture's size, and from there brought
-to the size of each level of the network. Roundings, truncations included, are those that the published
-weights were trained with.
+The soft masks are rectangles around landmarks, blurred on a grid of 64 x 64 for images of any size, then
+resized to each level of the network. They are rounded and truncated as in the training of the published
+weights.
 """
 
 from __future__ import annotations
@@ -16,74 +16,74 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from openemo.face.geometry import FACE_OVAL, INNER_LIPS, LEFT_EYE, OUTER_LIPS, RIGHT_EYE
+from openemo.face.landmarks import FACE_OVAL, INNER_LIPS, LEFT_EYE, OUTER_LIPS, RIGHT_EYE
 
 __all__ = [
     "Box",
     "RegionMasks",
     "box_mask",
-    "expand",
+    "expand_box",
     "fill_contour",
     "landmark_box",
+    "level_sizes",
     "part_masks",
-    "pyramid",
     "region_masks",
-    "resize_soft",
+    "resize_mask",
 ]
 
 Floats = NDArray[np.floating]
 Mask = NDArray[np.uint8]
 Size = tuple[int, int]
-"""Width and height of a picture, px."""
+"""Width and height of an image, px."""
 Box = tuple[int, int, int, int]
-"""x0, y0, x1, y1 in pixels; x1 and y1 are the first outside."""
+"""x0, y0, x1, y1 in pixels; x1 and y1 are exclusive."""
 
 _GRID: Final = 64
-_FACE_BLUR, _LIPS_BLUR = 51, 31  # kernels; OpenCV gives them a spread of 8 and 5 cells
-LIPS_EXPANSION: Final = 2.0
-_FRACTION_BITS: Final = 4  # of OpenCV's sub-pixel polygons
+_FACE_BLUR, _LIPS_BLUR = 51, 31  # kernel sizes; OpenCV's standard deviations for them are 8 and 5 cells
+_LIPS_EXPANSION: Final = 2.0
+_FRACTION_BITS: Final = 4  # of sub-pixel coordinates in OpenCV's polygons
 
 
 @dataclass(frozen=True, slots=True)
 class RegionMasks:
-    """Masks on the grid of 64 x 64, uint8. They do not add up to 255: the lips are in `picture` too.
+    """Masks of one image, (64, 64) uint8. Their sum is not 255 everywhere.
 
     Attributes:
-        picture: everything but the face.
+        picture: everything except the face.
         face: the face without the lips.
         lips: the lips.
-        face_blurred: the face with the lips.
-        face_box, lips_box: the rectangles before the blur, px of the picture.
+        face_with_lips: the face with the lips.
+        face_box, lips_box: the rectangles before the blur, px of the image.
     """
 
     picture: Mask
     face: Mask
     lips: Mask
-    face_blurred: Mask
+    face_with_lips: Mask
     face_box: Box
     lips_box: Box
 
     def levels(self, sizes: Sequence[Size]) -> list[NDArray[np.float32]]:
-        """For each size (width, height) the three masks (3, height, width) in [0, 1], in the order above."""
+        """For each size (width, height): picture, face and lips as (3, height, width) in [0, 1]."""
         three = (self.picture, self.face, self.lips)
-        return [np.stack([resize_soft(mask, size) for mask in three]) for size in sizes]
+        return [np.stack([resize_mask(mask, size) for mask in three]) for size in sizes]
 
 
 def region_masks(
-    points_px: Floats, size: Size, *, face_expansion: float, lips_expansion: float = LIPS_EXPANSION
+    points_px: Floats, size: Size, *, face_expansion: float, lips_expansion: float = _LIPS_EXPANSION
 ) -> RegionMasks:
-    """Masks of one picture, or of the union over several frames of one.
+    """Masks of one image, or of the union over several frames.
 
     Args:
         points_px: (478, 2 or more) landmarks, or (frames, 478, 2 or more).
-        size: of the picture.
-        face_expansion, lips_expansion: sides of the rectangles over those of the landmarks' box.
+        size: of the image.
+        face_expansion, lips_expansion: sides of the rectangles over the sides of the landmarks' box.
     """
     face_box = landmark_box(points_px, FACE_OVAL, size, face_expansion)
     lips_box = landmark_box(points_px, OUTER_LIPS, size, lips_expansion)
-    face = _blurred(box_mask(face_box, size), _FACE_BLUR)
-    lips = _blurred(box_mask(lips_box, size), _LIPS_BLUR)
-    # In floating point and cut off, which is one less than 255 - x for 50 of the 256 values.
+    face = _blur(box_mask(face_box, size), _FACE_BLUR)
+    lips = _blur(box_mask(lips_box, size), _LIPS_BLUR)
+    # In floating point and truncated, as in Hallo: for 50 of the 256 values this is one less than 255 - x.
     picture = ((1.0 - face / 255.0) * 255).astype(np.uint8)
     return RegionMasks(
         picture, np.asarray(cv2.subtract(face, lips), np.uint8), lips, face, face_box, lips_box
@@ -91,12 +91,12 @@ def region_masks(
 
 
 def landmark_box(points_px: Floats, indices: Sequence[int], size: Size, expansion: float) -> Box:
-    """Box of some landmarks in whole pixels, expanded within the picture; around those of several frames."""
+    """Box of some landmarks in whole pixels, expanded within the image; for several frames their union."""
     frames = np.asarray(points_px, np.float64)[..., list(indices), :2].reshape(-1, len(indices), 2)
     low, high = (np.rint(edge).astype(int) for edge in (frames.min(axis=1), frames.max(axis=1)))
     boxes = np.array(
         [
-            expand((int(x0), int(y0), int(x1), int(y1)), size, expansion)
+            expand_box((int(x0), int(y0), int(x1), int(y1)), size, expansion)
             for (x0, y0), (x1, y1) in zip(low, high, strict=True)
         ]
     )
@@ -105,10 +105,10 @@ def landmark_box(points_px: Floats, indices: Sequence[int], size: Size, expansio
     return int(x0), int(y0), int(x1), int(y1)
 
 
-def expand(box: Box, size: Size, ratio: float) -> Box:
-    """The box with its sides times `ratio` around the same middle, shifted back into the picture.
+def expand_box(box: Box, size: Size, ratio: float) -> Box:
+    """The box with its sides times `ratio` around the same centre, shifted back into the image.
 
-    A box that is larger than the picture is cut to it.
+    A box that is larger than the image is clipped to it.
     """
     x0, x1 = _expand_range(box[0], box[2], size[0], ratio)
     y0, y1 = _expand_range(box[1], box[3], size[1], ratio)
@@ -132,20 +132,20 @@ def box_mask(box: Box, size: Size) -> Mask:
     return mask
 
 
-def resize_soft(mask: Mask, size: Size) -> NDArray[np.float32]:
-    """Resized to (width, height) with Pillow's averaging bilinear filter, in 256 grey levels; in [0, 1]."""
+def resize_mask(mask: Mask, size: Size) -> NDArray[np.float32]:
+    """(height, width) in [0, 1]: resized with Pillow's antialiased bilinear filter, rounded to 256 levels."""
     resized = Pillow.fromarray(mask).resize(size, Pillow.Resampling.BILINEAR)
     return np.asarray(resized, np.float32) / np.float32(255)
 
 
-def pyramid(size: Size, levels: int) -> list[Size]:
-    """Sizes of the levels of a network, the first one given, each further one half of the one before."""
+def level_sizes(size: Size, levels: int) -> list[Size]:
+    """Sizes of the levels of a network: the first as given, each further one half of the one before."""
     return [(size[0] // 2**level, size[1] // 2**level) for level in range(levels)]
 
 
-def _blurred(mask: Mask, kernel: int) -> Mask:
-    """On the grid, blurred, and stretched to the full range of grey again."""
-    small = cv2.resize(mask, (_GRID, _GRID))  # bilinear without averaging
+def _blur(mask: Mask, kernel: int) -> Mask:
+    """The mask on the grid, blurred, and stretched to the full range 0 to 255 again."""
+    small = cv2.resize(mask, (_GRID, _GRID))  # bilinear, without averaging
     soft = cv2.GaussianBlur(small, (kernel, kernel), 0)
     return np.asarray(cv2.normalize(soft, None, 0, 255, cv2.NORM_MINMAX), np.uint8)
 
@@ -153,26 +153,27 @@ def _blurred(mask: Mask, kernel: int) -> Mask:
 def part_masks(points: Floats, size_px: int) -> NDArray[np.float32]:
     """(3, size_px, size_px) in [0, 1]: the lips, the gap between them, and the eyes of one face.
 
-    Unlike rectangles they say where the corners of the mouth lie, and whether it is open.
+    Unlike rectangles they show where the corners of the mouth are and whether it is open.
 
     Args:
-        points: (478, 2 or more) landmarks in units of the picture's side.
+        points: (478, 2 or more) landmarks in units of the image's side.
     """
     parts = ((OUTER_LIPS,), (INNER_LIPS,), (RIGHT_EYE, LEFT_EYE))
-    return np.stack([_filled([points[list(contour), :2] for contour in part], size_px) for part in parts])
+    return np.stack([_fill([points[list(contour), :2] for contour in part], size_px) for part in parts])
 
 
-def _filled(contours: Sequence[Floats], size_px: int) -> NDArray[np.float32]:
-    """(size_px, size_px) float32: covered parts of pixels inside contours (N, 2), in units of the side."""
+def _fill(contours: Sequence[Floats], size_px: int) -> NDArray[np.float32]:
+    """(size_px, size_px) float32: share of each pixel inside contours (N, 2), in units of the side."""
     masks = [fill_contour(contour * size_px - 0.5, (size_px, size_px)) for contour in contours]
     return np.asarray(np.maximum.reduce(masks) / 255, np.float32)
 
 
 def fill_contour(contour_px: Floats, size: Size, *, line_px: int = 0) -> Mask:
-    """(height, width) uint8: covered parts of pixels inside a contour (N, 2), 255 for all of one.
+    """(height, width) uint8: share of each pixel inside a contour (N, 2); 255 is all of it.
 
     Args:
-        line_px: thickness of a line drawn around it, 0 for none.
+        size: width and height.
+        line_px: thickness of a line drawn along the contour, 0 for none.
     """
     corners = np.round(contour_px * (1 << _FRACTION_BITS)).astype(np.int32)
     mask = np.zeros(size[::-1], np.uint8)

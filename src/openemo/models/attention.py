@@ -1,10 +1,12 @@
-"""Attention over space: a frame's tokens look at themselves, the reference, the text and the sound.
+"""Spatial attention: self-attention with reference tokens, text cross-attention, audio cross-attention.
 
 Shape letters: B clips, F frames, N spatial tokens (height*width, row-major), M reference tokens, C channels.
 Frames are folded into the batch, frame fastest: BF.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
 
 import torch
 import torch.nn.functional as F
@@ -17,14 +19,15 @@ from openemo.models.conditioning import Conditions, zero_
 
 __all__ = ["Attention", "SpatialTransformer", "SpatialTransformerBlock", "attend", "slice_attention"]
 
-_MOST_SCORES = 2**18  # of a row and head, as plain products; more takes too much memory
+# Scores per row and head that plain products may keep; more takes too much memory.
+_MAX_PLAIN_SCORES = 2**18
 
 
-class Attention(DiffusersAttention):  # type: ignore[misc]
-    """The layers of diffusers' attention; `attend` computes it.
+class Attention(DiffusersAttention):
+    """The layers of diffusers' `Attention`; `attend` runs them.
 
     Attributes:
-        slice_rows: sequences that attend at once (frames, or pixels over time); None is all.
+        slice_rows: number of sequences (frames, or pixels over time) that are computed at once; None is all.
     """
 
     slice_rows: int | None = None
@@ -41,11 +44,10 @@ def attend(
 
     Args:
         queries: (BF, N, C).
-        context: (BF, K, D), the tokens looked at; pass `queries` for self-attention.
-        shared: (B, M, D), more tokens to look at, the same for all F frames of a clip. Their keys and
-            values are computed once per clip, which equals computing them from the concatenation [context ;
-            shared].
-        rows: (BF,), the row of `shared` that each frame looks at, where that is not its clip's.
+        context: (BF, K, D), tokens for keys and values; pass `queries` for self-attention.
+        shared: (B, M, D), further tokens for keys and values, the same for all F frames of a clip. They are
+            projected once per clip. The result equals attention over [context ; shared].
+        rows: (BF,), the row of `shared` for each frame; None is the row of the frame's clip.
 
     Returns:
         (BF, N, C).
@@ -54,31 +56,32 @@ def attend(
     if shared is not None:
         key = _append(key, attn.to_k(shared), rows)
         value = _append(value, attn.to_v(shared), rows)
-    parts = (_heads(attn, part) for part in (query, key, value))
-    most = attn.slice_rows or len(query)
-    slices = zip(*(torch.split(part, most) for part in parts), strict=True)
-    mixed = [_mix(*slice_) for slice_ in slices]
-    whole = mixed[0] if len(mixed) == 1 else torch.cat(mixed)
-    output: Tensor = attn.to_out[0](whole.transpose(1, 2).flatten(2))
-    return output
+    parts = (_split_heads(attn, part) for part in (query, key, value))
+    rows_at_once = attn.slice_rows or len(query)
+    slices = zip(*(torch.split(part, rows_at_once) for part in parts), strict=True)
+    outputs = [_attention(*slice_) for slice_ in slices]
+    joined = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+    return cast(Tensor, attn.to_out[0](joined.transpose(1, 2).flatten(2)))
 
 
-def _mix(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def _attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """(B, heads, N, C), (B, heads, K, C) twice -> (B, heads, N, C)."""
-    # torch's (2.13) fused attention learns slowly in bfloat16 on a CPU: its backward pass takes two to ten
-    # times as long as that of plain products, which keep all scores.
-    is_cpu_learning = query.device.type == "cpu" and query.dtype == torch.bfloat16 and query.requires_grad
-    if is_cpu_learning and query.shape[-2] * key.shape[-2] <= _MOST_SCORES:
+    # On a CPU in bfloat16, the backward pass of torch's (2.13) fused attention takes two to ten times as long
+    # as that of plain products. Plain products keep all scores in memory.
+    is_cpu_training = query.device.type == "cpu" and query.dtype == torch.bfloat16 and query.requires_grad
+    if is_cpu_training and query.shape[-2] * key.shape[-2] <= _MAX_PLAIN_SCORES:
         scores = query @ (key.transpose(-1, -2) * query.shape[-1] ** -0.5)
         return torch.softmax(scores, -1, dtype=query.dtype) @ value
     return F.scaled_dot_product_attention(query, key, value)
 
 
 def slice_attention(network: nn.Module, rows: int | None) -> None:
-    """Sets `slice_rows` of each attention of the network.
+    """Set `slice_rows` of every attention layer in the network; None computes all rows at once.
 
-    Where the device has a fused attention, its memory is small anyway; elsewhere it grows with the square of
-    the number of tokens, times the rows. None is all at once. Raises ConfigError for less than one row.
+    Fused attention needs little memory anyway. Without it, memory grows with rows times tokens squared.
+
+    Raises:
+        ConfigError: `rows` is less than 1.
     """
     if rows is not None and rows < 1:
         raise ConfigError("attention needs at least one row at once", got=rows, expected="1 or more")
@@ -87,7 +90,7 @@ def slice_attention(network: nn.Module, rows: int | None) -> None:
             module.slice_rows = rows
 
 
-def _heads(attn: Attention, tokens: Tensor) -> Tensor:
+def _split_heads(attn: Attention, tokens: Tensor) -> Tensor:
     """(B, N, C) -> (B, heads, N, C/heads)."""
     return torch.unflatten(tokens, 2, (attn.heads, -1)).transpose(1, 2)
 
@@ -105,14 +108,13 @@ def _append(own: Tensor, shared: Tensor, rows: Tensor | None) -> Tensor:
 class SpatialTransformerBlock(nn.Module):
     """SD-1.5's transformer block with EMO's reference attention and audio attention.
 
-    Reference attention: the paper says that it "replaces the text cross-attention". Here, as in the open
-    relatives (Hallo, EchoMimic, AnimateAnyone), attn1's keys and values come from [own tokens ; reference
-    tokens of the same layer], both after norm1. So no new weights are needed, SD-1.5's fit, and no
-    reference is plain self-attention.
+    Reference attention: EMO says that it "replaces the text cross-attention". Here, as in Hallo, EchoMimic
+    and AnimateAnyone, the keys and values of attn1 come from [own tokens ; reference tokens of the same
+    layer], both after norm1. This needs no new weights. Without a reference it is plain self-attention.
 
-    attn2, the text slot of SD-1.5, exists if `text_dim` is given, and is skipped when there is no text (EMO
-    has none); what it adds is multiplied by `text_gain`. Audio attention follows; a frame sees its own audio
-    tokens only; zero-initialised at its output.
+    Text cross-attention (attn2) exists if `text_dim` is given. It is skipped without text (EMO uses none);
+    its output is multiplied by `text_gain`. Audio cross-attention follows, with a zero-initialised output. A
+    frame attends to its own audio tokens only.
     """
 
     def __init__(
@@ -149,16 +151,19 @@ class SpatialTransformerBlock(nn.Module):
         normed = self.norm1(tokens)
         tokens = tokens + attend(self.attn1, normed, normed, shared=reference, rows=conditions.reference_rows)
         if self.attn2 is not None and self.norm2 is not None and conditions.text is not None:
-            said = attend(self.attn2, self.norm2(tokens), conditions.text)
-            tokens = torch.add(tokens, said, alpha=self.text_gain)
+            text = attend(self.attn2, self.norm2(tokens), conditions.text)
+            tokens = torch.add(tokens, text, alpha=self.text_gain)
         if self.attn_audio is not None and self.norm_audio is not None and conditions.audio is not None:
             tokens = tokens + attend(self.attn_audio, self.norm_audio(tokens), conditions.audio)
         tokens = tokens + self.ff(self.norm3(tokens))
         return tokens, normed
 
+    if TYPE_CHECKING:  # the call of nn.Module has no types
+        __call__ = forward
+
 
 class SpatialTransformer(nn.Module):
-    """SD-1.5's spatial transformer, names and shapes included: GroupNorm, 1x1 in, one block, 1x1 out."""
+    """SD-1.5's spatial transformer, with its names and shapes: GroupNorm, 1x1 conv, one block, 1x1 conv."""
 
     def __init__(
         self,
@@ -181,9 +186,12 @@ class SpatialTransformer(nn.Module):
     def forward(
         self, hidden: Tensor, conditions: Conditions, reference: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """hidden (BF, C, H, W), reference (B, M, C) -> hidden, and norm1's tokens (BF, HW, C) to hand on."""
+        """hidden (BF, C, H, W), reference (B, M, C) -> hidden, and norm1's output (BF, HW, C)."""
         height, width = hidden.shape[-2:]
         tokens = self.proj_in(self.norm(hidden)).permute(0, 2, 3, 1).flatten(1, 2)
         tokens, normed = self.transformer_blocks[0](tokens, conditions, reference)
         residual = self.proj_out(torch.unflatten(tokens, 1, (height, width)).permute(0, 3, 1, 2))
         return hidden + residual, normed
+
+    if TYPE_CHECKING:  # the call of nn.Module has no types
+        __call__ = forward

@@ -1,11 +1,11 @@
-"""Temporal modules: self-attention over the frames of each pixel, AnimateDiff's names and shapes (EMO 3.2).
+"""Temporal modules with AnimateDiff's names and shapes: self-attention over frames at each pixel (EMO 3.2).
 
 Shape letters: B clips, F video frames, n motion frames before them, P pixels (height*width), C channels.
 """
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from diffusers.models.attention import FeedForward
@@ -20,7 +20,7 @@ __all__ = ["TemporalModule", "TemporalTransformerBlock"]
 
 
 class TemporalAttention(Attention):
-    """Self-attention over frames, with AnimateDiff's saved table of sinusoidal positions."""
+    """Self-attention over frames, with AnimateDiff's table of sinusoidal positions in the state dict."""
 
     def __init__(self, dim: int, num_heads: int, max_frames: int) -> None:
         super().__init__(dim, heads=num_heads, dim_head=dim // num_heads)
@@ -28,12 +28,11 @@ class TemporalAttention(Attention):
 
 
 class TemporalTransformerBlock(nn.Module):
-    """Self-attentions over frames, then speed attention (EMO 3.2, speed layers), then a feed-forward.
+    """Self-attention over frames, then speed attention (EMO 3.2, speed layers), then a feed-forward.
 
-    The positions are added after each LayerNorm, to queries, keys and values alike; the residual goes
-    without them.
-    Speed attention: every token looks along the frame axis at the speed tokens of the clip, which carry the
-    same positions; zero-initialised at its output, absent without `speed_dim`.
+    Positions are added after each LayerNorm, to queries, keys and values, but not to the residual.
+    In speed attention every token attends to the clip's speed tokens, which carry the same positions. Its
+    output is zero-initialised; without `speed_dim` it does not exist.
     """
 
     def __init__(
@@ -63,8 +62,8 @@ class TemporalTransformerBlock(nn.Module):
     def forward(self, tokens: Tensor, num_dropped: int, speed: Tensor | None) -> Tensor:
         """tokens (B*P, n+F, C), speed (B, F, D) -> (B*P, n+F-num_dropped, C).
 
-        The first `num_dropped` frames leave after they were keys and values of the last self-attention:
-        what would be computed for them later is dropped anyway.
+        The first `num_dropped` frames are keys and values up to the last self-attention. They are dropped
+        there, because the output does not contain them.
         """
         first_attention = cast(TemporalAttention, self.attention_blocks[0])
         positions = first_attention.pos_encoder.pe[:, : tokens.shape[1]].to(tokens.dtype)
@@ -75,14 +74,13 @@ class TemporalTransformerBlock(nn.Module):
             tokens = tokens[:, first:] + attend(cast(Attention, attn), context[:, first:], context)
         if self.attn_speed is not None and self.norm_speed is not None and speed is not None:
             queries = self.norm_speed(tokens) + positions[:, num_dropped:]
-            heard = attend(self.attn_speed, queries.reshape(speed.shape[0], -1, queries.shape[2]), speed)
-            tokens = tokens + heard.reshape(tokens.shape)
-        residual: Tensor = self.ff(self.ff_norm(tokens))
-        return tokens + residual
+            attended = attend(self.attn_speed, queries.reshape(speed.shape[0], -1, queries.shape[2]), speed)
+            tokens = tokens + attended.reshape(tokens.shape)
+        return tokens + self.ff(self.ff_norm(tokens))
 
 
 class TemporalTransformer(nn.Module):
-    """GroupNorm on each frame, linear in, blocks, zero-initialised linear out, residual."""
+    """GroupNorm on each frame, linear, blocks, zero-initialised linear, residual."""
 
     def __init__(
         self,
@@ -110,7 +108,7 @@ class TemporalTransformer(nn.Module):
     ) -> Tensor:
         """hidden (BF, C, H, W), motion (B, C, n, H, W), speed (B, F, D) -> (BF, C, H, W).
 
-        Motion frames stand before the video frames on the frame axis and are not part of the output.
+        Motion frames come before the video frames on the frame axis and are not part of the output.
         """
         height, width = hidden.shape[-2:]
         num_motion = 0 if motion is None else motion.shape[2]
@@ -123,8 +121,9 @@ class TemporalTransformer(nn.Module):
         frames = torch.unflatten(hidden, 0, (-1, num_frames))
         if motion is not None:
             frames = torch.cat([motion.transpose(1, 2), frames], dim=1)
-        # A copy in the standard layout: on the CPU torch (2.13) loses digits of channels-last maps whose mean
-        # is large beside their spread, and dies in the backward pass where such an input needs no gradient.
+        # A contiguous copy, because of two faults of torch's (2.13) GroupNorm with channels_last on a CPU: it
+        # loses digits if the mean is large against the spread, and its backward pass crashes if the input
+        # needs no gradient.
         normed = self.norm(frames.flatten(0, 1).clone(memory_format=torch.contiguous_format))
         frames = _pixels(normed, num_motion + num_frames)
         tokens = self.proj_in(frames.flatten(0, 1))
@@ -135,6 +134,9 @@ class TemporalTransformer(nn.Module):
         residual = residual.transpose(1, 2).reshape(-1, height, width, hidden.shape[1])
         return hidden + residual.permute(0, 3, 1, 2)
 
+    if TYPE_CHECKING:  # the call of nn.Module has no types
+        __call__ = forward
+
 
 def _pixels(frames: Tensor, num_frames: int) -> Tensor:
     """(B*F, C, H, W) -> (B, P, F, C)."""
@@ -143,7 +145,7 @@ def _pixels(frames: Tensor, num_frames: int) -> Tensor:
 
 
 class TemporalModule(nn.Module):
-    """AnimateDiff's outer name, `motion_modules.{i}.temporal_transformer`, around a temporal transformer."""
+    """A temporal transformer under AnimateDiff's name, `motion_modules.{i}.temporal_transformer`."""
 
     def __init__(
         self,
@@ -164,5 +166,7 @@ class TemporalModule(nn.Module):
 
     def forward(self, hidden: Tensor, conditions: Conditions, motion: Tensor | None = None) -> Tensor:
         """hidden (BF, C, H, W), motion (B, C, n, H, W) -> (BF, C, H, W)."""
-        output: Tensor = self.temporal_transformer(hidden, conditions.num_frames, motion, conditions.speed)
-        return output
+        return self.temporal_transformer(hidden, conditions.num_frames, motion, conditions.speed)
+
+    if TYPE_CHECKING:  # the call of nn.Module has no types
+        __call__ = forward

@@ -17,11 +17,11 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def load_export(kind: type[Network], folder: Path) -> Network:
-    """Strictly, as float32, which all training is in; what ships and what is combined is float16.
+    """Loads strictly, as float32: all training is in float32, and checkpoints are float16.
 
     Raises:
         TrainingError: nothing was exported. CheckpointError: it does not fit.
     """
     if not (folder / "config.json").is_file():
-        raise TrainingError(f"no trained network in {folder}", fix="Run the stage that comes before this one")
+        raise TrainingError(f"no trained network in {folder}", fix="Run the stage before this one first")
     return cast(Network, move(load_network(kind, folder), None, torch.float32))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final
 
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
@@ -10,28 +10,30 @@ from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchE
 from torch import Tensor
 
 from openemo.errors import ConfigError
-from openemo.training.recipe import Compute
+from openemo.training.recipes import MixedPrecision, PredictionType
 
-__all__ = ["Target", "add_noise", "arithmetic", "draw_timesteps", "make_scheduler", "weighted_mse"]
+__all__ = ["add_noise", "autocast", "draw_timesteps", "make_scheduler", "weighted_mse"]
 
-Target = Literal["velocity", "sample"]
-
-
-def arithmetic(compute: Compute, device: torch.device | str) -> torch.autocast:
-    """The context in which a stage runs its networks: products in `compute`, weights and sums in float32."""
-    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=compute == "bfloat16")
+_FLOW_SHIFT: Final = 3.0  # above 1: more steps at high noise (Esser et al. 2024)
 
 
-def make_scheduler(target: Target, shift: float) -> Any:
-    """The schedule of a network that starts from nothing.
+def autocast(mixed_precision: MixedPrecision, device: torch.device | str) -> torch.autocast:
+    """The context in which a stage runs its networks: products in bfloat16, weights and sums in float32."""
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=mixed_precision == "bf16")
+
+
+def make_scheduler(
+    prediction_type: PredictionType, *, shift: float = _FLOW_SHIFT
+) -> DDIMScheduler | FlowMatchEulerDiscreteScheduler:
+    """The schedule of a network without initial weights.
 
     Args:
-        target: "velocity" is flow matching, noise less latents. "sample" is the latents themselves under
-            SD-1.5's schedule with zero terminal SNR (Lin et al. 2024): where the sound and the portrait say
-            nearly all, the network then need not copy the noise.
-        shift: of flow matching: above 1, more steps at high noise.
+        prediction_type: "flow_prediction" is flow matching: noise minus latents. "sample" is the latents,
+            under SD-1.5's schedule with zero terminal SNR (Lin et al. 2024): audio and portrait determine
+            most of them, so the network need not copy the noise.
+        shift: of flow matching.
     """
-    if target == "velocity":
+    if prediction_type == "flow_prediction":
         return FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=shift)
     return DDIMScheduler(
         beta_start=0.00085,
@@ -45,21 +47,21 @@ def make_scheduler(target: Target, shift: float) -> Any:
 
 
 def draw_timesteps(
-    scheduler: Any, batch: int, generator: torch.Generator, *, noisiest_share: float = 0.0
+    scheduler: Any, batch: int, generator: torch.Generator, *, terminal_share: float = 0.0
 ) -> Tensor:
-    """(B,) training timesteps of the schedule, uniform over its own table.
+    """(B,) training timesteps, uniform over the schedule's own table.
 
     Args:
-        noisiest_share: part of them that is the noisiest one instead, where only the conditions help. A
-            sampler of one or two steps decides nearly everything there.
+        terminal_share: part of them at the noisiest timestep, where only the conditions carry information.
+            A sampler of one or two steps decides nearly everything there.
     """
     table = torch.as_tensor(
         scheduler.timesteps if _is_flow(scheduler) else torch.arange(scheduler.config.num_train_timesteps)
     )
     drawn = table[torch.randint(len(table), (batch,), generator=generator)]
-    if not noisiest_share:
+    if not terminal_share:
         return drawn
-    return torch.where(torch.rand(batch, generator=generator) < noisiest_share, table.max(), drawn)
+    return torch.where(torch.rand(batch, generator=generator) < terminal_share, table.max(), drawn)
 
 
 def add_noise(scheduler: Any, clean: Tensor, noise: Tensor, timesteps_B: Tensor) -> tuple[Tensor, Tensor]:
@@ -80,25 +82,27 @@ def add_noise(scheduler: Any, clean: Tensor, noise: Tensor, timesteps_B: Tensor)
     if kind == "sample":
         return noisy, clean
     raise ConfigError(
-        "the schedule predicts something training does not know",
+        "training does not know the scheduler's prediction type",
         got=kind,
         expected="epsilon, v_prediction or sample",
     )
 
 
-def weighted_mse(prediction: Tensor, target: Tensor, weight: Tensor, *, change_weight: float = 0.0) -> Tensor:
-    """Mean of weight * error^2 over all elements; `weight` broadcasts, normalised to mean 1 per sample.
+def weighted_mse(
+    prediction: Tensor, target: Tensor, weight: Tensor, *, temporal_change_weight: float = 0.0
+) -> Tensor:
+    """Mean of weight * error^2 over all elements. `weight` broadcasts; its mean is set to 1 per sample.
 
     Args:
         prediction, target: (B, C, F, H, W).
-        change_weight: of the square of what the error differs from its mean over the frames, added to the
-            whole one's.
+        temporal_change_weight: of the squared deviation of the error from its mean over the frames, which is
+            added to the squared error.
     """
     weight = weight / weight.mean(dim=tuple(range(1, weight.ndim)), keepdim=True)
     error = prediction.float() - target.float()
     squared = error**2
-    if change_weight:
-        squared = squared + change_weight * (error - error.mean(2, keepdim=True)) ** 2
+    if temporal_change_weight:
+        squared = squared + temporal_change_weight * (error - error.mean(2, keepdim=True)) ** 2
     return (weight * squared).mean()
 
 

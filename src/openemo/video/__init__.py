@@ -1,1 +1,1 @@
-"""Pictures and video: reading and writing."""
+"""Reading and writing of images and video files."""

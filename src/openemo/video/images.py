@@ -1,4 +1,4 @@
-"""Read any picture as uint8 sRGB, write one, lay frames out on a sheet."""
+"""Reads any image as uint8 sRGB, writes one, and puts frames on a contact sheet."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Image = NDArray[np.uint8]
 
 _log = logging.getLogger(__name__)
 
-# A picture of 16,000 x 10,000 px fits; much more would fill the memory. Pillow itself stops at 179 million.
+# An image of 16,000 x 10,000 px fits; much more would fill the memory. Pillow itself stops at 179 million.
 MAX_PIXELS: Final = 170_000_000
 _FIX: Final = "Use a JPEG, PNG, WebP or TIFF file that opens in an image viewer"
-# What Pillow's decoders raise on damaged files, beside OSError.
+# What Pillow's decoders raise on damaged files.
 _DECODER_ERRORS: Final = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error)
 
 _ORIENTATION_TAG: Final = 0x0112
-# What turns a picture with this EXIF orientation upright.
+# Operation that turns an image with this EXIF orientation upright.
 _TURNS: Final = {
     2: Pillow.Transpose.FLIP_LEFT_RIGHT,
     3: Pillow.Transpose.ROTATE_180,
@@ -44,10 +44,10 @@ _TURNS: Final = {
 
 
 def read_image(path: str | Path) -> Image:
-    """The picture as (H, W, 3) uint8 sRGB, upright as EXIF says.
+    """The image as (H, W, 3) uint8 sRGB, turned upright by its EXIF orientation.
 
-    Greys become RGB, transparency lies on white, 16 bit and float are scaled to 8, CMYK and embedded colour
-    profiles are converted, of an animation the first frame is taken.
+    Grey becomes RGB. Transparent pixels are put on white. 16-bit and float values are scaled to 8 bits. CMYK
+    and embedded colour profiles are converted. The first frame of an animation is used.
 
     Raises:
         ImageError: missing, unreadable, truncated, empty, not an image, or larger than 170 megapixels.
@@ -65,15 +65,15 @@ def read_image(path: str | Path) -> Image:
     except Pillow.DecompressionBombError as error:
         raise _too_large(path, str(error)) from error
     except UnidentifiedImageError as error:
-        raise ImageError(f"{path} is not an image", expected="a picture file", fix=_FIX) from error
+        raise ImageError(f"{path} is not an image", expected="an image file", fix=_FIX) from error
     except _DECODER_ERRORS as error:
         raise ImageError(f"{path} is damaged or truncated", got=str(error) or None, fix=_FIX) from error
 
 
 def write_image(path: str | Path, image: Image) -> None:
-    """Write (H, W, 3) uint8 RGB; the ending names the format (.png, .jpg, .webp, .tiff).
+    """Writes (H, W, 3) uint8 RGB in the format of the ending (.png, .jpg, .webp, .tiff).
 
-    The file appears whole or not at all. Raises OutputError when it cannot be written.
+    No incomplete file is left behind. Raises OutputError if it cannot be written.
     """
     path = Path(path)
     Pillow.init()
@@ -92,9 +92,9 @@ def write_image(path: str | Path, image: Image) -> None:
 
 
 def contact_sheet(frames: Sequence[Image], columns: int, cell_px: int, gap_px: int = 4) -> Image:
-    """Frames row by row on white, each `cell_px` wide; rows are as high as the tallest frame.
+    """Frames in rows on white, each `cell_px` wide; every row is as high as the tallest frame.
 
-    Frames are (H, W, 3) uint8 and may differ in size. Raises ImageError when there is none.
+    Frames are (H, W, 3) uint8 and may differ in size. Raises ImageError if there are none.
     """
     if not frames or columns < 1 or cell_px < 1:
         raise ImageError(
@@ -106,10 +106,10 @@ def contact_sheet(frames: Sequence[Image], columns: int, cell_px: int, gap_px: i
     columns, rows = min(columns, len(frames)), -(-len(frames) // columns)
     step_x, step_y = cell_px + gap_px, max(heights) + gap_px
     sheet = Pillow.new("RGB", (columns * step_x - gap_px, rows * step_y - gap_px), "white")
-    for place, (frame, height) in enumerate(zip(frames, heights, strict=True)):
+    for index, (frame, height) in enumerate(zip(frames, heights, strict=True)):
         cell = Pillow.fromarray(frame).resize((cell_px, height), Pillow.Resampling.LANCZOS)
         sheet.paste(
-            cell, (place % columns * step_x, place // columns * step_y + (max(heights) - height) // 2)
+            cell, (index % columns * step_x, index // columns * step_y + (max(heights) - height) // 2)
         )
     return np.array(sheet)
 
@@ -122,7 +122,7 @@ def _read_bytes(path: Path) -> bytes:
     except OSError as error:
         raise ImageError(f"cannot read {path}", got=error.strerror, expected="a readable file") from error
     if not data:
-        raise ImageError(f"{path} is empty", got="0 bytes", expected="a picture file", fix=_FIX)
+        raise ImageError(f"{path} is empty", got="0 bytes", expected="an image file", fix=_FIX)
     return data
 
 
@@ -143,7 +143,7 @@ def _to_rgb(image: Pillow.Image) -> Image:
 
 
 def _to_8_bit(image: Pillow.Image) -> Pillow.Image:
-    """Grey of 16 or 32 bit or float to 8 bit, by the smallest usual range that holds its values."""
+    """Grey with 16 or 32 bits or float to 8 bits; white is the top of the smallest usual range that fits."""
     values = np.nan_to_num(np.asarray(image, np.float64))
     ranges = (1.0, 255.0, 65535.0) if image.mode == "F" else (65535.0,)
     top = next((limit for limit in ranges if values.max() <= limit), float(values.max()))
@@ -151,7 +151,7 @@ def _to_8_bit(image: Pillow.Image) -> Pillow.Image:
 
 
 def _to_srgb(image: Pillow.Image, profile: bytes) -> Pillow.Image:
-    """Colours by the embedded profile. One that does not fit is reported and left out, as viewers do."""
+    """Converts by the embedded profile. One that does not fit is ignored with a warning, as viewers do."""
     mode = "RGBA" if image.mode == "RGBA" else "RGB"
     alpha = image.getchannel("A") if image.mode == "LA" else None
     source = image.convert("L") if alpha else image

@@ -1,1 +1,1 @@
-"""Published checkpoints of EMO's relatives: which of their tensors is which of ours."""
+"""Published weights of Hallo and EchoMimic, open methods with EMO's network plan: their files and names."""

@@ -1,4 +1,4 @@
-"""EchoMimic v1 (Apache-2.0): four files, and the accelerated weights of the same networks."""
+"""EchoMimic v1 (Apache-2.0): four files. The accelerated weights are of the same networks."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from openemo.checkpoints.families.keymap import KeyMap, locator_name
+from openemo.checkpoints.families.locator_names import published_locator_name
+from openemo.checkpoints.key_map import KeyMap
 from openemo.errors import CheckpointError
 from openemo.models import EmoUNet, ReferenceNet
 
 __all__ = ["FILES", "join", "key_map"]
 
-# Stem of a published file -> the network that its tensors are of. The accelerated weights are in two files
-# with "_acc" behind the stem, beside the plain reference_unet and face_locator.
+# Stem of a published file -> the network of its tensors. Two files of the accelerated weights end in "_acc";
+# the other two are the plain ones.
 FILES = {
     "denoising_unet": "denoising_unet",
     "motion_module": "denoising_unet",
@@ -24,15 +25,15 @@ _COMPONENTS = {"unet": "denoising_unet", "reference_net": "reference_unet"}
 
 
 def key_map(unet: EmoUNet, reference_net: ReferenceNet) -> KeyMap:
-    """The map for networks with the settings of EchoMimic, of any size; published names as `join` makes them.
+    """The map for networks with the settings of EchoMimic, of any size; published names are those of `join`.
 
-    Nothing is left over. A network without face locator takes checkpoints without that file.
+    All tensors are used. A network without a face locator takes checkpoints without that file.
     """
-    return KeyMap.of_networks("EchoMimic", {"unet": unet, "reference_net": reference_net}, _published)
+    return KeyMap.of_networks("EchoMimic", {"unet": unet, "reference_net": reference_net}, _published_name)
 
 
 def join(files: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Files by stem, with or without "_acc" -> all tensors as "network/key".
+    """Tensors by the file's stem, with or without "_acc" -> all tensors as "network/key".
 
     Raises:
         CheckpointError: a file of another name, or a tensor that two files hold.
@@ -50,8 +51,8 @@ def join(files: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
     return joined
 
 
-def _published(own: str) -> str:
-    locator = locator_name(own)
+def _published_name(own: str) -> str:
+    locator = published_locator_name(own)
     if locator is not None:
         return f"face_locator/{locator}"
     component, _, key = own.partition(".")

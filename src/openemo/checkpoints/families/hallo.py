@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 
-from openemo.checkpoints.families.keymap import KeyMap, locator_name
+from openemo.checkpoints.families.locator_names import published_locator_name
+from openemo.checkpoints.key_map import KeyMap
 from openemo.models import EmoUNet, ReferenceNet
-from openemo.models.regions import REGIONS
+from openemo.models.region_audio import REGIONS
 
 __all__ = ["key_map"]
 
-# Own name -> published name; the first that matches counts.
+# Own name -> published name; the first match counts.
 _RULES = (
     (r"unet\.identity_projection\.(.*)", r"imageproj.\1"),
     (r"unet\.audio_projection\.linear_(\d)\.(.*)", r"audioproj.proj\1.\2"),
@@ -24,14 +25,15 @@ _RULES = (
 def key_map(unet: EmoUNet, reference_net: ReferenceNet) -> KeyMap:
     """The map for networks with the settings of Hallo, of any size, also on the meta device.
 
-    Nothing is left over. The temporal modules of levels without spatial attention are in the file and in
-    the network, and do not run in either.
+    All tensors are used. The temporal modules of levels without spatial attention exist in both the file and
+    the network, but neither runs them.
     """
-    return KeyMap.of_networks("Hallo's net.pth", {"unet": unet, "reference_net": reference_net}, _published)
+    networks = {"unet": unet, "reference_net": reference_net}
+    return KeyMap.of_networks("Hallo's net.pth", networks, _published_name)
 
 
-def _published(own: str) -> str:
-    locator = locator_name(own)
+def _published_name(own: str) -> str:
+    locator = published_locator_name(own)
     if locator is not None:
         return f"face_locator.{locator}"
     for index, region in enumerate(REGIONS):

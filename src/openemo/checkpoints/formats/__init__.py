@@ -1,1 +1,1 @@
-"""One module per published format: what its files hold, and which of it becomes which of our parts."""
+"""One module per published format: what its files contain, and which of our networks it becomes."""

@@ -1,6 +1,6 @@
-"""AnimateDiff's motion modules for SD-1.5, v2 (one in the middle of the U as well) and v3 (none there).
+"""AnimateDiff's motion modules for SD-1.5: v2 (with one in the middle block) and v3 (without).
 
-Its names are ours already. The same layers, cut out of an `EmoUNet`, are the part that an import writes.
+The published names equal ours. An import writes the motion modules of an `EmoUNet` as a part of their own.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from typing import Any
 
 from torch import Tensor
 
-from openemo.checkpoints.families.keymap import KeyMap
 from openemo.checkpoints.formats.shapes import axes, count, on_meta
+from openemo.checkpoints.key_map import KeyMap
 from openemo.checkpoints.parts import Imported, Part, some
-from openemo.checkpoints.reading import find_weights, read_tensors
+from openemo.checkpoints.tensor_files import find_weights, read_tensors
 from openemo.errors import CheckpointError
 from openemo.models import EmoUNet
 
 __all__ = ["MOTION_MODULES", "motion_config_of", "motion_part", "motion_shapes", "read_animatediff"]
 
 MOTION_MODULES = "motion_modules"
-_HEADS, _GROUPS = 8, 32  # AnimateDiff's only numbers; shapes do not tell them
+_HEADS, _GROUPS = 8, 32  # the same in all of AnimateDiff; shapes do not show them
 _DATA_PARALLEL = "module."
 _STEMS = ("diffusion_pytorch_model", "model", "motion_module")
 _NO_WEIGHT = "a record of its training, not a weight"
@@ -43,7 +43,7 @@ def read_animatediff(path: Path) -> Imported:
 
 
 def motion_part(tensors: Mapping[str, Tensor]) -> tuple[Part, dict[str, str]]:
-    """Strict: raises CheckpointError for a key or shape that motion modules of SD-1.5 do not have."""
+    """Raises CheckpointError for a key or shape that motion modules of SD-1.5 do not have."""
     config = motion_config_of(tensors)
     shapes = motion_shapes(config)
     key_map = KeyMap(
@@ -57,7 +57,7 @@ def motion_part(tensors: Mapping[str, Tensor]) -> tuple[Part, dict[str, str]]:
 
 
 def motion_config_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The `EmoUNet` arguments that shape its motion modules. Raises CheckpointError."""
+    """The `EmoUNet` arguments for motion modules of these shapes. Raises CheckpointError."""
     module = "down_blocks.{}.motion_modules.0.temporal_transformer"
     channels = [
         axes(state, f"{module}.proj_in.weight".format(i), 2)[0]
@@ -81,7 +81,7 @@ def motion_config_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def motion_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of all motion modules of an `EmoUNet` with these arguments, without speed layers."""
+    """Name -> shape of the motion-module tensors of an `EmoUNet` with these arguments and no speed layers."""
     levels = len(config["block_out_channels"])
     others = dict(
         attention_levels=(False,) * levels, audio_feature_dim=None, locator_downscale=None, speed_dim=None

@@ -1,7 +1,7 @@
-"""Stable Diffusion 1.5: a diffusers folder, one of its components, or a single file in the older LDM names.
+"""Stable Diffusion 1.5: a diffusers folder, one of its components, or a single file with the older LDM names.
 
-The UNet becomes an `EmoUNet` without sound, time, speed and face layers, which is SD-1.5's own network. Its
-shape is read off the tensors, so a smaller or wider network of the same build fits too.
+The UNet becomes an `EmoUNet` without audio, temporal, speed and face layers, which is SD-1.5's own network.
+Sizes come from the shapes of the tensors, so smaller or wider networks of this architecture work, too.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from diffusers import AutoencoderKL
 from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, convert_ldm_vae_checkpoint
 from torch import Tensor
 
-from openemo.checkpoints.families.keymap import KeyMap, split
 from openemo.checkpoints.formats.shapes import on_meta, unet_config_of, vae_config_of
+from openemo.checkpoints.key_map import KeyMap, split
 from openemo.checkpoints.parts import Imported, Part, some
-from openemo.checkpoints.reading import RawWeights, find_weights, read_json, read_tensors, read_weights
+from openemo.checkpoints.tensor_files import RawWeights, find_weights, read_tensors, read_weights
 from openemo.errors import CheckpointError
+from openemo.files import read_json
 from openemo.models import EmoUNet
-from openemo.models.vae import SD15_SCALING_FACTOR
+from openemo.models.image_autoencoder import SD15_SCALING_FACTOR
 
 __all__ = ["autoencoder_part", "read_sd15"]
 
-# What shapes do not tell. diffusers calls the number of heads `attention_head_dim`.
+# Settings that shapes do not show. diffusers calls the number of heads `attention_head_dim`.
 _SD15_SETTINGS = dict(attention_head_dim=8, norm_num_groups=32, norm_eps=1e-5)
 _OLD_ATTENTION = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
 _UNET_PREFIX = "model.diffusion_model."
@@ -35,7 +36,7 @@ _NO_WEIGHT = "a record of its training, not a weight"
 _SCHEDULE = "a table of the noise schedule, which the scheduler computes"
 _LEFT_OVER = {
     r"cond_stage_model\..*": "the text encoder: EMO reads no text",
-    r"model_ema\..*": "a moving average of the weights: the weights themselves are taken",
+    r"model_ema\..*": "the EMA of the weights: the weights themselves are used",
     r"(first_stage_model\.)?loss\..*": "the loss that the autoencoder was trained with",
     r"(alphas_cumprod|betas|posterior_|sqrt_|log_one_minus|logvar|lvlb)\w*": _SCHEDULE,
 }
@@ -44,7 +45,7 @@ _OTHER_COMPONENTS = {
     "tokenizer": "EMO reads no text",
     "safety_checker": "not part of the network",
     "feature_extractor": "of the safety checker",
-    "image_encoder": "EMO reads the picture through its ReferenceNet",
+    "image_encoder": "EMO encodes the image with its ReferenceNet",
     "scheduler": "the pipeline has its own",
 }
 
@@ -55,7 +56,7 @@ def read_sd15(path: Path) -> Imported:
 
 
 def _read_folder(folder: Path) -> Imported:
-    """A pipeline folder needs both; a folder that is one component needs no other."""
+    """A pipeline folder must have both; the folder of one component stands alone."""
     if (folder / "config.json").is_file() and not (folder / "unet").is_dir():
         kind = read_json(folder / "config.json").get("_class_name")
         readers: dict[Any, Callable[[Path], Imported]] = {
@@ -189,14 +190,14 @@ def _vae_part(
         _LEFT_OVER,
     )
     own, left_over = key_map.to_own(tensors)
-    # diffusers' AutoencoderKL reads these files too; ours has its keys and settings.
+    # diffusers' AutoencoderKL loads these files, too: the keys and settings are the same.
     return Part("autoencoder", "ImageAutoencoder", config, split(own)["autoencoder"]), left_over
 
 
 def _ldm_names(
     convert: Callable[..., dict[str, Tensor]], keys: set[str], config: dict[str, Any]
 ) -> dict[str, str]:
-    """Own name -> LDM name, by sending numbers through diffusers' converter in place of weights."""
+    """Own name -> LDM name. diffusers' converter gets numbered tensors in place of the weights."""
     ordered = sorted(keys)
     numbers = {key: torch.full((1, 1, 1, 1), i) for i, key in enumerate(ordered)}
     try:
@@ -207,13 +208,13 @@ def _ldm_names(
 
 
 def _as_linear(name: str, tensor: Tensor) -> Tensor:
-    """LDM's autoencoder has its attention as 1x1 convolutions."""
+    """LDM's autoencoder stores its attention layers as 1x1 convolutions."""
     is_attention = ".mid.attn_1." in f".{name}" and tensor.ndim == 4 and tensor.shape[2:] == (1, 1)
     return tensor.flatten(1) if is_attention else tensor
 
 
 def _old_attention_name(own: str) -> str:
-    """Autoencoders published before diffusers 0.17 name their attention otherwise."""
+    """Autoencoders from before diffusers 0.17 have other names for attention layers."""
     for new, old in _OLD_ATTENTION.items():
         if ".attentions." in own:
             own = own.replace(f".{new}.", f".{old}.")

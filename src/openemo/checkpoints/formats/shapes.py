@@ -1,19 +1,21 @@
-"""Settings of a network, read off the shapes of its tensors: a config file may be missing or wrong."""
+"""Settings of a network from the shapes of its tensors, because a config file may be missing or wrong."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from openemo.errors import CheckpointError, ConfigError
-from openemo.models.vae import SD15_SCALING_FACTOR
+from openemo.models.image_autoencoder import SD15_SCALING_FACTOR
 
 __all__ = ["axes", "count", "on_meta", "unet_config_of", "vae_config_of"]
 
-_MOST = 16  # layers of one kind in one place; SD-1.5 has up to 3
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
+
+_MOST = 16  # layers of one kind in one block; SD-1.5 has up to 3
 # Settings of an EmoUNet that has SD-1.5's layers and no others.
 _IMAGE_ONLY: dict[str, Any] = dict(
     audio_feature_dim=None, temporal_modules=False, locator_downscale=None, speed_dim=None
@@ -21,7 +23,7 @@ _IMAGE_ONLY: dict[str, Any] = dict(
 
 
 def unet_config_of(state: Mapping[str, Tensor], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """`EmoUNet` arguments of a UNet in diffusers' names. Raises CheckpointError where no SD-1.5 has them."""
+    """`EmoUNet` arguments of a UNet in diffusers' names. Raises CheckpointError if it is not SD-1.5's."""
     first = "down_blocks.{}.resnets.0.conv1.weight"
     channels = [axes(state, first.format(i), 4)[0] for i in range(count(state, first))]
     if not channels:
@@ -45,6 +47,7 @@ def unet_config_of(state: Mapping[str, Tensor], settings: Mapping[str, Any]) -> 
 
 
 def vae_config_of(state: Mapping[str, Tensor], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """`AutoencoderKL` arguments of an autoencoder in diffusers' names. Raises CheckpointError."""
     first = "encoder.down_blocks.{}.resnets.0.conv1.weight"
     channels = [axes(state, first.format(i), 4)[0] for i in range(count(state, first))]
     if not channels:
@@ -64,12 +67,12 @@ def vae_config_of(state: Mapping[str, Tensor], settings: Mapping[str, Any]) -> d
 
 
 def count(state: Mapping[str, Tensor], key: str) -> int:
-    """How many of `key` there are, whose "{}" counts from 0."""
+    """The number of tensors named `key`, with 0, 1, ... for its "{}"."""
     return next((i for i in range(_MOST) if key.format(i) not in state), _MOST)
 
 
 def axes(state: Mapping[str, Tensor], key: str, ndim: int) -> tuple[int, ...]:
-    """Shape of a tensor. Raises CheckpointError where it is missing, empty or has other axes."""
+    """Shape of a tensor. Raises CheckpointError if it is missing, empty or has not `ndim` axes."""
     tensor = state.get(key)
     if tensor is None or tensor.ndim != ndim or 0 in tensor.shape:
         got = "missing" if tensor is None else tuple(tensor.shape)
@@ -79,8 +82,8 @@ def axes(state: Mapping[str, Tensor], key: str, ndim: int) -> tuple[int, ...]:
     return tuple(tensor.shape)
 
 
-def on_meta(cls: type[Any], config: dict[str, Any]) -> Any:
-    """A network without values. Raises CheckpointError where the settings make none."""
+def on_meta(cls: type[NetworkT], config: dict[str, Any]) -> NetworkT:
+    """A network on the meta device. Raises CheckpointError if the settings do not fit the class."""
     try:
         with torch.device("meta"):
             return cls(**config)

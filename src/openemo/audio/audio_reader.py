@@ -1,0 +1,215 @@
+"""Audio from any media file, as floating-point samples on the file's own clock."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+from openemo.errors import AudioError
+
+__all__ = ["Audio", "read_audio"]
+
+logger = logging.getLogger(__name__)
+
+# If a decoded frame starts this much later than the previous one ends, audio is missing between them.
+# Smaller differences are rounding: Matroska and FLV count milliseconds.
+_GAP_S = 0.05
+_FORMATS = "Any sound or video file that FFmpeg decodes will do: WAV, FLAC, MP3, M4A, Ogg, MP4, ..."
+
+
+@dataclass(frozen=True, eq=False)
+class Audio:
+    """Samples of one or two channels.
+
+    Attributes:
+        samples: (num_channels, num_samples) float32 in [-1, 1].
+        sample_rate_hz: samples per second and channel.
+    """
+
+    samples: npt.NDArray[np.float32]
+    sample_rate_hz: int
+
+    def __post_init__(self) -> None:
+        if self.samples.ndim != 2 or self.samples.dtype != np.float32:
+            got = f"{self.samples.dtype} of shape {self.samples.shape}"
+            raise AudioError("wrong kind of samples", got=got, expected="float32 of (channels, samples)")
+        if not 1 <= self.num_channels <= 2:
+            raise AudioError("wrong number of channels", got=self.num_channels, expected="1 or 2")
+        if self.sample_rate_hz < 1:
+            raise AudioError("wrong sample rate", got=self.sample_rate_hz, expected="1 Hz or more")
+
+    @property
+    def num_channels(self) -> int:
+        return int(self.samples.shape[0])
+
+    @property
+    def num_samples(self) -> int:
+        return int(self.samples.shape[1])
+
+    @property
+    def duration_s(self) -> float:
+        return self.num_samples / self.sample_rate_hz
+
+    def mono(self) -> Audio:
+        """The mean of the channels."""
+        if self.num_channels == 1:
+            return self
+        return Audio(self.samples.mean(axis=0, keepdims=True, dtype=np.float32), self.sample_rate_hz)
+
+    def resample(self, sample_rate_hz: int) -> Audio:
+        """The same audio at another rate, band-limited: round(num_samples * ratio) samples, without delay."""
+        if sample_rate_hz == self.sample_rate_hz:
+            return self
+        target_length = round(Fraction(self.num_samples * sample_rate_hz, self.sample_rate_hz))
+        layout = _layout(self.num_channels)
+        resampler = av.AudioResampler(format="fltp", layout=layout, rate=sample_rate_hz)
+        samples = np.zeros((self.num_channels, target_length), np.float32)
+        filled = 0
+        for frame in (*_frames(self, layout), None):
+            for part in resampler.resample(frame):
+                values = part.to_ndarray()[:, : target_length - filled]
+                samples[:, filled : filled + values.shape[1]] = values
+                filled += values.shape[1]
+        return Audio(samples, sample_rate_hz)
+
+
+def _layout(num_channels: int) -> str:
+    return "mono" if num_channels == 1 else "stereo"
+
+
+def _frames(audio: Audio, layout: str) -> Iterator[av.AudioFrame]:
+    """The audio in pieces of one second."""
+    step = audio.sample_rate_hz
+    for start in range(0, audio.num_samples, step):
+        piece = np.ascontiguousarray(audio.samples[:, start : start + step])
+        frame = av.AudioFrame.from_ndarray(piece, format="fltp", layout=layout)
+        frame.sample_rate = audio.sample_rate_hz
+        frame.pts = start
+        frame.time_base = Fraction(1, audio.sample_rate_hz)
+        yield frame
+
+
+def read_audio(path: str | Path) -> Audio:
+    """Decodes the first audio track of a file at its own rate, as mono or stereo (more are mixed down).
+
+    The samples are on the file's clock. The encoder's priming and padding are dropped where the file declares
+    them. Silence fills missing parts, and the time before a track that starts later than the picture. Of a
+    damaged file, all that can be decoded is returned, and a warning is logged.
+
+    Raises:
+        AudioError: the file is missing, not a media file, or has no audio that can be decoded.
+    """
+    path = Path(path)
+    with _unreadable(path):
+        if not path.exists():
+            raise AudioError(f"there is no file {path}", fix="Check the path")
+        if not path.is_file():
+            raise AudioError(f"{path} is not a file", expected="a sound or video file")
+        if path.stat().st_size == 0:
+            raise AudioError(f"{path} is empty", got="0 bytes", expected="a sound or video file")
+        with av.open(str(path)) as container:
+            if not container.streams.audio:
+                raise AudioError(f"{path} has no sound", expected="a file with a sound track", fix=_FORMATS)
+            pieces, sample_rate_hz = _decode(container, path)
+    if not pieces:
+        raise AudioError(
+            f"no sound can be decoded from {path}", got="an empty or truncated track", fix=_FORMATS
+        )
+    samples = np.concatenate(pieces, axis=1)
+    if not np.isfinite(samples).all():
+        raise AudioError(f"{path} has samples that are not numbers", expected="finite samples")
+    return Audio(np.clip(samples, -1.0, 1.0, out=samples), sample_rate_hz)
+
+
+@contextmanager
+def _unreadable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (av.FFmpegError, OSError) as error:
+        reason = error.strerror or type(error).__name__
+        raise AudioError(f"{path} cannot be read as sound", got=reason, fix=_FORMATS) from error
+
+
+def _decode(container: av.container.InputContainer, path: Path) -> tuple[list[npt.NDArray[np.float32]], int]:
+    """All samples in pieces of (channels, n), silence where the file's clock has gaps; and their rate."""
+    pieces: list[npt.NDArray[np.float32]] = []
+    origin_s = Fraction(container.start_time or 0, 1_000_000)
+    converter = _Converter()
+    length = 0
+    lead = 0
+    for frame in _decoded_frames(container, path):
+        values = converter(frame)
+        if frame.pts is not None and frame.time_base is not None:
+            late = round((frame.pts * frame.time_base - origin_s) * converter.sample_rate_hz) - length
+            if late > _GAP_S * converter.sample_rate_hz or (length == 0 and late > 0):
+                pieces.append(np.zeros((values.shape[0], late), np.float32))
+                lead = lead if length else late
+                length += late
+        pieces.append(values)
+        length += values.shape[1]
+    _drop_padding(pieces, length - lead, container, converter.sample_rate_hz)
+    return pieces, converter.sample_rate_hz
+
+
+def _drop_padding(
+    pieces: list[npt.NDArray[np.float32]],
+    length: int,
+    container: av.container.InputContainer,
+    sample_rate_hz: int,
+) -> None:
+    """Removes the padding of the last block, which FFmpeg keeps although an MP4's edit list declares it."""
+    stream = container.streams.audio[0]
+    if (
+        "mp4" not in container.format.name
+        or stream.duration is None
+        or stream.time_base is None
+        or not pieces
+    ):
+        return
+    excess = length - round(stream.duration * stream.time_base * sample_rate_hz)
+    if 0 < excess < pieces[-1].shape[1]:
+        pieces[-1] = pieces[-1][:, :-excess]
+
+
+def _decoded_frames(container: av.container.InputContainer, path: Path) -> Iterator[av.AudioFrame]:
+    """Decoded frames. Damaged packets are skipped, with one warning."""
+    num_damaged = 0
+    packets = container.demux(container.streams.audio[0])
+    while True:
+        try:
+            packet = next(packets, None)
+            if packet is None:
+                break
+            yield from packet.decode()
+        except av.error.InvalidDataError:
+            num_damaged += 1
+    if num_damaged:
+        logger.warning("%s is damaged: %d packets of sound were skipped", path, num_damaged)
+
+
+class _Converter:
+    """Converts decoded frames to float32, at the rate and number of channels of the first one."""
+
+    def __init__(self) -> None:
+        self.sample_rate_hz = 0
+        self._layout = ""
+        self._source: tuple[str, str, int] | None = None
+        self._resampler: av.AudioResampler | None = None
+
+    def __call__(self, frame: av.AudioFrame) -> npt.NDArray[np.float32]:
+        source = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if self._resampler is None or source != self._source:
+            self.sample_rate_hz = self.sample_rate_hz or frame.sample_rate
+            self._layout = self._layout or _layout(frame.layout.nb_channels)
+            self._resampler = av.AudioResampler(format="fltp", layout=self._layout, rate=self.sample_rate_hz)
+            self._source = source
+        parts = [part.to_ndarray() for part in self._resampler.resample(frame)]
+        return np.concatenate(parts, axis=1).astype(np.float32, copy=False)

@@ -1,0 +1,125 @@
+"""`openemo animate`. The options have the names of the pipeline's arguments."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+from typer import Argument, Option
+
+from openemo.cli.options import (
+    MODEL_NAMES,
+    MODELS_OWN,
+    Device,
+    DType,
+    GuidanceScale,
+    Machine,
+    Model,
+    NumInferenceSteps,
+)
+from openemo.errors import OutputError
+
+__all__ = ["animate"]
+
+_Framing = Literal["full", "crop"]
+_Offload = Literal["none", "model", "sequential"]
+_Motion = partial(Option, rich_help_panel="Motion")
+_Picture = partial(Option, rich_help_panel="Picture")
+
+_SPEED = "Speed of head rotation in rad/s: 0.1 to 1.0 for speech, 1.0 to 1.3 for song."
+_OFFLOAD = (
+    "Keep the networks in main memory. One network (model) or layer (sequential) at a time is on the device."
+)
+
+
+def animate(
+    portrait: Annotated[Path, Argument(help="Photo, painting or drawing.", metavar="PORTRAIT")],
+    audio: Annotated[Path, Argument(help="Speech or song. A video gives its sound.", metavar="AUDIO")],
+    output: Annotated[Path, Option("--output", "-o", help="The video to write.", metavar="OUT.mp4")],
+    seed: Annotated[int, _Motion(help="Same seed, same video.")] = 0,
+    speed: Annotated[float | None, _Motion(help=_SPEED, show_default=MODELS_OWN)] = None,
+    blinks_per_minute: Annotated[float | None, _Motion(help="0 for none.", show_default=MODELS_OWN)] = None,
+    lip_motion: Annotated[
+        float | None, _Motion(help="Strength. 1 is what the network predicts.", show_default=MODELS_OWN)
+    ] = None,
+    head_motion: Annotated[
+        float | None, _Motion(help="Strength. 1 is as in real clips, 0 is still.", show_default=MODELS_OWN)
+    ] = None,
+    framing: Annotated[_Framing, _Picture(help="Whole picture, or square around the face.")] = "full",
+    size_px: Annotated[
+        int | None,
+        _Picture(help="Longest side of the picture, or of the crop.", show_default="up to 1920, crop 512"),
+    ] = None,
+    fps: Annotated[
+        str | None, _Picture(help="Such as 25, 29.97 or 30000/1001.", show_default=MODELS_OWN)
+    ] = None,
+    face_index: Annotated[
+        int | None, _Picture(help="Which face. 0 is the leftmost.", show_default="the largest")
+    ] = None,
+    model: Annotated[str, Model(help=MODEL_NAMES)] = "embedded",
+    num_inference_steps: NumInferenceSteps = None,
+    guidance_scale: GuidanceScale = None,
+    face_embedder: Annotated[
+        Path | None, Model(help="Face recognition network (ONNX), for hallo.", metavar="FILE")
+    ] = None,
+    device: Device = "cpu",
+    dtype: DType = "float32",
+    offload: Annotated[_Offload, Machine(help=_OFFLOAD)] = "none",
+    attention_slice: Annotated[
+        int | None, Machine(help="Frames per attention call. Fewer need less memory.", show_default="all")
+    ] = None,
+    decode_frames: Annotated[int, Machine(help="Frames decoded together.")] = 4,
+) -> None:
+    """Make a video of the person in PORTRAIT speaking or singing AUDIO.
+
+    The video is as long as AUDIO.
+    """
+    from openemo.audio import read_audio
+    from openemo.cli.progress import Stopwatch, print_notes, save_with_bar
+    from openemo.devices import find_device, find_dtype
+    from openemo.video.images import read_image
+    from openemo.video.video_writer import check_output_path
+
+    # The cheap checks come before the networks are loaded.
+    watch = Stopwatch()
+    check_output_path(output)
+    image, sound = read_image(portrait), read_audio(audio)
+    if output.exists() and any(output.samefile(given) for given in (portrait, audio)):
+        raise OutputError("the output would replace the input", got=output, fix="Choose another name")
+
+    from openemo.pipeline import EmoPipeline
+
+    pipeline = EmoPipeline.from_pretrained(
+        model,
+        device=find_device(device),
+        dtype=find_dtype(dtype),
+        offload=offload,
+        attention_slice=attention_slice,
+        decode_frames=decode_frames,
+    )
+    if face_embedder is not None:
+        from openemo.face.face_embedder import FaceEmbedder
+
+        pipeline.face_embedder = FaceEmbedder.from_onnx(face_embedder)
+    watch.loaded()
+    animation = pipeline(
+        image,
+        sound,
+        seed=seed,
+        num_inference_steps=num_inference_steps,
+        guidance_scale=guidance_scale,
+        speed=speed,
+        blinks_per_minute=blinks_per_minute,
+        lip_motion=lip_motion,
+        head_motion=head_motion,
+        fps=fps,
+        size_px=size_px,
+        framing=framing,
+        face_index=face_index,
+    )
+    print_notes(animation)
+    save_with_bar(animation, output)
+    size = f"{animation.width}x{animation.height}"
+    print(f"{output}: {animation.duration_s:.2f} s of video, {animation.num_frames} frames, {size}")
+    print(watch.summary(animation))

@@ -1,0 +1,54 @@
+"""`openemo demo`: a video of the bundled portrait and voice, and a contact sheet of its frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Option
+
+from openemo.errors import OutputError
+
+__all__ = ["demo"]
+
+_SIZE_PX = 512
+_SHEET_FRAMES, _SHEET_COLUMNS, _SHEET_CELL_PX = 24, 6, 320
+
+
+def demo(
+    output: Annotated[
+        Path, Option("--output", "-o", help="Gets demo.mp4 and demo.png.", metavar="FOLDER")
+    ] = Path("out"),
+) -> None:
+    """Animate the bundled portrait with the bundled voice."""
+    from importlib.resources import as_file, files
+
+    from openemo.audio import read_audio
+    from openemo.cli.progress import Stopwatch, save_with_bar
+    from openemo.pipeline import EmoPipeline
+    from openemo.video.images import contact_sheet, read_image, write_image
+    from openemo.video.video_reader import read_frames
+    from openemo.video.video_writer import check_output_path
+
+    watch = Stopwatch()
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"the folder {output} cannot be made", got=error.strerror) from error
+    video, sheet = output / "demo.mp4", output / "demo.png"
+    check_output_path(video)
+    with as_file(files("openemo") / "assets") as assets:
+        portrait, voice = read_image(assets / "demo_portrait.jpg"), read_audio(assets / "demo_voice.flac")
+    pipeline = EmoPipeline.from_pretrained()
+    watch.loaded()
+    animation = pipeline(portrait, voice, size_px=_SIZE_PX)
+    save_with_bar(animation, video)
+    seconds = watch.summary(animation)
+
+    # The sheet is made of the written file, so it shows what a viewer sees.
+    every = -(-animation.num_frames // _SHEET_FRAMES)
+    shown = [image for number, image in enumerate(read_frames(video)) if number % every == 0]
+    write_image(sheet, contact_sheet(shown, _SHEET_COLUMNS, _SHEET_CELL_PX))
+    print(f"{video}: {animation.duration_s:.2f} s of video, {animation.num_frames} frames")
+    print(f"{sheet}: one frame in {every}")
+    print(seconds)

@@ -1,0 +1,91 @@
+"""`openemo`: the commands, one-line errors and exit codes."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from typer.main import get_command
+
+from openemo import __version__
+from openemo.cli.animate import animate
+from openemo.cli.demo import demo
+from openemo.cli.evaluate import compare, evaluate
+from openemo.cli.train import assemble, prepare, train
+from openemo.cli.weights import weights
+from openemo.errors import OpenEmoError
+
+__all__ = ["main"]
+
+EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_VIDEOS, _TRAINING, _EVALUATION, _WEIGHTS = "Make videos", "Train", "Evaluate", "Published weights"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: arguments without the program's name; None takes those of the process.
+
+    Returns:
+        the exit code: 0, 1 for an error, 2 for wrong usage, 130 after Ctrl-C.
+    """
+    # SystemExit removes the half-written file. Python allows signal handlers in the main thread only.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
+    try:
+        arguments = list(sys.argv[1:] if argv is None else argv)
+        # Without standalone mode typer returns exit codes and raises errors.
+        code = get_command(app).main(arguments, "openemo", standalone_mode=False, obj=arguments) or 0
+    except OpenEmoError as error:
+        return _fail(str(error), EXIT_ERROR)
+    except typer.TyperException as error:
+        context = getattr(error, "ctx", None)
+        command = "openemo" if context is None else context.command_path
+        return _fail(f"{error.format_message().rstrip('.')}. Try `{command} --help`.", error.exit_code)
+    if code == EXIT_INTERRUPTED:
+        print("openemo: interrupted", file=sys.stderr)
+    return int(code)
+
+
+def _fail(message: str, code: int) -> int:
+    """Print one line, and return the code."""
+    print(f"openemo: error: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"openemo {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _openemo(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """One portrait and one voice in, a video of that person speaking or singing out."""
+
+
+app.command(rich_help_panel=_VIDEOS)(animate)
+app.command(rich_help_panel=_VIDEOS)(demo)
+app.command(rich_help_panel=_EVALUATION)(evaluate)
+app.command(rich_help_panel=_EVALUATION)(compare)
+app.command(rich_help_panel=_TRAINING)(train)
+app.command(rich_help_panel=_TRAINING)(assemble)
+data = typer.Typer(help="Prepare training data.")
+data.command()(prepare)
+app.add_typer(data, name="data", rich_help_panel=_TRAINING)
+app.add_typer(weights, name="weights", rich_help_panel=_WEIGHTS)

@@ -1,0 +1,47 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from openemo.devices import DTYPES, DTypeName
+
+__all__ = [
+    "DType",
+    "Device",
+    "Folder",
+    "GuidanceScale",
+    "Machine",
+    "Model",
+    "NumInferenceSteps",
+    "Output",
+    "Overrides",
+    "Recipe",
+]
+
+MODELS_OWN = "the model's"
+MODEL_NAMES = r"embedded, sd15, hallo, echomimic, echomimic-acc, a folder, or hub:owner/name\[@revision]."
+
+# Options of one panel of the help.
+Model = partial(Option, rich_help_panel="Model")
+Machine = partial(Option, rich_help_panel="Machine")
+# Options whose value is a folder.
+Folder = partial(Option, metavar="FOLDER")
+Output = partial(Option, "--output", "-o", metavar="FOLDER")
+
+Device = Annotated[str, Machine(help="Where the networks run: cpu, cuda, cuda:1, mps.")]
+DType = Annotated[DTypeName, Machine(help=f"Number type: {', '.join(DTYPES)}.", metavar="TYPE")]
+NumInferenceSteps = Annotated[
+    int | None,
+    Model("--num-inference-steps", "--steps", help="Denoising steps.", show_default=MODELS_OWN),
+]
+GuidanceScale = Annotated[
+    float | None,
+    Model(help="Classifier-free guidance on the voice. 1 turns it off.", show_default=MODELS_OWN),
+]
+Recipe = Annotated[Path, Argument(help="Recipe file, see recipes/.", metavar="RECIPE.yaml")]
+Overrides = Annotated[list[str] | None, Argument(help="Changes to the recipe.", metavar="KEY=VALUE")]

@@ -1,0 +1,86 @@
+"""What the command line prints during and after work."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from openemo.pipeline.output import Animation
+
+__all__ = ["Bar", "Stopwatch", "print_notes", "save_with_bar"]
+
+
+class Stopwatch:
+    """Time since the start of a run, and since its networks were loaded."""
+
+    def __init__(self) -> None:
+        self._start_s = self._loaded_s = time.perf_counter()
+
+    def loaded(self) -> None:
+        self._loaded_s = time.perf_counter()
+
+    def summary(self, animation: Animation) -> str:
+        now_s = time.perf_counter()
+        return (
+            f"{now_s - self._start_s:.1f} s in all, {self._loaded_s - self._start_s:.1f} s of it loading; "
+            f"{_peak_memory()}; {(now_s - self._loaded_s) / animation.duration_s:.2f} s per second of video"
+        )
+
+
+def _peak_memory() -> str:
+    """Peak memory of the process, and of torch on a CUDA device."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak_bytes = peak if sys.platform == "darwin" else peak * 1024
+    text = f"at most {peak_bytes / 2**30:.1f} GiB of memory"
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        text += f", {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB on the GPU"
+    return text
+
+
+def print_notes(animation: Animation) -> None:
+    """Print the pipeline's warnings on stderr, one line each."""
+    for warning in animation.warnings:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"openemo: note: {warning}", markup=False)
+
+
+class Bar:
+    """A progress bar on stderr, with the time left. It shows nothing where stderr is not a terminal.
+
+    It is called with (done, total).
+    """
+
+    def __init__(self, what: str) -> None:
+        console = Console(stderr=True)
+        columns = (
+            TextColumn(what),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("time left"),
+            TimeRemainingColumn(),
+        )
+        self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._task = self._bar.add_task("", total=None)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def __call__(self, done: int, total: int) -> None:
+        self._bar.update(self._task, completed=done, total=total)
+
+
+def save_with_bar(animation: Animation, path: Path) -> None:
+    """Save the video, with a progress bar."""
+    with Bar("animating") as bar:
+        animation.save(path, progress=bar)

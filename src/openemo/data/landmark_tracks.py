@@ -1,0 +1,61 @@
+"""Landmarks of every frame of the real clips, found once and saved."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from openemo.errors import FaceError
+from openemo.face.analyzer import FaceAnalyzer
+from openemo.files import whole_file
+
+__all__ = ["Track", "decode_frames", "track_clip", "track_clips"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Track:
+    """Landmarks of one face through a clip: points_px (F, 478, 3) float32, in pixels of the clip."""
+
+    points_px: NDArray[np.float32]
+
+
+def decode_frames(path: Path) -> list[NDArray[np.uint8]]:
+    """All frames of a short clip, (height, width, 3) uint8 RGB."""
+    with av.open(str(path)) as container:
+        return [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in container.decode(video=0)]
+
+
+def track_clip(frames: Sequence[NDArray[np.uint8]], analyzer: FaceAnalyzer) -> Track:
+    """Follows the largest face of the first frame. Raises FaceError if it is lost and not found again."""
+    face = analyzer.find(frames[0])
+    points = [face.points_px]
+    for frame in frames[1:]:
+        face = analyzer.track(frame, face) or analyzer.find(frame)
+        points.append(face.points_px)
+    return Track(np.stack(points))
+
+
+def track_clips(clips: Sequence[Path], analyzer: FaceAnalyzer, folder: Path) -> list[Path]:
+    """Tracks each clip into `folder`/NAME.npy, if that is missing. Returns the clips with landmarks."""
+    folder.mkdir(parents=True, exist_ok=True)
+    good: list[Path] = []
+    for clip in clips:
+        target = folder / f"{clip.stem}.npy"
+        if not target.exists():
+            try:
+                track = track_clip(decode_frames(clip), analyzer)
+            except FaceError as error:
+                log.warning("left out %s: %s", clip.name, error)
+                continue
+            with whole_file(target) as file:
+                np.save(file, track.points_px)
+        good.append(clip)
+    return good

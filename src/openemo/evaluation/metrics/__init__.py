@@ -1,0 +1,1 @@
+"""Figures: what is computed of a made video, mostly beside its real clip."""

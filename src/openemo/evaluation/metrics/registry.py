@@ -1,0 +1,186 @@
+"""Every figure of the evaluation by its key: title, unit, direction and source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from openemo.evaluation.metrics.artefacts import score_artefacts
+from openemo.evaluation.metrics.identity import score_identity
+from openemo.evaluation.metrics.life import score_life
+from openemo.evaluation.metrics.lips import score_lips, score_silence
+from openemo.evaluation.metrics.picture import score_picture
+from openemo.evaluation.observation import Observation
+
+__all__ = ["METRICS", "Better", "Metric", "MetricInputs", "score"]
+
+Better = Literal["higher", "lower", "near_real", "info"]
+
+
+@dataclass(frozen=True)
+class MetricInputs:
+    """The observations that the figures of one clip are computed of. `silence` is None if there is none."""
+
+    made: Observation
+    real: Observation
+    portrait: Observation
+    silence: Observation | None
+
+
+Function = Callable[[MetricInputs], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One figure.
+
+    Attributes:
+        better: the direction. near_real: like the real clip's. info: helps to read the other figures.
+        source: paper or definition.
+        function: computes the figures of its group; None if `score` does not compute it.
+    """
+
+    key: str
+    title: str
+    unit: str
+    better: Better
+    source: str
+    function: Function | None
+
+
+def score(
+    made: Observation,
+    real: Observation,
+    *,
+    portrait: Observation,
+    silence: Observation | None,
+    sync: Callable[[Observation], dict[str, float]],
+) -> dict[str, float]:
+    """All figures of one clip by their keys; NaN for those that cannot be measured.
+
+    Args:
+        made, real: `made` is read at the frame rate of `real`.
+        portrait: of one frame.
+        silence: the model's video of digital silence; without it there are no figures of silence.
+        sync: measures lip sync of the made video at its own rate, with its own sound.
+
+    Raises:
+        FaceError: the portrait has no face.
+    """
+    inputs = MetricInputs(made.at_fps(real.fps), real, portrait, silence)
+    figures: dict[str, float] = {}
+    for function in dict.fromkeys(metric.function for metric in METRICS.values()):
+        if function is not None:
+            figures |= function(inputs)
+    return figures | sync(made)
+
+
+def _lips(inputs: MetricInputs) -> dict[str, float]:
+    return score_lips(inputs.made, inputs.real)
+
+
+def _silence(inputs: MetricInputs) -> dict[str, float]:
+    return score_silence(inputs.silence) if inputs.silence is not None else {}
+
+
+def _identity(inputs: MetricInputs) -> dict[str, float]:
+    return score_identity(inputs.made, inputs.portrait)
+
+
+def _picture(inputs: MetricInputs) -> dict[str, float]:
+    return score_picture(inputs.made, inputs.real, inputs.portrait)
+
+
+def _life(inputs: MetricInputs) -> dict[str, float]:
+    return score_life(inputs.made)
+
+
+def _artefacts(inputs: MetricInputs) -> dict[str, float]:
+    return score_artefacts(inputs.made, inputs.portrait)
+
+
+_FACE_WIDTHS = "face widths"
+_ALL: Final = (
+    Metric("lip_r", "mouth opening, correlation", "", "higher", "Pearson's r, landmarks 13-14", _lips),
+    Metric("lip_concordance", "mouth opening, concordance", "", "higher", "Lin 1989", _lips),
+    Metric("lip_lag_frames", "mouth, best lag", "frames", "near_real", "argmax of lagged r, +-10", _lips),
+    Metric("lip_lag_r", "mouth opening, correlation at best lag", "", "higher", "Pearson's r", _lips),
+    Metric(
+        "lmd_mouth", "mouth-landmark distance", _FACE_WIDTHS, "lower", "Chen et al. 2018, normalised", _lips
+    ),
+    Metric("lip_spread", "mouth opening, spread", _FACE_WIDTHS, "near_real", "standard deviation", _lips),
+    Metric("lip_spread_ratio", "mouth opening, spread over real", "", "near_real", "ratio", _lips),
+    Metric("silence_opening", "mouth opening on silence", _FACE_WIDTHS, "lower", "mean", _silence),
+    Metric(
+        "silence_spread", "mouth spread on silence", _FACE_WIDTHS, "lower", "standard deviation", _silence
+    ),
+    Metric(
+        "silence_open_share", "frames with open mouth on silence", "", "lower", "opening over 0.02", _silence
+    ),
+    Metric(
+        "sync_own_confidence",
+        "Sync-own confidence",
+        "",
+        "near_real",
+        "SyncNet's objective, own network",
+        None,
+    ),
+    Metric("sync_own_offset_frames", "Sync-own offset", "1/25 s", "near_real", "SyncNet's objective", None),
+    Metric(
+        "sync_own_distance", "Sync-own distance", "", "near_real", "SyncNet's objective, own network", None
+    ),
+    Metric(
+        "sync_own_in_step",
+        "Sync-own, in step",
+        "",
+        "near_real",
+        "median distance over shifts minus that without one; about 0 for another sound",
+        None,
+    ),
+    Metric("sync_c", "Sync-C", "", "near_real", "Chung and Zisserman 2016, published weights", None),
+    Metric("sync_d", "Sync-D", "", "near_real", "Chung and Zisserman 2016, published weights", None),
+    Metric("sync_offset_frames", "SyncNet's offset", "1/25 s", "near_real", "published weights", None),
+    Metric(
+        "identity_cosine", "identity, cosine to portrait", "", "higher", "dlib ResNet (King 2017)", _identity
+    ),
+    Metric(
+        "identity_distance",
+        "identity, distance to portrait",
+        "",
+        "lower",
+        "dlib ResNet (King 2017)",
+        _identity,
+    ),
+    Metric("f_sim", "F-SIM (dlib)", "", "near_real", "EMO 4.2, with dlib's embeddings", _identity),
+    Metric("psnr_db", "PSNR, aligned face", "dB", "higher", "of the aligned face, 58.9 at most", _picture),
+    Metric("ssim", "SSIM, aligned face", "", "higher", "Wang et al. 2004", _picture),
+    Metric(
+        "sharpness", "face sharpness over portrait", "", "near_real", "Pech-Pacheco et al. 2000", _picture
+    ),
+    Metric(
+        "flicker_grey", "background flicker", "grey levels", "near_real", "mean change per frame", _picture
+    ),
+    Metric("drift_colour", "colour drift, first to last second", "dE", "near_real", "CIE 1976", _picture),
+    Metric("drift_sharpness", "sharpness, last over first second", "", "near_real", "ratio", _picture),
+    Metric("lost_frames", "frames missing at the end", "frames", "near_real", "count", _picture),
+    Metric("blinks_per_min", "blinks", "1/min", "near_real", "Soukupova and Cech 2016", _life),
+    Metric("head_yaw_range_deg", "head yaw range", "deg", "near_real", "percentiles 5 to 95", _life),
+    Metric("head_pitch_range_deg", "head pitch range", "deg", "near_real", "percentiles 5 to 95", _life),
+    Metric("head_roll_range_deg", "head roll range", "deg", "near_real", "percentiles 5 to 95", _life),
+    Metric("head_speed_deg_s", "head rotation speed", "deg/s", "near_real", "smoothed over 0.2 s", _life),
+    Metric("expression_spread", "expression spread", "", "near_real", "spread of 51 blendshapes", _life),
+    Metric("no_face_share", "frames without a face", "", "lower", "face detector", _artefacts),
+    Metric(
+        "new_skin_share", "frames with skin in new places", "", "lower", "colour against portrait", _artefacts
+    ),
+    Metric(
+        "new_writing_share", "frames with new strokes in a line", "", "lower", "strokes, portrait", _artefacts
+    ),
+    Metric("fd_mobilenetv2", "FD-MobileNetV2", "", "lower", "Heusel et al. 2017, other network", None),
+    Metric("fid", "FID", "", "lower", "Heusel et al. 2017, reference Inception", None),
+    Metric("fvd", "FVD, 16 frames", "", "lower", "Unterthiner et al. 2018, StyleGAN-V's I3D", None),
+    Metric("e_fid", "E-FID", "", "lower", "EMO 4.2, with the given 3D face model", None),
+    Metric("e_fd_blendshapes", "E-FD-blendshapes", "", "lower", "EMO 4.2, over 52 blendshapes", None),
+)
+METRICS: Final = {metric.key: metric for metric in _ALL}

@@ -1,0 +1,1 @@
+"""What readers see: the report as JSON, Markdown and HTML, and the comparison of two reports."""

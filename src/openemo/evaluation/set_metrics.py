@@ -1,0 +1,78 @@
+"""Figures of whole sets of clips: the Fréchet distances of each row to the real clips."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openemo.errors import OutputError
+from openemo.evaluation import rows
+from openemo.evaluation.jobs import EvaluationSettings, jobs_of
+from openemo.evaluation.metrics.confidence import Estimate, jackknife
+from openemo.evaluation.metrics.frechet import FrechetDistance, FrechetFeatures
+from openemo.evaluation.records import Measured
+
+__all__ = ["set_figures", "write_features"]
+
+Features = dict[str, NDArray[np.float32]]
+
+_MAX_GROUPS: Final = 40
+"""The jackknife leaves out at most so many groups of clips, because each costs a distance."""
+
+
+def set_figures(
+    settings: EvaluationSettings, measured: Measured, features: Sequence[FrechetFeatures]
+) -> dict[str, dict[str, Estimate]]:
+    """Estimates by row and metric, with intervals from leaving out clips.
+
+    The row of real clips is left out: its distance to itself is zero. So is the row "mismatched" of finished
+    videos, because it is the same set of videos.
+    """
+    shown = [row for row in settings.rows if row != rows.REAL]
+    if settings.videos is not None and rows.MISMATCHED in shown:
+        shown.remove(rows.MISMATCHED)
+    figures: dict[str, dict[str, Estimate]] = {row: {} for row in shown}
+    for kind in features:
+        made = {row: FrechetDistance(kind) for row in shown}
+        clip_of: dict[str, list[int]] = {row: [] for row in shown}
+        for number, clip in enumerate(measured):
+            jobs = jobs_of(settings, clip)
+            real = next(read_features(job.record)[kind.key] for job in jobs if job.row == rows.REAL)
+            for job in jobs:
+                if job.row in made:
+                    made[job.row].add(read_features(job.record)[kind.key], real)
+                    clip_of[job.row].append(number)
+        for row, distance in made.items():
+            if clip_of[row]:
+                figures[row][kind.key] = _estimate(distance, np.array(clip_of[row]))
+    return figures
+
+
+def write_features(record: Path, features: Features) -> None:
+    """Write features beside the record. Raises OutputError."""
+    path = record.with_suffix(".npz")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(path, allow_pickle=False, **features)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written", got=error.strerror) from error
+
+
+def read_features(record: Path) -> Features:
+    """The features beside the record."""
+    with np.load(record.with_suffix(".npz")) as file:
+        return {key: file[key] for key in file.files}
+
+
+def _estimate(distance: FrechetDistance, clip_of: NDArray[np.int_]) -> Estimate:
+    """Args: clip_of: (N,) the clip of each added video. All seeds of a clip are left out together."""
+    clips = np.unique(clip_of)
+    groups = np.array_split(clips, min(len(clips), _MAX_GROUPS)) if len(clips) > 1 else []
+    left_out = [distance.distance(np.flatnonzero(~np.isin(clip_of, group)).tolist()) for group in groups]
+    whole = jackknife(distance.distance(), left_out)
+    low = None if whole.low is None else max(whole.low, 0.0)  # no distance is negative
+    return whole.model_copy(update={"clips": len(clips), "low": low})

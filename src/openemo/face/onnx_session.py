@@ -1,0 +1,65 @@
+"""Opens and runs ONNX networks on the CPU, behind a typed protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final, Protocol, cast
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from onnxruntime.capi.onnxruntime_pybind11_state import (
+    Fail,
+    InvalidArgument,
+    InvalidGraph,
+    InvalidProtobuf,
+    NoSuchFile,
+    RuntimeException,
+)
+
+__all__ = ["ONNX_ERRORS", "OnnxInput", "OnnxSession", "open_session", "run_session"]
+
+ONNX_ERRORS: Final = (
+    InvalidProtobuf,
+    InvalidGraph,
+    Fail,
+    RuntimeException,
+    InvalidArgument,
+    NoSuchFile,
+    OSError,
+)
+"""What `open_session` raises for files that are missing or are no network."""
+
+
+class OnnxInput(Protocol):
+    """One input of a network. Unnamed dimensions are None, named ones their names."""
+
+    name: str
+    shape: list[int | str | None]
+
+
+class OnnxSession(Protocol):
+    """The methods of `onnxruntime.InferenceSession` that are used here."""
+
+    def get_inputs(self) -> Sequence[OnnxInput]: ...
+
+    def run(
+        self, output_names: None, input_feed: Mapping[str, NDArray[np.float32]], /
+    ) -> list[NDArray[np.float32]]: ...
+
+
+def open_session(path: Path) -> OnnxSession:
+    """A network from a file, on one CPU thread. Raises one of `ONNX_ERRORS`."""
+    options = onnxruntime.SessionOptions()
+    # The cores are for the diffusion network, so no more threads and no busy waiting.
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return cast(OnnxSession, session)
+
+
+def run_session(session: OnnxSession, values: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """All outputs of a network with one input."""
+    return session.run(None, {session.get_inputs()[0].name: values})

@@ -1,0 +1,35 @@
+"""Pictures as tensors and back: the only place where grey levels become network values.
+
+Pictures are (height, width, 3) uint8 RGB; tensors hold the same values in [-1, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+__all__ = ["images_to_tensor", "layer_to_tensor", "tensor_to_images"]
+
+Image = NDArray[np.uint8]
+
+_HALF_RANGE = 127.5
+
+
+def images_to_tensor(images: Sequence[Image]) -> Tensor:
+    """N pictures of one size, (height, width, 3) uint8 -> (N, 3, height, width) float32 in [-1, 1]."""
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / _HALF_RANGE - 1
+
+
+def tensor_to_images(frames_B3FHW: Tensor) -> Iterator[Image]:
+    """(1, 3, F, height, width) in [-1, 1] -> F pictures (height, width, 3) uint8, clipped."""
+    values = ((frames_B3FHW[0].float() + 1) * _HALF_RANGE).round().clamp(0, 255).to(torch.uint8)
+    yield from np.ascontiguousarray(values.permute(1, 2, 3, 0).cpu().numpy())
+
+
+def layer_to_tensor(layer: NDArray[np.floating]) -> Tensor:
+    """(height, width, C) of any unit -> (1, C, height, width) float32 of the same values."""
+    return torch.from_numpy(layer).permute(2, 0, 1)[None].float()

@@ -1,0 +1,570 @@
+"""One portrait and one voice to frames, in nine numbered steps.
+
+Shape letters: B batch (1 here), F frames, C latent channels, H W latent grid, N motion frames, T speech
+tokens in the window of a frame, D their width, K motion conditions, S side of the crop that networks read,
+P side of the crop as it is decoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers.schedulers.scheduling_utils import SchedulerMixin
+from numpy.typing import NDArray
+from torch import Tensor
+
+from openemo import checkpoints
+from openemo.audio import Audio, SpeechEncoder, SpeechFeatures, read_audio
+from openemo.checkpoints.components import Components, load_components, move, save_components
+from openemo.config import PipelineConfig
+from openemo.errors import AudioError, ConfigError
+from openemo.face import FaceAnalyzer
+from openemo.face.face_embedder import FaceEmbedder
+from openemo.face.idle_motion import draw_blinks, draw_motion_conditions
+from openemo.image_tensors import images_to_tensor, tensor_to_images
+from openemo.models import EmoUNet, ReferenceNet
+from openemo.models.attention import slice_attention
+from openemo.models.autoencoder import Autoencoder
+from openemo.pipeline.conditions import ClipConditions, ReferenceConditions, clip_conditions
+from openemo.pipeline.offload import Offload, OffloadKind
+from openemo.pipeline.output import Animation, Frame, Progress
+from openemo.pipeline.portrait import Framing, PreparedPortrait, prepare_portrait
+from openemo.pipeline.sampling import ClipPlan, draw_noise, sample_clip
+from openemo.rendering.portrait_layers import PortraitPicture
+from openemo.timing import ClipSpan, num_frames, parse_fps
+from openemo.video.images import read_image
+
+__all__ = ["EmoPipeline", "Motion"]
+
+
+@dataclass(frozen=True, slots=True)
+class Motion:
+    """What a person does without the voice, drawn from a seed.
+
+    Attributes:
+        eyes_closed_F: how far the eyelids are closed, 0 to 1.
+        conditions_FK: motion conditions, see `openemo.face.motion_conditions`; None for networks without.
+    """
+
+    eyes_closed_F: NDArray[np.floating]
+    conditions_FK: Tensor | None
+
+
+class EmoPipeline:
+    """EMO at inference (EMO 3.3): clip after clip, each denoised with the last frames of the one before.
+
+    A call goes through these steps, which are public and can be called one by one. The first four run once
+    per video, the others once per clip:
+
+    1. `prepare_portrait`: find the face, cut it out, draw its masks.
+    2. `encode_audio`: speech features of the whole sound.
+    3. `encode_reference`: the portrait as the networks read it.
+    4. `prepare_motion`: blinks and head motion, from the seed.
+    5. `prepare_motion_frames`: the end of the clip before.
+    6. `prepare_conditions`: what the UNet is told of this clip.
+    7. `denoise_clip`: from noise to latents.
+    8. `decode`: from latents to animated crops.
+    9. `composite`: from crops to frames of the video.
+
+    A step changes no component and keeps nothing, so one pipeline can serve several animations at a time
+    (unless its networks are offloaded, which are moved by each call). Where a step takes a `config`, None is
+    the pipeline's own; `config.override(num_inference_steps=4)` makes another.
+
+    Args:
+        scheduler: any scheduler of diffusers; each clip gets a copy.
+        config: defaults of a call.
+        face_embedder: for networks with identity layers; without it the identity is nobody in particular. No
+            checkpoint has one: the user brings it.
+        decode_frames: frames decoded together: enough to keep the cores busy, few enough to bound the memory.
+    """
+
+    def __init__(
+        self,
+        unet: EmoUNet,
+        reference_net: ReferenceNet,
+        autoencoder: Autoencoder[Any],
+        scheduler: SchedulerMixin,
+        speech_encoder: SpeechEncoder,
+        face_analyzer: FaceAnalyzer,
+        config: PipelineConfig,
+        face_embedder: FaceEmbedder | None = None,
+        *,
+        decode_frames: int = 4,
+    ) -> None:
+        if decode_frames < 1:
+            raise ConfigError("too few frames are decoded together", got=decode_frames, expected="1 or more")
+        # Convolutions are up to a fifth faster on a CPU in this layout.
+        layout = torch.channels_last
+        self.unet = unet.eval().to(memory_format=layout)
+        self.reference_net = reference_net.eval().to(memory_format=layout)
+        self.autoencoder = autoencoder.eval().to(memory_format=layout)
+        self.scheduler = scheduler
+        self.speech_encoder = speech_encoder
+        self.face_analyzer = face_analyzer
+        self.config = config
+        self.face_embedder = face_embedder
+        self.decode_frames = decode_frames
+        self._offload: Offload | None = None
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_folder: str | Path = checkpoints.EMBEDDED,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        verify: bool = True,
+        offload: OffloadKind = "none",
+        attention_slice: int | None = None,
+        decode_frames: int = 4,
+    ) -> Self:
+        """Load "embedded", a name, a folder, or "hub:owner/name[@revision]".
+
+        Args:
+            verify: check the files' hashes.
+            offload: see `enable_offload`; unless "none", networks go to `device` only when they are called.
+            attention_slice: see `enable_attention_slicing`.
+
+        Raises:
+            CheckpointError: no such model, or a part of it is missing, damaged or does not fit.
+            ConfigError: accelerate is not installed, which sequential offload needs.
+        """
+        folder = checkpoints.resolve(name_or_folder)
+        index = checkpoints.read_index(folder)
+        if verify:
+            checkpoints.verify_hashes(folder)
+        first = device if offload == "none" else "cpu"
+        parts = load_components(folder, index, device=first, dtype=dtype)
+        pipeline = cls(*parts, index.config(), decode_frames=decode_frames)
+        pipeline.enable_attention_slicing(attention_slice)
+        pipeline.enable_offload(offload, device)
+        return pipeline
+
+    def save_pretrained(
+        self, folder: str | Path, *, dtype: torch.dtype = torch.float16, licence: str = "Apache-2.0"
+    ) -> None:
+        """Write a folder that `from_pretrained` reads, with hashes; the weights as `dtype`."""
+        self._check_not_offloaded("saved")
+        parts = Components(
+            self.unet,
+            self.reference_net,
+            self.autoencoder,
+            self.scheduler,
+            self.speech_encoder,
+            self.face_analyzer,
+        )
+        save_components(Path(folder), parts, self.config, dtype=dtype, licence=licence)
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
+        """Move all networks in place and return the pipeline; the face networks stay on the CPU.
+
+        Raises:
+            ConfigError: they are offloaded, and move by themselves.
+        """
+        self._check_not_offloaded("moved")
+        for part in (self.unet, self.reference_net, self.autoencoder, self.speech_encoder):
+            move(part, device, dtype)
+        return self
+
+    def enable_offload(self, kind: OffloadKind, device: torch.device | str) -> None:
+        """From now on networks come to `device` only to compute; there is no way back.
+
+        Args:
+            kind: "model", one network at a time; "sequential", of the two large ones one layer at a time;
+                "none" does nothing.
+
+        Raises:
+            ConfigError: they are offloaded already, or accelerate is not installed.
+        """
+        if kind == "none":
+            return
+        self._check_not_offloaded("offloaded again")
+        self._offload = Offload(
+            kind,
+            device,
+            large=(self.unet, self.reference_net),
+            small=(self.autoencoder, self.speech_encoder.encoder),
+        )
+
+    def enable_attention_slicing(self, attention_slice: int | None) -> None:
+        """Compute attention for at most so many frames at once: less memory, more time; None for all."""
+        for network in (self.unet, self.reference_net):
+            slice_attention(network, attention_slice)
+
+    def _check_not_offloaded(self, what: str) -> None:
+        if self._offload is not None:
+            raise ConfigError(
+                f"an offloaded pipeline cannot be {what}",
+                got=f"offload {self._offload.kind}",
+                fix="Load it again without offload",
+            )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks compute."""
+        device: torch.device = self.unet.device if self._offload is None else self._offload.device
+        return device
+
+    def __call__(
+        self,
+        portrait: str | Path | Frame,
+        audio: str | Path | Audio,
+        *,
+        seed: int = 0,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        speed: float | None = None,
+        blinks_per_minute: float | None = None,
+        lip_motion: float | None = None,
+        head_motion: float | None = None,
+        fps: int | float | str | Fraction | None = None,
+        size_px: int | None = None,
+        framing: Framing = "full",
+        face_index: int | None = None,
+    ) -> Animation:
+        """Plan the video; its frames are made while they are read.
+
+        Args:
+            portrait: picture file, or (height, width, 3) uint8 RGB.
+            audio: any file with sound, or samples.
+            seed: of the noise. The same seed gives the same video.
+            num_inference_steps, guidance_scale, speed, blinks_per_minute, lip_motion, head_motion, fps: None
+                takes the checkpoint's own, see `PipelineConfig`.
+            size_px: side of the crop (None: 512); with "full", longest side of the video (None: up to 1920).
+            framing: "full" for the whole picture with the animated face in it, "crop" for the square alone.
+            face_index: which face, 0 the leftmost; None takes the largest.
+
+        Raises:
+            ImageError, AudioError, FaceError, ConfigError: what was given cannot be used.
+        """
+        config = self.config.override(
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            speed=speed,
+            blinks_per_minute=blinks_per_minute,
+            lip_motion=lip_motion,
+            head_motion=head_motion,
+        )
+        self._check_controls(config)
+        rate = parse_fps(config.fps if fps is None else fps)
+        image = read_image(portrait) if isinstance(portrait, (str, Path)) else portrait
+        sound = audio if isinstance(audio, Audio) else read_audio(audio)
+        length = self.num_frames(sound, rate)
+        # 1. Portrait: find the face, cut it out, draw its masks.
+        prepared = self.prepare_portrait(
+            image, framing=framing, size_px=size_px, face_index=face_index, config=config
+        )
+        # 2. Audio: speech features of the whole sound.
+        speech = self.encode_audio(sound, fps=rate, config=config)
+        request = _Request(prepared, speech, config, rate, length, seed)
+        return Animation(
+            num_frames=length,
+            fps=rate,
+            width=prepared.width,
+            height=prepared.height,
+            audio=sound,
+            warnings=prepared.warnings,
+            make=partial(self._frames, request),
+        )
+
+    def _frames(self, request: _Request, progress: Progress | None) -> Iterator[Frame]:
+        """Steps 3 to 9. Clip after clip is denoised, decoded a few frames at a time, and composited."""
+        config, plan = request.config, ClipPlan.of(request.num_frames, request.config)
+        total = len(plan.clips) * (config.num_inference_steps * plan.calls_per_step + 1)
+        done = count(1)
+        report: Callable[[], None] = (lambda: progress(next(done), total)) if progress else (lambda: None)
+        # 3. Reference: the portrait as the networks read it.
+        reference = self.encode_reference(request.portrait, config=config)
+        # 4. Motion: blinks and head.
+        motion = self.prepare_motion(request.num_frames, fps=request.fps, seed=request.seed, config=config)
+        generator = torch.Generator("cpu").manual_seed(request.seed)
+        latents_BCFHW: Tensor | None = None
+        for clip in plan.clips:
+            # 5. Motion frames: the end of the clip before.
+            motion_frames_BCNHW = self.prepare_motion_frames(reference, latents_BCFHW, config=config)
+            # 6. Conditions of this clip.
+            conditions = self.prepare_conditions(
+                reference,
+                request.speech,
+                range(clip.start, clip.start + plan.clip_frames),
+                motion_frames_BCNHW=motion_frames_BCNHW,
+                motion=motion,
+                fps=request.fps,
+                config=config,
+            )
+            # 7. Denoising.
+            latents_BCFHW = self.denoise_clip(
+                conditions, motion_frames_BCNHW, generator=generator, plan=plan, config=config, on_step=report
+            )
+            # 8. and 9. Decoding and compositing.
+            yield from self._decode_and_composite(clip, latents_BCFHW, reference, motion, request.portrait)
+            report()
+
+    def _decode_and_composite(
+        self,
+        clip: ClipSpan,
+        latents_BCFHW: Tensor,
+        reference: ReferenceConditions,
+        motion: Motion,
+        portrait: PreparedPortrait,
+    ) -> Iterator[Frame]:
+        """Frames of a clip, a few at a time."""
+        first = clip.start
+        for part_BCFHW in torch.split(latents_BCFHW[:, :, : len(clip)], self.decode_frames, dim=2):
+            eyes_closed_F = motion.eyes_closed_F[first : first + part_BCFHW.shape[2]]
+            first += len(eyes_closed_F)
+            yield from self.composite(self.decode(part_BCFHW, reference, eyes_closed_F), portrait)
+
+    def num_frames(self, audio: Audio, fps: Fraction) -> int:
+        """Frames of a video as long as the sound.
+
+        Raises:
+            AudioError: the sound is shorter than a frame.
+        """
+        length = num_frames(audio.num_samples, audio.sample_rate_hz, fps)
+        if length == 0:
+            raise AudioError(
+                "the sound is shorter than a frame",
+                got=f"{1000 * audio.duration_s:.1f} ms",
+                expected=f"{float(500 / fps):.1f} ms or more at {float(fps):g} frames per second",
+            )
+        return length
+
+    def prepare_portrait(
+        self,
+        image: Frame,
+        *,
+        framing: Framing = "full",
+        size_px: int | None = None,
+        face_index: int | None = None,
+        config: PipelineConfig | None = None,
+    ) -> PreparedPortrait:
+        """Step 1. Find the face, cut it out, draw its masks; arguments as in a call.
+
+        Raises:
+            FaceError: no usable face. ConfigError: unknown framing, or a size out of range.
+        """
+        config = config or self.config
+        return prepare_portrait(
+            image,
+            self.face_analyzer,
+            crop_px=config.crop_px or int(self.autoencoder.config.sample_size),
+            config=config,
+            framing=framing,
+            size_px=size_px,
+            face_index=face_index,
+            embed=self.face_embedder,
+        )
+
+    def encode_audio(
+        self, audio: Audio, *, fps: Fraction | None = None, config: PipelineConfig | None = None
+    ) -> SpeechFeatures:
+        """Step 2. Speech features of the whole sound.
+
+        Args:
+            fps: of the video; None takes the checkpoint's.
+        """
+        config = config or self.config
+        if self._offload is not None:  # the encoder uses the device of its weights
+            self._offload.bring(self.speech_encoder.encoder)
+        return self.speech_encoder.encode(
+            audio, fps=fps or parse_fps(config.fps), clip_frames=config.clip_frames
+        )
+
+    @torch.no_grad()
+    def encode_reference(
+        self, portrait: PreparedPortrait, *, config: PipelineConfig | None = None
+    ) -> ReferenceConditions:
+        """Step 3. The portrait as the networks read it: once per video."""
+        image_B3SS = images_to_tensor([portrait.crop]).to(self.device, self.unet.dtype)
+        picture = PortraitPicture(portrait.picture, portrait.points, (config or self.config).lip_motion)
+        reference = self.autoencoder.encode_reference(image_B3SS, picture)
+        return ReferenceConditions.encode(self.unet, reference, portrait)
+
+    def prepare_motion(
+        self,
+        num_frames: int,
+        *,
+        fps: Fraction | None = None,
+        seed: int = 0,
+        config: PipelineConfig | None = None,
+    ) -> Motion:
+        """Step 4. Blinks and head motion.
+
+        Args:
+            num_frames: of the video. The last clip may be longer, so there are motion conditions for more.
+            fps: of the video; None takes the checkpoint's.
+        """
+        config = config or self.config
+        rate, rng = fps or parse_fps(config.fps), np.random.default_rng(seed)
+        eyes_closed_F = draw_blinks(num_frames, rate, per_minute=config.blinks_per_minute, rng=rng)
+        if self.unet.config.num_motion_conditions is None:
+            return Motion(eyes_closed_F, None)
+        denoised = ClipPlan.of(num_frames, config).num_frames
+        conditions_FK = draw_motion_conditions(denoised, rate, head_motion=config.head_motion, rng=rng)
+        return Motion(eyes_closed_F, torch.from_numpy(conditions_FK))
+
+    @torch.no_grad()
+    def prepare_motion_frames(
+        self,
+        reference: ReferenceConditions,
+        previous_BCFHW: Tensor | None = None,
+        *,
+        config: PipelineConfig | None = None,
+    ) -> Tensor:
+        """Step 5. Latents (1, C, N, H, W) of the motion frames (EMO 3.2).
+
+        Args:
+            previous_BCFHW: latents of the clip before; None for the first clip.
+        """
+        config = config or self.config
+        if previous_BCFHW is None:
+            still_BCNHW = self.autoencoder.still_latents(reference.features_BCHW, config.motion_frames)
+            return torch.zeros_like(still_BCNHW) if config.first_motion == "zeros" else still_BCNHW
+        motion_frames_BCNHW = previous_BCFHW[:, :, previous_BCFHW.shape[2] - config.motion_frames :]
+        if config.motion_source == "frames" and config.motion_frames:
+            return self.autoencoder.reencode(
+                motion_frames_BCNHW.to(reference.features_BCHW), reference.encoded
+            )
+        return motion_frames_BCNHW
+
+    @torch.no_grad()
+    def prepare_conditions(
+        self,
+        reference: ReferenceConditions,
+        speech: SpeechFeatures,
+        frames: range,
+        *,
+        motion_frames_BCNHW: Tensor,
+        motion: Motion,
+        fps: Fraction | None = None,
+        config: PipelineConfig | None = None,
+    ) -> ClipConditions:
+        """Step 6. What the denoising UNet is told of one clip; the ReferenceNet runs here.
+
+        Args:
+            frames: of the video, that are denoised together.
+            motion_frames_BCNHW: from `prepare_motion_frames`.
+            motion: from `prepare_motion`, for the whole video.
+            fps: of the video; None takes the checkpoint's.
+        """
+        config = config or self.config
+        audio_FTD = speech.windows(frames, fps or parse_fps(config.fps), config.speech_window_tokens)
+        conditions_FK = motion.conditions_FK
+        return clip_conditions(
+            self.unet,
+            self.reference_net,
+            reference,
+            self.autoencoder.reference_input(reference.features_BCHW, motion_frames_BCNHW),
+            audio_FTD[None].to(reference.features_BCHW),
+            config,
+            None if conditions_FK is None else conditions_FK[frames.start : frames.stop][None],
+        )
+
+    @torch.no_grad()
+    def denoise_clip(
+        self,
+        conditions: ClipConditions,
+        motion_frames_BCNHW: Tensor,
+        *,
+        generator: torch.Generator,
+        plan: ClipPlan | None = None,
+        config: PipelineConfig | None = None,
+        on_step: Callable[[], None] = lambda: None,
+    ) -> Tensor:
+        """Step 7. Latents (1, C, F, H, W) of one clip, float32, from noise that `generator` draws.
+
+        Args:
+            motion_frames_BCNHW: from `prepare_motion_frames`; it gives the size of the latents.
+            generator: on the CPU; the same one for all clips of a video, in order.
+            plan: says whether the clip is denoised in windows; None denoises it whole.
+            on_step: called after each step, or after each window of each step.
+        """
+        config, audio_BFTD = config or self.config, conditions.audio_BFTD
+        shape = (*motion_frames_BCNHW.shape[:2], audio_BFTD.shape[1], *motion_frames_BCNHW.shape[3:])
+        return sample_clip(
+            self.unet,
+            self.scheduler,
+            draw_noise(shape, generator, config.noise_limit),
+            num_inference_steps=config.num_inference_steps,
+            guidance_scale=config.guidance_scale,
+            unconditional=conditions.unconditional_changes,
+            windows=None if plan is None else plan.windows,
+            generator=generator,
+            on_step=on_step,
+            **conditions.conditional,
+        )
+
+    @torch.no_grad()
+    def decode(
+        self,
+        latents_BCFHW: Tensor,
+        reference: ReferenceConditions,
+        eyes_closed_F: NDArray[np.floating] | None = None,
+    ) -> Tensor:
+        """Step 8. Animated crops (1, 3, F, height, width) in [-1, 1], at the autoencoder's own size.
+
+        Args:
+            eyes_closed_F: how far the eyelids of each frame are closed, 0 to 1; None leaves them open.
+        """
+        decoded_B3FHW: Tensor = self.autoencoder.decode(
+            latents_BCFHW.to(reference.features_BCHW), reference.encoded, eyes_closed_F=eyes_closed_F
+        )
+        return decoded_B3FHW
+
+    def composite(self, crops_B3FHW: Tensor, portrait: PreparedPortrait) -> Iterator[Frame]:
+        """Step 9. Frames of the video, (height, width, 3) uint8: the crops, blended into the picture."""
+        return map(portrait.composite, tensor_to_images(_resize(crops_B3FHW, len(portrait.picture))))
+
+    def _check_controls(self, config: PipelineConfig) -> None:
+        """Raises ConfigError for a control that this model has no layers for."""
+        if config.speed is not None and self.unet.config.speed_dim is None:
+            raise ConfigError(
+                "this model has no speed layers", got=f"speed {config.speed}", fix="Leave the speed out"
+            )
+        moves_portrait = self.autoencoder.moves_portrait
+        controls = (  # name, value, neutral value, whether the model has it
+            ("blinks per minute", config.blinks_per_minute, 0, moves_portrait),
+            ("lip motion", config.lip_motion, 1, moves_portrait),
+            ("head motion", config.head_motion, 0, self.unet.config.num_motion_conditions is not None),
+        )
+        refused = [
+            f"{what} {value:g}" for what, value, neutral, has in controls if value != neutral and not has
+        ]
+        if refused:
+            raise ConfigError(
+                "this model has no such control",
+                got=", ".join(refused),
+                fix="Leave them out",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """All that decides what the frames will be, beside the networks."""
+
+    portrait: PreparedPortrait
+    speech: SpeechFeatures
+    config: PipelineConfig
+    fps: Fraction
+    num_frames: int
+    seed: int
+
+
+def _resize(frames_B3FHW: Tensor, size_px: int) -> Tensor:
+    """The frames at the size that is shown, where the autoencoder knows only that of the networks."""
+    size = (size_px, size_px)
+    if frames_B3FHW.shape[-2:] == size:
+        return frames_B3FHW
+    flat = frames_B3FHW.transpose(1, 2).flatten(0, 1).float()
+    resized = F.interpolate(flat, size=size, mode="bicubic", align_corners=False, antialias=True)
+    return torch.unflatten(resized, 0, (len(frames_B3FHW), -1)).transpose(1, 2)

@@ -1,0 +1,315 @@
+"""Draws the inside of a portrait's mouth: its own teeth if the photo shows them, else those of the model.
+
+Shapes: P side of the portrait in px, h x w the box around the mouth in px, G x G the grid of the refined
+    flow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from openemo.face.landmarks import FACE_OVAL, OUTER_LIPS, STABLE
+from openemo.face.masks import fill_contour
+from openemo.grids import centre_array
+from openemo.image_tensors import images_to_tensor, layer_to_tensor
+from openemo.rendering.corner_line import CornerLine
+from openemo.rendering.lip_closure import LipClosure
+from openemo.rendering.lip_contour import LipContour, find_lip_contour
+from openemo.rendering.mouth_interior import (
+    SMILE_WIDTH_CELLS,
+    TEETH_ARCH,
+    TEETH_BOUNDARIES,
+    TEETH_EDGE_ROW,
+    TEETH_SIZE,
+    MouthInterior,
+)
+from openemo.rendering.tone import match_tone
+
+__all__ = ["draw_mouth_interior", "estimate_white_point"]
+
+Floats = NDArray[np.floating]
+Image = NDArray[np.uint8]
+
+_JAW: Final = (152, 148, 377, 176, 400, 199, 175, 200)
+_FINE_GRID: Final = 256  # cells of the refined flow along a side
+# Lengths in widths of the mouth.
+_SMILE_WIDTH: Final = 1.2  # of a smiling mouth; teeth are as wide as that
+_UPPER_TEETH_DROP: Final = 0.04  # edge of the upper teeth below the line where the lips meet
+_LIP_REGION: Final = 0.08  # above and below the gap; what is stretched further away is skin
+_BOX: Final = (0.8, 0.75, 1.0)  # half the width of the box, its height above and below the middle
+_TONGUE_HEIGHT: Final = 0.3
+_OWN_MOTION: Final = 0.1  # distance from a lip's edge where the lip's own motion is read
+_DRAWN_BEHIND: Final = 0.3  # how far the photo's own teeth are continued behind the upper lip
+_SOFT_EDGE: Final = 0.008  # of the photo's own teeth
+# Shares of the width, from each corner inwards.
+_CORNER_FADE: Final = 0.03  # within this nothing opens
+_CLOSURE_FADE: Final = 0.15  # within this the lip closure fades to the flow
+# Colours over the white point. In speech the teeth lie deeper than in a smile and get light reflected by the
+# lips. Lower teeth are darker.
+_UPPER_SHADE: Final = np.array([0.87, 0.83, 0.815])
+_LOWER_SHADE: Final = np.array([0.66, 0.61, 0.59])
+_CAVITY: Final = np.array([0.22, 0.14, 0.13])
+_TONGUE: Final = np.array([0.45, 0.25, 0.24])
+_SIDE_SHADE: Final = 0.4  # share of brightness lost at the last boundary between teeth
+_MAX_WHITE: Final = 230.0  # grey level; above it boundaries between teeth vanish in a bright photo
+# Lower teeth have nearly equal widths and stand in a straighter row.
+_LOWER_BOUNDARIES: Final = (0, 14, 29, 44, 57)
+_LOWER_HEIGHT: Final = 0.6  # over that of the upper teeth
+# The white point: this part of the skin's colour comes from the light; highlights are brighter than teeth.
+_TINT, _HIGHLIGHT = 0.35, 0.75
+# Gaps over the width of the mouth: from the first on the photo shows teeth, from the second on it needs no
+# others.
+_MIN_GAP, _FULL_GAP = 0.03, 0.08
+
+
+def estimate_white_point(image: Image, points_px: Floats) -> NDArray[np.float64]:
+    """(3,) RGB in grey levels that a white object in the mouth's place would have.
+
+    It is estimated from the skin around the lips; for dark skin, from the highlights of the face.
+
+    Args:
+        image: (height, width, 3) uint8 RGB. points_px: (478, 2 or more) landmarks.
+    """
+    face_mask = np.zeros(image.shape[:2], np.uint8)
+    cv2.fillConvexPoly(face_mask, np.round(points_px[list(FACE_OVAL), :2]).astype(np.int32), (1,))
+    lips = points_px[list(OUTER_LIPS), :2]
+    middle = lips.mean(0)
+    skin_mask = np.zeros_like(face_mask)
+    cv2.fillPoly(skin_mask, [np.round(middle + 1.5 * (lips - middle)).astype(np.int32)], (1,))
+    cv2.fillPoly(skin_mask, [np.round(middle + 1.1 * (lips - middle)).astype(np.int32)], (0,))
+    face, skin = image[face_mask > 0], image[skin_mask > 0]
+    if not len(face) or not len(skin):
+        return np.asarray(image.reshape(-1, 3).mean(0), np.float64)
+    colour = np.median(skin, 0).astype(np.float64) + 1
+    brightness = max(colour.mean(), _HIGHLIGHT * float(np.percentile(face.mean(1), 95)))
+    tint = (colour / colour.mean()) ** _TINT
+    return np.asarray(tint * brightness, np.float64)
+
+
+def draw_mouth_interior(image: Image, points: Floats, teeth: NDArray[np.float32]) -> MouthInterior:
+    """The layers of one portrait's mouth.
+
+    Args:
+        image: (P, P, 3) uint8 RGB, the square at the resolution of the frames.
+        points: (478, 2 or more) landmarks, in units of the square's side.
+        teeth: (4, *TEETH_SIZE), a row of upper teeth: RGB over the white point, and opacity.
+    """
+    side_px = image.shape[0]
+    points_px = np.asarray(points[:, :2] * side_px, np.float64)
+    lips = find_lip_contour(image, points_px)
+    mouth = _Mouth.of(lips, side_px)
+    white = estimate_white_point(image, points_px)
+    upper, opacity = _draw_upper_teeth(image, mouth, teeth, white)
+    lower = _draw_lower_layer(image, mouth, teeth, white)
+    visible: Floats = np.zeros(upper.shape[:2])
+    if mouth.gap > _MIN_GAP:
+        own, own_opacity, visible = _own_teeth(image, mouth)
+        share = np.clip((_FULL_GAP - mouth.gap) / (_FULL_GAP - _MIN_GAP), 0, 1)
+        opacity = np.maximum(opacity * share, own_opacity)
+        upper = own * own_opacity + upper * (1 - own_opacity)
+    return MouthInterior(
+        box=mouth.box(side_px),
+        upper_layer_14hw=layer_to_tensor(np.concatenate([upper / 127.5 - 1, opacity], -1)),
+        lower_layer_13hw=layer_to_tensor(lower / 127.5 - 1),
+        lip_region_11hw=layer_to_tensor(_lip_region(mouth)[..., None]),
+        visible_gap_11hw=layer_to_tensor(visible[..., None]),
+        flow_positions_GG2=_to_units(lips.landmark_positions(_fine_grid(side_px)), side_px),
+        mouth_line_GG3=_mouth_line(lips, side_px),
+        skull_points_K2=torch.from_numpy(points[list(STABLE), :2]).float(),
+        jaw_points_J2=torch.from_numpy(points[list(_JAW), :2]).float(),
+        lip_closure=_lip_closure(lips, mouth, side_px) if mouth.gap > _MIN_GAP else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Mouth:
+    """Where the mouth is in the portrait, px.
+
+    Attributes:
+        low, high: (2,) corners of the box around all that the mouth may open to.
+        contour_px: (n, 2) around the visible gap between the lips.
+        line: from corner to corner.
+        gap: height of the visible gap over the width of the mouth.
+        upper_px, lower_px: (2,) middle of each lip's edge. The corners of a smile lie higher.
+    """
+
+    low: NDArray[np.int64]
+    high: NDArray[np.int64]
+    contour_px: Floats
+    line: CornerLine
+    gap: float
+    upper_px: Floats
+    lower_px: Floats
+
+    @classmethod
+    def of(cls, lips: LipContour, side_px: int) -> _Mouth:
+        line, half_way = lips.line, np.array(0.5)
+        middle = line.to_pixels(half_way, np.zeros(()))
+        half, above, below = (share * line.width_px for share in _BOX)
+        low = np.floor(np.clip(middle - np.array([half, above]), 0, side_px - 2)).astype(np.int64)
+        high = np.ceil(np.clip(middle + np.array([half, below]), low + 2, side_px)).astype(np.int64)
+        upper, lower = (np.interp(half_way, lips.s, curve) for curve in (lips.gap_top, lips.gap_bottom))
+        gap = float(lower - upper) / line.width_px
+        edges = (line.to_pixels(half_way, np.asarray(edge)) for edge in (upper, lower))
+        return cls(low, high, lips.contour_px, line, gap, *edges)
+
+    def box(self, side_px: int) -> tuple[float, float, float, float]:
+        """x0, y0, x1, y1 in units of the side."""
+        return (*(self.low / side_px), *(self.high / side_px))
+
+    def pixel_centres(self) -> Floats:
+        """(h, w, 2) x, y of the box's pixels."""
+        width, height = (self.high - self.low).tolist()
+        y, x = np.indices((height, width))
+        return np.stack([x, y], -1) + 0.5 + self.low
+
+    def line_coordinates(self) -> tuple[Floats, Floats]:
+        """s and t (h, w) of the box's pixels, see `CornerLine`."""
+        return self.line.to_line(self.pixel_centres())
+
+    def gap_mask(self, line_px: int = 0) -> Image:
+        """(h, w) uint8: the visible gap, see `fill_contour`."""
+        width, height = (self.high - self.low).tolist()
+        return fill_contour(self.contour_px - self.low, (width, height), line_px=line_px)
+
+    def draw_teeth(
+        self, teeth: NDArray[np.float32], edge_px: Floats, *, lower: bool = False
+    ) -> tuple[Floats, Floats]:
+        """Colour (h, w, 3) over the white point and opacity (h, w, 1) of a row of teeth.
+
+        Args:
+            edge_px: (2,) middle of the biting edge.
+            lower: draws lower teeth: upside down, with their own widths.
+        """
+        cell_px = _SMILE_WIDTH * self.line.width_px / SMILE_WIDTH_CELLS
+        offset = (self.pixel_centres() - edge_px) / cell_px
+        across, down = offset @ self.line.across, offset @ self.line.down
+        if lower:
+            beyond = TEETH_SIZE[1]
+            across = np.sign(across) * np.interp(
+                np.abs(across),
+                (*_LOWER_BOUNDARIES, _LOWER_BOUNDARIES[-1] + beyond),
+                (*TEETH_BOUNDARIES, TEETH_BOUNDARIES[-1] + beyond),
+            )
+            down = -down / _LOWER_HEIGHT - TEETH_ARCH * across**2
+        row = np.ascontiguousarray(teeth.transpose(1, 2, 0))
+        if cell_px < 1:  # without a blur a small mouth would show some cells and skip others
+            row = cv2.GaussianBlur(row, (0, 0), 0.5 * (1 / cell_px**2 - 1) ** 0.5 + 1e-3)
+        drawn = cv2.remap(
+            row,
+            (across + (TEETH_SIZE[1] - 1) / 2).astype(np.float32),
+            (down + TEETH_EDGE_ROW).astype(np.float32),
+            cv2.INTER_CUBIC,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        shade = 1 - _SIDE_SHADE * np.clip(across / TEETH_BOUNDARIES[-1], -1.3, 1.3) ** 2
+        return drawn[..., :3].clip(0) * shade[..., None], drawn[..., 3:].clip(0, 1)
+
+
+def _draw_upper_teeth(
+    image: Image, mouth: _Mouth, teeth: NDArray[np.float32], white: Floats
+) -> tuple[Floats, Floats]:
+    """RGB (h, w, 3) in grey levels and opacity (h, w, 1) of the model's upper teeth."""
+    edge_px = mouth.upper_px + _UPPER_TEETH_DROP * mouth.line.width_px * mouth.line.down
+    colour, opacity = mouth.draw_teeth(teeth, edge_px)
+    colour = _UPPER_SHADE * white * colour
+    colour = colour * min(1.0, _MAX_WHITE / max(float((colour * opacity).max()), 1.0))
+    return _match_tone_of(image, colour), opacity
+
+
+def _draw_lower_layer(image: Image, mouth: _Mouth, teeth: NDArray[np.float32], white: Floats) -> Floats:
+    """RGB (h, w, 3) in grey levels: lower teeth, and behind them tongue and cavity."""
+    colour, opacity = mouth.draw_teeth(teeth, mouth.lower_px, lower=True)
+    colour = _LOWER_SHADE * white * colour * opacity + _tongue_and_cavity(mouth) * white.mean() * (
+        1 - opacity
+    )
+    return _match_tone_of(image, colour)
+
+
+def _tongue_and_cavity(mouth: _Mouth) -> Floats:
+    """(h, w, 3) over the white point: the tongue above the lower teeth, then the dark cavity."""
+    _, t = mouth.line_coordinates()
+    lower = mouth.line.to_line(mouth.lower_px)[1]
+    depth = np.clip((lower - t) / (_TONGUE_HEIGHT * mouth.line.width_px), 0, 1)[..., None]
+    return np.asarray(depth * _CAVITY + (1 - depth) * _TONGUE)
+
+
+def _own_teeth(image: Image, mouth: _Mouth) -> tuple[Floats, Floats, Floats]:
+    """The inside of the mouth that the photo shows, continued behind the upper lip.
+
+    Returns:
+        RGB (h, w, 3) in grey levels; its opacity (h, w, 1); where the photo shows it, (h, w) in [0, 1].
+    """
+    (x0, y0), (x1, y1), width = mouth.low, mouth.high, mouth.line.width_px
+    region = image[y0:y1, x0:x1].astype(np.float64)
+    core = cv2.erode(mouth.gap_mask(), np.ones((3, 1))) > 127
+    own, opacity = region.copy(), core.astype(np.float64)
+    behind = round(_DRAWN_BEHIND * width)
+    for x in np.flatnonzero(core.any(0)):
+        top = int(np.argmax(core[:, x]))
+        own[max(top - behind, 0) : top, x] = region[top, x]
+        opacity[max(top - behind, 0) : top, x] = 1
+    sigma_px = _SOFT_EDGE * width
+    # Opaque a little beyond the visible part, or a dark line would appear around it in the portrait itself.
+    rim = 2 * round(np.ceil(2 * sigma_px)) + 1
+    opacity = cv2.dilate(opacity, np.ones((rim, rim)))
+    opacity, visible = (
+        cv2.GaussianBlur(mask, (0, 0), sigma_px) for mask in (opacity, core.astype(np.float64))
+    )
+    return own, opacity[..., None], np.asarray(visible)
+
+
+def _lip_region(mouth: _Mouth) -> Floats:
+    """(h, w) in [0, 1]: soft mask of the gap, or of the line where lips meet, with a margin."""
+    margin_px = _LIP_REGION * mouth.line.width_px
+    mask = cv2.GaussianBlur(mouth.gap_mask(round(2 * margin_px)), (0, 0), 0.3 * margin_px) / 255.0
+    s, _ = mouth.line_coordinates()
+    return np.asarray(mask * np.clip(np.minimum(s, 1 - s) / _CORNER_FADE, 0, 1))
+
+
+def _lip_closure(lips: LipContour, mouth: _Mouth, side_px: int) -> LipClosure:
+    """Its weight fades towards the corners, and beyond the distance where the lips' own motion is read."""
+    s, t = mouth.line_coordinates()
+    reach_px = (mouth.gap / 2 + _OWN_MOTION) * mouth.line.width_px
+    offset = t - np.interp(s, lips.s, (lips.gap_top + lips.gap_bottom) / 2)
+    corner_fade = np.clip(np.minimum(s, 1 - s) / _CLOSURE_FADE, 0, 1)
+    weight = corner_fade * np.clip(2 - np.abs(offset) / reach_px, 0, 1)
+    return LipClosure(
+        box=mouth.box(side_px),
+        offset_and_weight_12hw=layer_to_tensor(np.stack([offset / side_px, weight], -1)),
+        lip_edges_22=_to_units(np.stack([mouth.upper_px, mouth.lower_px]), side_px),
+        down_2=_to_units(mouth.line.down, 1),
+        reach=reach_px / side_px,
+    )
+
+
+def _mouth_line(lips: LipContour, side_px: int) -> Tensor:
+    """(G, G, 3), see `MouthInterior.mouth_line_GG3`."""
+    positions_px, hold = lips.mouth_line_positions(_fine_grid(side_px))
+    return torch.cat([_to_units(positions_px, side_px), torch.from_numpy(hold)[..., None].float()], -1)
+
+
+def _fine_grid(side_px: int) -> Floats:
+    """(G, G, 2) px: centres of the cells of the refined flow."""
+    ticks = centre_array(_FINE_GRID) * side_px
+    return np.stack(np.meshgrid(ticks, ticks), -1)
+
+
+def _to_units(positions_px: Floats, side_px: int) -> Tensor:
+    """The same positions in units of the side, float32."""
+    return torch.from_numpy(positions_px / side_px).float()
+
+
+def _match_tone_of(image: Image, colours: Floats) -> Floats:
+    """Colours (h, w, 3) in grey levels, reduced to the tone of the image; see `match_tone`."""
+    mean = image.reshape(-1, 3).mean(0)
+    change_1N3hw = layer_to_tensor((colours - mean) / 127.5)[:, None]
+    toned = match_tone(images_to_tensor([image]), change_1N3hw)[0, 0]
+    return np.asarray(toned.permute(1, 2, 0).numpy() * 127.5 + mean)

@@ -1,0 +1,98 @@
+"""The portrait in the resolution of the frames, with the layers that are drawn by rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from openemo.face.landmarks import OUTER_LIPS
+from openemo.face.region_weights import region_weight
+from openemo.image_tensors import images_to_tensor
+from openemo.rendering.eyelids import Eyelids
+from openemo.rendering.lip_motion import LipMotion
+from openemo.rendering.mouth_drawing import draw_mouth_interior
+from openemo.rendering.mouth_interior import MouthInterior
+
+__all__ = ["PortraitLayers", "PortraitPicture"]
+
+Image = NDArray[np.uint8]
+
+_LIP_SIGMA = 0.7  # of the gain on lip motion, over the width of the mouth
+
+
+@dataclass(frozen=True, slots=True)
+class PortraitPicture:
+    """The crop that is animated, in the resolution of the frames.
+
+    Attributes:
+        pixels: (P, P, 3) uint8 RGB.
+        points: (478, 2) landmarks, in units of the side.
+        lip_motion: factor on the motion of the mouth; 1 is as the network predicts it.
+    """
+
+    pixels: Image
+    points: NDArray[np.float32]
+    lip_motion: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class PortraitLayers:
+    """The parts of an animated portrait.
+
+    Attributes:
+        picture_13QQ: the crop at twice its shown size: it stays sharp when it moves by parts of a pixel.
+        size_px: side of the frames.
+        interior: teeth, tongue and cavity, shown where the mouth opens.
+        eyelids: draws the crop with closed eyes.
+        lip_motion: scales the motion of the mouth.
+    """
+
+    picture_13QQ: Tensor
+    size_px: int
+    interior: MouthInterior
+    eyelids: Eyelids
+    lip_motion: LipMotion
+
+    @classmethod
+    def draw(
+        cls, picture: PortraitPicture, *, teeth: NDArray[np.float32], flow_size: int, like: Tensor
+    ) -> PortraitLayers:
+        """All layers of one portrait.
+
+        Args:
+            teeth: a row of upper teeth for portraits that hide their own, see `draw_mouth_interior`.
+            flow_size: cells of the flow along a side.
+            like: device and dtype of the picture; layers stay float32.
+        """
+        interior = draw_mouth_interior(picture.pixels, picture.points, teeth).to(like.device)
+        return cls(
+            images_to_tensor([_double(picture.pixels)]).to(like),
+            len(picture.pixels),
+            interior,
+            Eyelids(picture.pixels, picture.points, finish=_double),
+            LipMotion(_lip_gain(picture, flow_size).to(like.device), interior.skull_points_K2),
+        )
+
+    def pictures(self, eyes_closed_F: NDArray[np.floating] | None) -> Tensor:
+        """The crop for each frame, (F, 3, Q, Q); a single one, (1, 3, Q, Q), if the eyes stay open."""
+        if eyes_closed_F is None or not eyes_closed_F.any():
+            return self.picture_13QQ
+        drawn = [images_to_tensor([self.eyelids.draw_closed(float(amount))]) for amount in eyes_closed_F]
+        return torch.cat(drawn).to(self.picture_13QQ)
+
+
+def _lip_gain(picture: PortraitPicture, flow_size: int) -> Tensor:
+    """(1, 1, g, g): `lip_motion` at the mouth, fading to 1 over cheeks and chin, which move with the lips."""
+    points_1K2 = torch.from_numpy(picture.points)[None]
+    mouth = region_weight(points_1K2, flow_size, OUTER_LIPS, sigma_ratio=_LIP_SIGMA, min_sigma=1 / flow_size)
+    return 1 + (picture.lip_motion - 1) * mouth
+
+
+def _double(image: Image) -> Image:
+    """Twice the height and width, with Lanczos' kernel, which keeps nearly all frequencies."""
+    return np.asarray(cv2.resize(image, None, fx=2, fy=2, interpolation=cv2.INTER_LANCZOS4), np.uint8)

@@ -1,0 +1,90 @@
+"""Settings from files and command lines: strict, immutable, with errors that name the wrong one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from openemo.errors import ConfigError
+
+__all__ = ["StrictModel", "WrongSetting", "load_recipe", "wrong_setting"]
+
+
+class StrictModel(BaseModel):
+    """Base of all settings: unknown keys are errors, nothing changes afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Recipe = TypeVar("Recipe", bound=StrictModel)
+
+
+class WrongSetting(NamedTuple):
+    """The first wrong setting of a ValidationError.
+
+    Attributes:
+        name: with dots between levels; "" where the whole is wrong.
+        got: its value.
+        expected: what it may be, as the end of "expected ...".
+        is_unknown: there is no such setting.
+    """
+
+    name: str
+    got: Any
+    expected: str
+    is_unknown: bool
+
+
+def wrong_setting(error: ValidationError) -> WrongSetting:
+    """What to tell a user of the first thing that is wrong."""
+    first = error.errors()[0]
+    message = first["msg"]
+    for opening in ("Input should be ", "Value error, "):
+        message = message.removeprefix(opening)
+    return WrongSetting(
+        ".".join(str(part) for part in first["loc"]),
+        first["input"],
+        message[:1].lower() + message[1:],
+        first["type"] == "extra_forbidden",
+    )
+
+
+def load_recipe(kind: type[Recipe], path: Path, overrides: list[str]) -> Recipe:
+    """Reads a YAML recipe; `overrides` are "key=value" strings, values in YAML.
+
+    Raises:
+        ConfigError: unreadable, unknown or wrong keys.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(
+            f"the recipe {path} cannot be read", got=error, fix="Give the path of a YAML file"
+        ) from error
+    if not isinstance(values, dict):
+        raise ConfigError(
+            f"the recipe {path} is not a mapping", got=type(values).__name__, expected="key: value lines"
+        )
+    try:
+        return kind(**values | dict(_override(override) for override in overrides))
+    except ValidationError as error:
+        wrong = wrong_setting(error)
+        raise ConfigError(
+            f"the recipe {path} has a wrong setting `{wrong.name}`",
+            got=wrong.got,
+            expected=wrong.expected,
+            fix=f"Settings of this recipe: {', '.join(kind.model_fields)}",
+        ) from error
+
+
+def _override(text: str) -> tuple[str, Any]:
+    key, separator, value = text.partition("=")
+    if not separator:
+        raise ConfigError("an override is not a setting", got=text, expected="key=value, as in steps=100")
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError("an override has no YAML value", got=text, expected="key=value") from error

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import logging
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from openemo.audio.audio_reader import Audio, read_audio
+from openemo.errors import AudioError
+
+Samples = npt.NDArray[np.float32]
+CLICK_S = 1.37
+
+
+def click_track(sample_rate_hz: int, duration_s: float = 2.123, channels: int = 1) -> Samples:
+    """Silence with one short damped tone at CLICK_S, half as loud in the second channel."""
+    samples = np.zeros((channels, round(duration_s * sample_rate_hz)), np.float32)
+    time_s = np.arange(round(0.02 * sample_rate_hz)) / sample_rate_hz
+    start = round(CLICK_S * sample_rate_hz)
+    tone = 0.8 * np.sin(2 * np.pi * 1_500 * time_s) * np.exp(-time_s / 0.004)
+    for channel in range(channels):
+        samples[channel, start : start + tone.size] = tone / (channel + 1)
+    return samples
+
+
+def encode(path: Path, codec: str, samples: Samples, sample_rate_hz: int, start_s: float = 0.0) -> None:
+    layout = "mono" if len(samples) == 1 else "stereo" if len(samples) == 2 else "5.1"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=sample_rate_hz, layout=layout)
+        assert isinstance(stream, av.AudioStream)
+        for start in range(0, samples.shape[1], 1_000):
+            piece = np.ascontiguousarray(samples[:, start : start + 1_000])
+            frame = av.AudioFrame.from_ndarray(piece, format="fltp", layout=layout)
+            frame.sample_rate = sample_rate_hz
+            frame.pts = start + round(start_s * sample_rate_hz)
+            frame.time_base = Fraction(1, sample_rate_hz)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def lag_samples(decoded: Samples, sent: Samples) -> int:
+    """How much later `decoded` is, by the peak of the cross-correlation."""
+    size = max(decoded.size, sent.size) * 2
+    product = np.fft.rfft(decoded, size) * np.conj(np.fft.rfft(sent, size))
+    lag = int(np.argmax(np.fft.irfft(product)))
+    return lag - size if lag > size // 2 else lag
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "sample_rate_hz"),
+    [
+        ("a.wav", "pcm_s16le", 8_000),
+        ("a.wav", "pcm_u8", 11_025),
+        ("a.wav", "pcm_s24le", 96_000),
+        ("a.wav", "pcm_f32le", 192_000),
+        ("a.flac", "flac", 44_100),
+        ("a.ogg", "libopus", 48_000),
+        ("a.mp3", "libmp3lame", 44_100),
+        ("a.m4a", "aac", 22_050),
+        ("a.mp4", "aac", 48_000),
+        ("a.mkv", "aac", 44_100),
+        ("a.webm", "libopus", 48_000),
+    ],
+)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_audio_is_not_shifted(
+    tmp_path: Path, name: str, codec: str, sample_rate_hz: int, channels: int
+) -> None:
+    sent = click_track(sample_rate_hz, channels=channels)
+    encode(tmp_path / name, codec, sent, sample_rate_hz)
+    audio = read_audio(tmp_path / name)
+    assert audio.sample_rate_hz == sample_rate_hz
+    assert audio.num_channels == channels
+    assert audio.samples.dtype == np.float32
+    assert [lag_samples(audio.samples[c], sent[c]) for c in range(channels)] == [0] * channels
+    # Matroska does not store how much of the last AAC block is padding.
+    padding = 1_024 if (name, codec) == ("a.mkv", "aac") else 0
+    assert 0 <= audio.num_samples - sent.shape[1] <= padding
+
+
+def test_pcm_is_exact(tmp_path: Path) -> None:
+    sent = (np.arange(-700, 777)[None] * 40 / 32_768).astype(np.float32)
+    encode(tmp_path / "a.wav", "pcm_s16le", sent, 16_000)
+    np.testing.assert_array_equal(read_audio(tmp_path / "a.wav").samples, sent)
+
+
+def test_surround_is_mixed_to_stereo(tmp_path: Path) -> None:
+    encode(tmp_path / "a.wav", "pcm_s16le", click_track(16_000, channels=6), 16_000)
+    audio = read_audio(tmp_path / "a.wav")
+    assert audio.num_channels == 2
+    assert np.abs(audio.samples).max() > 0.1
+
+
+def test_loud_floats_are_clipped(tmp_path: Path) -> None:
+    encode(tmp_path / "a.wav", "pcm_f32le", (click_track(16_000) * 9).astype(np.float32), 16_000)
+    assert np.abs(read_audio(tmp_path / "a.wav").samples).max() == 1.0
+
+
+def test_late_track_starts_with_silence(tmp_path: Path) -> None:
+    sent = click_track(16_000)
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25, width=32, height=16, pix_fmt="yuv420p")
+        sound = container.add_stream("pcm_s16le", rate=16_000, layout="mono")
+        for _ in range(25):
+            picture = av.VideoFrame.from_ndarray(np.zeros((16, 32, 3), np.uint8), format="rgb24")
+            container.mux(video.encode(picture))
+        container.mux(video.encode(None))
+        frame = av.AudioFrame.from_ndarray(sent, format="fltp", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = 16_000, 8_000, Fraction(1, 16_000)
+        container.mux(sound.encode(frame))
+        container.mux(sound.encode(None))
+    assert lag_samples(read_audio(path).samples[0], sent[0]) == 8_000
+
+
+@pytest.mark.parametrize(
+    "name", ["missing.wav", "empty.wav", "text.wav", "folder", "silent.mp4", "header.wav"]
+)
+def test_unusable_files(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "text.wav").write_text("this is no sound " * 99)
+    (tmp_path / "folder").mkdir()
+    encode(tmp_path / "header.wav", "pcm_s16le", click_track(16_000), 16_000)
+    (tmp_path / "header.wav").write_bytes((tmp_path / "header.wav").read_bytes()[:44])
+    with av.open(str(tmp_path / "silent.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=25, width=32, height=16, pix_fmt="yuv420p")
+        container.mux(stream.encode(av.VideoFrame(32, 16, "yuv420p")))
+        container.mux(stream.encode(None))
+    with pytest.raises(AudioError, match=name):
+        read_audio(tmp_path / name)
+
+
+def test_not_a_number(tmp_path: Path) -> None:
+    sent = click_track(16_000)
+    sent[0, 5] = np.nan
+    encode(tmp_path / "a.wav", "pcm_f32le", sent, 16_000)
+    with pytest.raises(AudioError, match="not numbers"):
+        read_audio(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.wav", "pcm_s16le"), ("a.mp3", "libmp3lame")])
+def test_the_rest_of_a_truncated_file_is_read(tmp_path: Path, name: str, codec: str) -> None:
+    encode(tmp_path / name, codec, click_track(16_000), 16_000)
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[: len(whole) * 3 // 4])
+    assert 1.4 < read_audio(tmp_path / name).duration_s < 1.7
+
+
+def test_truncated_mp4_is_an_error(tmp_path: Path) -> None:
+    encode(tmp_path / "a.mp4", "aac", click_track(16_000), 16_000)
+    whole = (tmp_path / "a.mp4").read_bytes()
+    (tmp_path / "a.mp4").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(AudioError, match=r"a\.mp4"):
+        read_audio(tmp_path / "a.mp4")
+
+
+def test_damage_in_the_middle_keeps_the_clock(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Audio after the damage keeps its time, because FLAC frames store their position."""
+    rng = np.random.default_rng(0)
+    sent = click_track(16_000, duration_s=3.0) + rng.normal(0, 1e-3, (1, 48_000)).astype(np.float32)
+    encode(tmp_path / "a.flac", "flac", sent, 16_000)
+    data = bytearray((tmp_path / "a.flac").read_bytes())
+    middle, size = len(data) // 2, len(data) // 10
+    data[middle : middle + size] = bytes(size)
+    (tmp_path / "a.flac").write_bytes(data)
+    with caplog.at_level(logging.WARNING, logger="openemo"):
+        audio = read_audio(tmp_path / "a.flac")
+    assert audio.num_samples == pytest.approx(48_000, abs=16)
+    assert abs(lag_samples(audio.samples[0, -8_000:], sent[0, -8_000:])) <= 16
+
+
+@pytest.mark.parametrize("source_hz", [8_000, 11_025, 44_100, 48_000, 96_000, 192_000])
+def test_resampling_keeps_time_and_level(source_hz: int) -> None:
+    audio = Audio(click_track(source_hz), source_hz).resample(16_000)
+    expected = click_track(16_000)
+    assert audio.samples.shape[1] == round(expected.shape[1])
+    assert abs(lag_samples(audio.samples[0], expected[0])) <= 1
+    time_s = np.arange(2 * source_hz) / source_hz
+    tone = Audio((np.sin(2 * np.pi * 440 * time_s)[None] / 2).astype(np.float32), source_hz).resample(16_000)
+    exact = np.sin(2 * np.pi * 440 * np.arange(32_000) / 16_000) / 2
+    # Away from the ends the filter's ripple is far below the 3e-5 of 16-bit audio. Interpolation between the
+    # filter's phases adds a little at 11,025 Hz.
+    assert np.abs(tone.samples[0, 800:-800] - exact[800:-800]).max() < 1e-3
+
+
+def test_mono_is_the_mean() -> None:
+    audio = Audio(np.array([[0.5, 0.0, 1.0], [0.0, 0.25, -1.0]], np.float32), 3)
+    np.testing.assert_array_equal(audio.mono().samples, [[0.25, 0.125, 0.0]])
+    assert audio.duration_s == 1.0
+
+
+@pytest.mark.parametrize("samples", [np.zeros(5, np.float32), np.zeros((1, 5)), np.zeros((3, 5), np.float32)])
+def test_audio_checks_its_samples(samples: Any) -> None:
+    with pytest.raises(AudioError):
+        Audio(samples, 16_000)

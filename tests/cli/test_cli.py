@@ -1,0 +1,321 @@
+"""The command line: exit codes, one-line errors, no half-written files, and a fast `--help`."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from openemo import __version__, data, training
+from openemo.audio import Audio, read_audio
+from openemo.cli.animate import animate as animate_command
+from openemo.cli.evaluate import evaluate
+from openemo.cli.main import main
+from openemo.cli.train import assemble, prepare, train
+from openemo.evaluation.jobs import EvaluationSettings
+from openemo.pipeline import EmoPipeline
+from openemo.training import assemble as assembling
+from openemo.video.images import write_image
+from openemo.video.video_reader import probe, read_frames
+from openemo.video.video_writer import VideoWriter
+
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def animate(tiny_dir: Path, portrait_path: Path, voice_path: Path, tmp_path: Path) -> Run:
+    """`openemo animate` on the demo's portrait and voice with the tiny model; arguments replace or add."""
+
+    def run(
+        *options: str, portrait: object = portrait_path, audio: object = voice_path, output: object = None
+    ) -> int:
+        target = tmp_path / "out.mp4" if output is None else output
+        return main(
+            ["animate", *map(str, (portrait, audio)), "-o", str(target), "--model", str(tiny_dir), *options]
+        )
+
+    return run
+
+
+@pytest.fixture
+def short_voice(tmp_path: Path) -> Path:
+    """0.48 s of stereo sound at 44.1 kHz, as the sound track of a video."""
+    path = tmp_path / "voice.mov"
+    samples = np.random.default_rng(5).normal(0, 0.1, (2, 21_168)).astype(np.float32).clip(-1, 1)
+    with VideoWriter(path, fps=Fraction(25), width=34, height=26, audio=Audio(samples, 44_100)) as writer:
+        for _ in range(12):
+            writer.write(np.zeros((26, 34, 3), np.uint8))
+    return path
+
+
+def error_of(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line on stderr."""
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = captured.err.splitlines()
+    assert len(lines) == 1, captured.err
+    assert lines[0].startswith("openemo: error: ")
+    return lines[0]
+
+
+def test_help_is_fast_and_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from openemo.cli.main import main; main(sys.argv[1:]);"
+        "print(*{name.split('.')[0] for name in sys.modules}, file=sys.stderr)"
+    )
+    heavy = {"torch", "diffusers", "transformers", "cv2", "av", "onnxruntime", "numpy", "scipy"}
+    for command, expected in ([], "animate"), (["animate"], "--lip-motion"), (["weights"], "upgrade"):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        shown = subprocess.run(
+            [sys.executable, "-c", code, *command, "--help"], capture_output=True, text=True, check=True
+        )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert expected in shown.stdout
+        assert not heavy & set(shown.stderr.split())
+        # Processor time, because a busy machine makes any command wait.
+        assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.0
+
+
+COMMANDS = (
+    *("", "animate", "demo", "evaluate", "compare", "train", "assemble", "data", "data prepare"),
+    *("weights", *(f"weights {name}" for name in ("list", "pull", "import", "combine", "verify", "upgrade"))),
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_fits_a_terminal(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Option names that do not fit are cut with an ellipsis."""
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([*command.split(), "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert f"Usage: openemo {command}".rstrip() in shown
+    assert "\N{HORIZONTAL ELLIPSIS}" not in shown
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"openemo {__version__}\n"
+
+
+def test_main_runs_in_any_thread(capsys: pytest.CaptureFixture[str]) -> None:
+    """Python allows signal handlers in the main thread only."""
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(main, ["--version"]).result() == 0
+        assert pool.submit(main, ["weights", "verify", "nowhere"]).result() == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "called", "renamed"),
+    [
+        (animate_command, EmoPipeline.__call__, {}),
+        (animate_command, EmoPipeline.from_pretrained, {"name_or_folder": "model"}),
+        (evaluate, EvaluationSettings, {}),
+        (train, training.run, {}),
+        (assemble, assembling.assemble, {}),
+        (assemble, assembling.assemble_on, {}),
+        (prepare, data.run, {}),
+    ],
+)
+def test_options_have_the_names_of_the_arguments(
+    command: Callable[..., None], called: Callable[..., object], renamed: dict[str, str]
+) -> None:
+    """Defaults agree, too, where both sides take the same type."""
+    options, arguments = inspect.signature(command).parameters, inspect.signature(called).parameters
+    hidden = {"self", "verify", "config", "changes"}
+    for name, argument in arguments.items():
+        if name in hidden:
+            continue
+        option = options[renamed.get(name, name)]
+        if option.default is not None and isinstance(option.default, type(argument.default)):
+            assert option.default == argument.default
+        assert (option.default is option.empty) <= (argument.default is argument.empty)
+
+
+def test_animate(animate: Run, short_voice: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        animate("--size-px", "96", "--framing", "crop", "--fps", "30", "--steps", "1", audio=short_voice) == 0
+    )
+    info = probe(tmp_path / "out.mp4")
+    assert (info.width, info.height, info.fps, info.num_frames, info.has_audio) == (
+        96,
+        96,
+        Fraction(30),
+        14,
+        True,
+    )
+    assert len(list(read_frames(tmp_path / "out.mp4"))) == 14  # 0.48 s x 30 = 14.4
+    assert read_audio(tmp_path / "out.mp4").num_samples == 21_168
+    captured = capsys.readouterr()
+    assert "out.mp4: 0.47 s of video, 14 frames, 96x96\n" in captured.out
+    assert "s per second of video\n" in captured.out
+    assert captured.err == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4", "voice.mov"]
+
+
+def test_several_faces_are_said(
+    animate: Run, portrait_path: Path, short_voice: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = np.asarray(Image.open(portrait_path).resize((300, 300)))
+    write_image(tmp_path / "two.png", np.concatenate([one, one], axis=1))
+    settings = {"portrait": tmp_path / "two.png", "audio": short_voice}
+    assert animate("--steps", "1", **settings) == 0
+    assert "openemo: note: 2 faces were found; the largest is animated" in capsys.readouterr().err
+    assert animate("--steps", "1", "--face-index", "1", **settings) == 0
+    assert capsys.readouterr().err == ""
+    assert animate("--face-index", "2", **settings) == 1
+    assert "no face with this number; got 2; expected 0 to 1" in error_of(capsys)
+
+
+def test_bad_inputs_get_one_line_and_leave_nothing(
+    animate: Run, portrait_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs = tmp_path / "inputs"
+    inputs.mkdir()
+    (inputs / "empty").write_bytes(b"")
+    (inputs / "text").write_text("not a picture, not a sound\n" * 50)
+    (inputs / "cut.jpg").write_bytes(portrait_path.read_bytes()[:20_000])
+    write_image(inputs / "blank.png", np.full((200, 300, 3), 127, np.uint8))
+    write_image(inputs / "small.png", np.asarray(Image.open(portrait_path).resize((64, 64))))
+    folder = tmp_path / "out"
+    folder.mkdir()
+    for given, message in (
+        ({"portrait": inputs / "missing.jpg"}, "missing.jpg"),
+        ({"portrait": inputs / "empty"}, "is empty"),
+        ({"portrait": inputs / "text"}, "is not an image"),
+        ({"portrait": inputs / "cut.jpg"}, "truncated"),
+        ({"portrait": inputs}, "inputs"),
+        ({"portrait": inputs / "blank.png"}, "no face found"),
+        ({"portrait": inputs / "small.png"}, "too small"),
+        ({"audio": inputs / "missing.wav"}, "missing.wav"),
+        ({"audio": inputs / "empty"}, "is empty"),
+        ({"audio": inputs / "text"}, "cannot be read as sound"),
+        ({"audio": portrait_path}, "sound"),
+    ):
+        assert animate(**{"output": folder / "out.mp4"} | given) == 1
+        assert message in error_of(capsys)
+        assert list(folder.iterdir()) == []
+
+
+def test_bad_outputs_are_found_first(
+    animate: Run, portrait_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_s = time.process_time()
+    for output, message in (
+        (tmp_path / "missing" / "out.mp4", "there is no folder"),
+        (tmp_path / "out.avi", "unknown kind of video file"),
+        (tmp_path, "unknown kind of video file"),
+    ):
+        assert animate(output=output, portrait="not looked at") == 1
+        assert message in error_of(capsys)
+    assert time.process_time() - start_s < 2
+
+
+def test_input_is_not_overwritten(
+    animate: Run, short_voice: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = short_voice.read_bytes()
+    assert animate(audio=short_voice, output=short_voice) == 1
+    assert "would replace the input" in error_of(capsys)
+    assert short_voice.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--steps", "0"], "`num_inference_steps`"),
+        (["--fps", "1000"], "frame rate is out of range"),
+        (["--size-px", "3"], "size is out of range"),
+        (["--model", "nowhere"], "no such model"),
+        (["--device", "cuda:99"], "device cannot be used; got 'cuda:99'"),
+        (["--device", "toaster"], "device cannot be used; got 'toaster'"),
+    ],
+)
+def test_wrong_values_exit_1(
+    animate: Run, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert animate(*options) == 1
+    assert message in error_of(capsys)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["dance"],
+        ["animate", "a.jpg", "b.wav"],
+        ["animate", "a.jpg", "b.wav", "-o", "c.mp4", "--steps", "many"],
+        ["animate", "a.jpg", "b.wav", "-o", "c.mp4", "--framing", "half"],
+        ["animate", "a.jpg", "b.wav", "-o", "c.mp4", "--face", "0"],
+        ["evaluate", "--clips", "a", "-o", "b", "--model", "embedded", "--videos", "c"],
+        ["weights"],
+        ["weights", "import", "sdxl", "a", "-o", "b"],
+        ["train", "everything", "recipe.yaml"],
+    ],
+)
+def test_wrong_usage_exits_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    assert "--help" in error_of(capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_run_leaves_no_file(
+    tiny_dir: Path, portrait_path: Path, tmp_path: Path, sent: signal.Signals, code: int
+) -> None:
+    voice = tmp_path / "inputs.mov"
+    silence = Audio(np.zeros((1, 16_000 * 120), np.float32), 16_000)
+    with VideoWriter(voice, fps=Fraction(1), width=16, height=16, audio=silence) as writer:
+        writer.write(np.zeros((16, 16, 3), np.uint8))
+    folder = tmp_path / "out"
+    folder.mkdir()
+    command: list[str | Path] = [sys.executable, "-m", "openemo", "animate", portrait_path, voice]
+    process = subprocess.Popen(
+        [*command, "-o", folder / "out.mp4", "--model", tiny_dir, "--framing", "crop"],
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell ignores Ctrl-C in what it starts in the background, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    deadline_s = time.monotonic() + 120
+    seen: set[Path] = set()
+    # A file seen twice is the video. The early check of the output makes one that is gone at once.
+    while not seen & (seen := set(folder.iterdir())):
+        assert process.poll() is None
+        assert time.monotonic() < deadline_s
+        time.sleep(0.3)
+    process.send_signal(sent)
+    _, shown = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "Traceback" not in shown
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_no_more_space(tiny_dir: Path, portrait_path: Path, voice_path: Path, tmp_path: Path) -> None:
+    """A limit on the size of files acts like a full disk: the same write fails."""
+    command: list[str | Path] = [sys.executable, "-m", "openemo", "animate", portrait_path, voice_path]
+    run = subprocess.run(
+        [*command, "-o", tmp_path / "out.mp4", "--model", tiny_dir, "--framing", "crop", "--size-px", "128"],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, 8_000)),
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    assert run.returncode == 1
+    assert run.stderr.count("\n") == 1
+    assert "cannot be written" in run.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,166 @@
+"""The layers of a portrait's mouth: its own teeth if visible, else the model's, lit like the face."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from openemo.face.landmarks import INNER_LIPS
+from openemo.rendering.mouth_drawing import draw_mouth_interior, estimate_white_point
+from openemo.rendering.mouth_interior import TEETH_BOUNDARIES, TEETH_EDGE_ROW, TEETH_SIZE
+
+SIDE = 160
+Floats = NDArray[np.float64]
+Image = NDArray[np.uint8]
+
+
+def _teeth() -> NDArray[np.float32]:
+    """White down to the biting edge, transparent below."""
+    teeth = np.ones((4, *TEETH_SIZE), np.float32)
+    teeth[3, TEETH_EDGE_ROW + 1 :] = 0
+    return teeth
+
+
+def _portrait(skin: tuple[int, int, int] = (190, 150, 130)) -> Image:
+    noise = np.random.default_rng(3).integers(-9, 10, (SIDE, SIDE, 1))
+    return np.clip(np.array(skin) + noise, 0, 255).astype(np.uint8)
+
+
+def _with_gap(face: Floats, gap: float) -> Floats:
+    """The face with a gap of this height between its lips, in units of the side; they are 0.14 wide."""
+    points = face.copy()
+    lips = list(INNER_LIPS)
+    points[lips, 1] = 0.64 + (points[lips, 1] - 0.64) * gap / 0.008
+    return points
+
+
+def test_hidden_upper_teeth_end_just_below_the_line_of_the_lips_and_lower_teeth_begin_there(
+    toy_face: Floats,
+) -> None:
+    picture = _portrait()
+    picture[round(0.64 * SIDE)] //= 2
+    interior = draw_mouth_interior(picture, _with_gap(toy_face, 0.001), _teeth())
+    assert not interior.visible_gap_11hw.any()
+    height = interior.upper_layer_14hw.shape[2]
+    column = interior.upper_layer_14hw[0, 3, :, interior.upper_layer_14hw.shape[3] // 2]
+    edge = interior.box[1] + float((column > 0.5).nonzero().max() + 1) / height * (
+        interior.box[3] - interior.box[1]
+    )
+    assert 0.64 < edge < 0.66  # the lips meet at 0.64, their corners are 0.14 apart
+    brightness = interior.lower_layer_13hw[0].mean(0)[:, interior.upper_layer_14hw.shape[3] // 2]
+    at = (0.64 - interior.box[1]) / (interior.box[3] - interior.box[1])
+    assert brightness[round((at + 0.1) * height)] > brightness[round((at - 0.1) * height)] + 0.3
+
+
+@pytest.mark.parametrize("gap", [0.001, 0.04])
+def test_lips_part_between_their_corners_and_hold_together_at_them(toy_face: Floats, gap: float) -> None:
+    """Although the flow opens along a line through the whole image."""
+    face = _with_gap(toy_face, gap)
+    interior = draw_mouth_interior(_portrait(), face, _teeth())
+    grid, size, height = 128, 640, 0.03
+    y = (torch.arange(grid) + 0.5) / grid - 0.64
+    room = (1 - (y.abs() - height / 2) / 0.2).clamp(0, 1) * height / 2
+    flow = torch.zeros(1, 2, grid, grid)
+    flow[:, 1] = torch.where(y.abs() < height / 2, -y, -y.sign() * room)[:, None]
+    frame = torch.full((1, 3, size, size), 9.0)
+    drawn = interior.composite(frame, interior.refine_flow(flow))[0, 0] < 8
+    heights = drawn.sum(0) / size
+    corners = np.sort(face[list(INNER_LIPS), 0])[[0, -1]]
+    s = ((np.arange(size) + 0.5) / size - corners[0]) / np.ptp(corners)
+    away = np.minimum(s, 1 - s)
+    assert not heights[away < -0.02].any()
+    middle = heights[away > 0.25].median()
+    assert middle > height / 3
+    assert heights[np.abs(away) < 0.01].max() < 0.4 * middle
+
+
+def test_lips_that_show_teeth_close_when_the_flow_closes_them(toy_face: Floats) -> None:
+    """A jaw that rises by the height of the gap, in a flow with cells of 4 px of 256, leaves no gap."""
+    picture, gap = _portrait(), 0.04
+    picture[round((0.64 - gap / 2) * SIDE) : round((0.64 + gap / 2) * SIDE), 70:90] = 250
+    interior = draw_mouth_interior(picture, _with_gap(toy_face, gap), _teeth())
+    assert draw_mouth_interior(_portrait(), _with_gap(toy_face, 0.001), _teeth()).lip_closure is None
+    grid, size = 64, 640
+    y = (torch.arange(grid) + 0.5) / grid - 0.64 + gap / 2
+    flow = torch.zeros(1, 2, grid, grid)
+    flow[:, 1] = (gap * (0.5 + y * grid / 3).clamp(0, 1))[:, None]
+    heights = []
+    for each in (interior, replace(interior, lip_closure=None)):
+        drawn = each.composite(torch.full((1, 3, size, size), 9.0), each.refine_flow(flow))[0, 0] < 8
+        heights.append(float(drawn[:, size // 2 - 20 : size // 2 + 20].float().mean(1).sum()) / size)
+    assert heights[0] < 0.2 * gap
+    assert heights[1] > 0.3 * gap
+
+
+def test_without_motion_a_portrait_that_shows_teeth_stays_as_it_is(toy_face: Floats) -> None:
+    picture, points = _portrait(), _with_gap(toy_face, 0.04)
+    y, x = int(0.64 * SIDE), SIDE // 2
+    picture[y - 2 : y + 3, x - 8 : x + 9] = (250, 240, 220)
+    interior = draw_mouth_interior(picture, points, _teeth())
+    assert interior.visible_gap_11hw.max() > 0.9
+    whole = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 127.5 - 1
+    drawn = interior.composite(whole.clone(), torch.zeros(1, 2, 64, 64))
+    assert (drawn - whole).abs().max() < 0.02
+
+
+def test_a_grey_portrait_has_grey_layers(toy_face: Floats) -> None:
+    grey = np.repeat(_portrait((140, 140, 140))[..., :1], 3, -1)
+    interior = draw_mouth_interior(grey, toy_face, _teeth())
+    for layer in (interior.upper_layer_14hw[:, :3], interior.lower_layer_13hw):
+        assert (layer.amax(1) - layer.amin(1)).max() < 1e-4
+    coloured = draw_mouth_interior(_portrait(), toy_face, _teeth()).lower_layer_13hw
+    assert (coloured[:, 0] - coloured[:, 2]).max() > 0.1
+
+
+def test_boundaries_between_teeth_are_visible_in_a_bright_portrait(toy_face: Floats) -> None:
+    teeth = 1.4 * _teeth()
+    middle = TEETH_SIZE[1] // 2
+    teeth[:3, :, middle - 6 : middle + 6] = 1.2
+    upper = (
+        draw_mouth_interior(_portrait((250, 245, 240)), toy_face, teeth)
+        .upper_layer_14hw[0, :3]
+        .clamp(-1, 1)
+        .mean(0)
+    )
+    row = upper[len(upper) // 3]
+    assert row[len(row) // 2] < row.max() - 0.1
+
+
+def test_lower_teeth_are_narrower_than_upper_teeth_and_both_get_darker_to_the_sides(toy_face: Floats) -> None:
+    teeth, middle = _teeth(), (TEETH_SIZE[1] - 1) / 2
+    for line in (-TEETH_BOUNDARIES[2], TEETH_BOUNDARIES[2]):
+        teeth[:3, :, round(middle + line) - 4 : round(middle + line) + 5] = 0.3
+    interior = draw_mouth_interior(_portrait(), toy_face, teeth)
+    upper, lower = interior.upper_layer_14hw[0, :3].mean(0), interior.lower_layer_13hw[0].mean(0)
+    rows, columns = upper.shape
+    middle_px = columns // 2
+    above, below = (layer[row, middle_px:] for layer, row in ((upper, rows // 3), (lower, rows * 11 // 20)))
+    at_above, at_below = (int(row[: columns // 4].argmin()) for row in (above, below))
+    assert 0.6 < at_below / at_above < 0.95
+    assert above[0] > above[at_above // 2] + 0.02
+
+
+def test_the_white_point_follows_the_exposure_and_does_not_mistake_dark_skin_for_dim_light(
+    toy_face: Floats,
+) -> None:
+    points = toy_face * SIDE
+    bright = estimate_white_point(_portrait(), points)
+    half = estimate_white_point((_portrait() // 2).astype(np.uint8), points)
+    assert half / bright == pytest.approx(np.full(3, 0.5), rel=0.03)
+    dark = _portrait((80, 55, 45))
+    eyes = np.round(points[[33, 263], :2]).astype(int)
+    for x, y in eyes:
+        dark[y - 9 : y + 10, x - 14 : x + 15] = 220
+    assert estimate_white_point(dark, points).mean() > 2 * 60
+
+
+def test_a_mouth_at_the_edge_of_the_square_raises_no_error(toy_face: Floats) -> None:
+    for shift in (-0.45, 0.4):
+        interior = draw_mouth_interior(_portrait(), toy_face + np.array([shift, 0.33, 0.0]), _teeth())
+        x0, y0, x1, y1 = interior.box
+        assert 0 <= x0 < x1 <= 1
+        assert 0 <= y0 < y1 <= 1

@@ -1,0 +1,11 @@
+from diffusers.configuration_utils import ConfigMixin as ConfigMixin
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL as AutoencoderKL
+from diffusers.models.modeling_utils import ModelMixin as ModelMixin
+from diffusers.models.unets import UNet2DConditionModel as UNet2DConditionModel
+from diffusers.models.unets import UNetMotionModel as UNetMotionModel
+from diffusers.schedulers import DDIMScheduler as DDIMScheduler
+from diffusers.schedulers import DDPMScheduler as DDPMScheduler
+from diffusers.schedulers import DPMSolverMultistepScheduler as DPMSolverMultistepScheduler
+from diffusers.schedulers import EulerAncestralDiscreteScheduler as EulerAncestralDiscreteScheduler
+from diffusers.schedulers import FlowMatchEulerDiscreteScheduler as FlowMatchEulerDiscreteScheduler
+from diffusers.schedulers.scheduling_utils import SchedulerMixin as SchedulerMixin

@@ -1,0 +1,23 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import nn
+
+class ModelMixin(nn.Module):
+    _supports_gradient_checkpointing: bool
+    # The two below are set by the network and by `enable_gradient_checkpointing`.
+    gradient_checkpointing: bool
+    _gradient_checkpointing_func: Callable[..., Any]
+
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def dtype(self) -> torch.dtype: ...
+    def to(self, *args: Any, **kwargs: Any) -> Self: ...
+    def enable_gradient_checkpointing(self) -> None: ...
+    def disable_gradient_checkpointing(self) -> None: ...
+    def save_pretrained(self, save_directory: str | Path, *, safe_serialization: bool = True) -> None: ...
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Self: ...

@@ -1,0 +1,9 @@
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler as DDIMScheduler
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
+    FlowMatchEulerDiscreteScheduler as FlowMatchEulerDiscreteScheduler,
+)
+from diffusers.schedulers.scheduling_utils import SchedulerMixin
+
+class DDPMScheduler(SchedulerMixin): ...
+class DPMSolverMultistepScheduler(SchedulerMixin): ...
+class EulerAncestralDiscreteScheduler(SchedulerMixin): ...
