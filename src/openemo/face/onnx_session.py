@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol, cast
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
+
+# At its import onnxruntime (1.32) looks its vendor's telemetry host up and writes a device id into the user's
+# cache, unless this is set before. This is the only place where it is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+import onnxruntime
 from onnxruntime.capi.onnxruntime_pybind11_state import (
     Fail,
     InvalidArgument,

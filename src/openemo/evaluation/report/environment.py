@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import numpy
-import onnxruntime
 
 from openemo import __version__
 
@@ -29,7 +29,7 @@ def environment(settings: EvaluationSettings, workers: int) -> dict[str, str]:
         "Python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": numpy.__version__,
-        "onnxruntime": onnxruntime.__version__,
+        "onnxruntime": version("onnxruntime"),
         "machine": f"{platform.system()} {platform.machine()}",
         "processes": speed,
     }
