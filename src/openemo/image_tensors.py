@@ -12,9 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from openemo.arrays import Image
+
 __all__ = ["images_to_tensor", "layer_to_tensor", "tensor_to_images"]
 
-Image = NDArray[np.uint8]
 
 _HALF_RANGE = 127.5
 

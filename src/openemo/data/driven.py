@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from openemo.arrays import Floats, Image
 from openemo.face.landmarks import FACE_OVAL, INNER_LIPS, LEFT_EYE, RIGHT_EYE, eye_opening
 from openemo.face.masks import fill_contour
 from openemo.face.similarity import fit_similarity
@@ -18,8 +19,6 @@ from openemo.rendering.tone import colour_share
 
 __all__ = ["drive_frame", "warp_picture"]
 
-Floats = NDArray[np.floating]
-Image = NDArray[np.uint8]
 
 _RENDER_GRID = 64
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)

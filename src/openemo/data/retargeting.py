@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from openemo.arrays import Floats
 from openemo.face.landmarks import (
     BROWS,
     LEFT_EYE,
@@ -18,7 +19,6 @@ from openemo.rendering.landmark_flow import lower_and_upper_points
 
 __all__ = ["median_poses", "retarget"]
 
-Floats = NDArray[np.floating]
 
 _EYES = (RIGHT_EYE, LEFT_EYE)
 _AROUND_EYES = [*RIGHT_EYE, *LEFT_EYE, *LIDS, *BROWS]

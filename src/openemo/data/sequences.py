@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from openemo.arrays import Image
 from openemo.data.driven import drive_frame
 from openemo.data.retargeting import retarget
 from openemo.face.analyzer import Face
@@ -21,7 +22,6 @@ from openemo.files import whole_file
 
 __all__ = ["FrameSequence", "driven_sequence", "quiet_span", "real_sequence"]
 
-Image = NDArray[np.uint8]
 _JPEG_QUALITY = 93
 
 

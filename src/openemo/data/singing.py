@@ -13,16 +13,14 @@ from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from openemo.arrays import Doubles, Samples
 from openemo.data.voice_augmentation import SAMPLE_RATE_HZ
 from openemo.errors import ConfigError
 
 __all__ = ["STEP_S", "accompany", "load_vocoder", "sing"]
 
 STEP_S: Final = 0.005
-Samples = NDArray[np.float32]
-Floats = NDArray[np.float64]
 
 # A vowel is voiced, and nearly as loud as the loudest moment within 0.3 s; powers in nepers.
 _NEAR: Final = round(0.3 / STEP_S)
@@ -44,7 +42,7 @@ def load_vocoder() -> Any:
     return pyworld
 
 
-def sing(samples: Samples, rng: np.random.Generator) -> tuple[Samples, Floats]:
+def sing(samples: Samples, rng: np.random.Generator) -> tuple[Samples, Doubles]:
     """The words of a clip on a random tune.
 
     Args:
@@ -104,7 +102,7 @@ def accompany(samples: Samples, rng: np.random.Generator, *, below_db: float) ->
     return np.asarray(samples + level * music, np.float32)
 
 
-def _vowels(pitch_T: Floats, envelope_TB: Floats) -> list[tuple[int, int]]:
+def _vowels(pitch_T: Doubles, envelope_TB: Doubles) -> list[tuple[int, int]]:
     """First and last step (exclusive) of each."""
     power_T = _smooth(np.log(envelope_TB.sum(1) + 1e-12), 7)
     near = np.lib.stride_tricks.sliding_window_view(
@@ -115,7 +113,7 @@ def _vowels(pitch_T: Floats, envelope_TB: Floats) -> list[tuple[int, int]]:
     return [(a, b) for a, b in edges.reshape(-1, 2).tolist() if (b - a) * STEP_S >= _SHORTEST_S]
 
 
-def _tune(vowels: list[tuple[int, int]], length: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+def _tune(vowels: list[tuple[int, int]], length: int, rng: np.random.Generator) -> tuple[Doubles, Doubles]:
     """Of each of `length` steps: how many times slower it is, and its MIDI note; one note per vowel."""
     key, degree = rng.uniform(_LOWEST_KEY, _HIGHEST_KEY), int(rng.integers(len(_MAJOR)))
     slower_T, note_T = np.ones(length), np.full(length, key + _MAJOR[degree])
@@ -133,18 +131,18 @@ def _tune(vowels: list[tuple[int, int]], length: int, rng: np.random.Generator) 
     return slower_T, note_T
 
 
-def _hertz(note: Floats) -> Floats:
+def _hertz(note: Doubles) -> Doubles:
     return np.asarray(440 * 2 ** ((note - 69) / 12))
 
 
-def _smooth(values_T: Floats, width: int) -> Floats:
+def _smooth(values_T: Doubles, width: int) -> Doubles:
     """Weighted mean over an odd number of steps."""
     kernel = np.hanning(width + 2)[1:-1]
     padded = np.pad(values_T, width // 2, mode="edge")
     return np.convolve(padded, kernel / kernel.sum(), "valid")
 
 
-def _scale_formants(bands_TB: Floats, factor: float) -> Floats:
+def _scale_formants(bands_TB: Doubles, factor: float) -> Doubles:
     """Formants at `factor` times their frequencies, as of another vocal tract."""
     bands = np.arange(bands_TB.shape[1])
     source = np.minimum(bands / factor, bands[-1])
@@ -153,7 +151,7 @@ def _scale_formants(bands_TB: Floats, factor: float) -> Floats:
     return np.asarray(bands_TB[:, below] * (1 - share) + bands_TB[:, below + 1] * share)
 
 
-def _add(music: Floats, at_s: float, sound: Floats) -> None:
+def _add(music: Doubles, at_s: float, sound: Doubles) -> None:
     start = round(at_s * SAMPLE_RATE_HZ)
     part = music[start : start + len(sound)]
     part += sound[: len(part)]

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from openemo.arrays import Floats, Image
 from openemo.face.landmarks import INNER_LIPS
 from openemo.face.masks import fill_contour
 from openemo.face.similarity import fit_similarity
@@ -30,8 +31,6 @@ from openemo.rendering.tone import channel_range
 
 __all__ = ["mean_teeth"]
 
-Floats = NDArray[np.floating]
-Image = NDArray[np.uint8]
 
 _GAPS: Final = (0.12, 0.27)  # between the lips, over the mouth's width: a smile, not a laugh
 _LEAST_MOUTH_PX: Final = 55.0

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
+from openemo.arrays import Samples
 from openemo.audio import Audio, Wav2VecEncoder, WhisperEncoder, read_audio
 from openemo.data.data_recipe import DataRecipe
 from openemo.data.singing import STEP_S, accompany, sing
@@ -23,7 +24,6 @@ from openemo.timing import parse_fps
 __all__ = ["encode_songs", "encode_voices"]
 
 log = logging.getLogger(__name__)
-Samples = NDArray[np.float32]
 Encode = Callable[[list[Samples]], list[NDArray[np.float32]]]
 _FPS = parse_fps(25)
 _ROW = 3

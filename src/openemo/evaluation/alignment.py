@@ -6,16 +6,14 @@ from typing import Final
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from openemo.arrays import Floats, Image
 from openemo.face.landmarks import FACE_OVAL, STABLE, face_width_px
 from openemo.face.similarity import Similarity, fit_similarity
 from openemo.face.square_sampling import sample_square
 
 __all__ = ["face_chip", "face_pair", "onto"]
 
-Image = NDArray[np.uint8]
-Floats = NDArray[np.floating]
 
 _CHIP_PX: Final = 150
 # Where dlib puts the corners of the eyes and the base of the nose, by number of the mesh landmark. The square

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openemo import checkpoints
+from openemo.arrays import Image
 from openemo.audio.audio_reader import Audio, read_audio
 from openemo.errors import FaceError, InputError
 from openemo.evaluation.networks.face_identity import FaceIdentity
@@ -20,7 +21,6 @@ from openemo.video.video_reader import probe, read_frames
 
 __all__ = ["Observation", "Observer"]
 
-Image = NDArray[np.uint8]
 
 NUM_BLENDSHAPES: Final = 52
 _SAME_FPS: Final = 1e-3  # 29.97 and 30 differ by a frame in half a minute

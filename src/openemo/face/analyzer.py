@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from openemo.arrays import Floats, Image
 from openemo.errors import CheckpointError, FaceError, ImageError
 from openemo.face.detection import DETECTOR_INPUT_PX, FaceBox, anchor_centres, decode_boxes, weighted_nms
 from openemo.face.landmarks import NUM_POINTS, face_width_px, head_pose
@@ -20,8 +21,6 @@ from openemo.face.square_sampling import rotation_matrix, sample_square
 
 __all__ = ["Face", "FaceAnalyzer", "FaceBox", "select_face"]
 
-Floats = NDArray[np.floating]
-Image = NDArray[np.uint8]
 
 _FILES: Final = ("face_detection_full_range.onnx", "face_landmarks_detector.onnx", "face_blendshapes.onnx")
 _LANDMARK_INPUT_PX: Final = 256  # side of the landmark network's input

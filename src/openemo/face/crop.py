@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
+from openemo.arrays import Floats, Image
 from openemo.errors import ImageError
 from openemo.face.analyzer import Face
 
@@ -17,8 +18,6 @@ __all__ = ["CropRegion", "Paster", "Resampling"]
 
 Resampling = Literal["area", "antialiased", "bilinear"]
 
-Floats = NDArray[np.floating]
-Image = NDArray[np.uint8]
 
 _FEATHER: Final = 0.09  # width of the soft edge over the side of the region
 

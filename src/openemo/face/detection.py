@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from openemo.arrays import Floats
 from openemo.grids import centre_array
 
 __all__ = [
@@ -20,7 +21,6 @@ __all__ = [
     "weighted_nms",
 ]
 
-Floats = NDArray[np.floating]
 
 DETECTOR_INPUT_PX: Final = 192
 _STRIDE_PX: Final = 4

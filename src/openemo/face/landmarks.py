@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
+
+from openemo.arrays import Floats
 
 __all__ = [
     "BROWS",
@@ -34,7 +35,6 @@ __all__ = [
     "mouth_opening",
 ]
 
-Floats = NDArray[np.floating]
 Indices = tuple[int, ...]
 
 NUM_POINTS: Final = 478

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
+from openemo.arrays import Floats
 from openemo.face.landmarks import FACE_OVAL, INNER_LIPS, LEFT_EYE, OUTER_LIPS, RIGHT_EYE
 
 __all__ = [
@@ -31,7 +32,6 @@ __all__ = [
     "resize_mask",
 ]
 
-Floats = NDArray[np.floating]
 Mask = NDArray[np.uint8]
 Size = tuple[int, int]
 """Width and height of an image, px."""

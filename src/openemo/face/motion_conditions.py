@@ -12,12 +12,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from openemo.arrays import Floats
 from openemo.face.landmarks import STABLE, face_width_px, mean_eye_opening
 from openemo.face.similarity import fit_similarity
 
 __all__ = ["MOTION_CONDITIONS", "MOTION_CONDITION_UNITS", "motion_conditions"]
 
-Floats = NDArray[np.floating]
 
 MOTION_CONDITIONS: Final = ("eyes", "right", "down", "closer", "roll")
 MOTION_CONDITION_UNITS: Final = np.array([0.1, 0.008, 0.008, 0.006, 0.004])

@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
+from openemo.arrays import Floats, Image
 from openemo.face.landmarks import OUTER_LIPS
 
 __all__ = ["mouth_crops"]
 
-Image = NDArray[np.uint8]
-Floats = NDArray[np.floating]
 
 _EYE_SPAN_PX: Final = 56.0  # between the outer eye corners in the crops; the mouth is then about 30 px wide
 _RIGHT_CORNER, _LEFT_CORNER, _BRIDGE, _UNDER_NOSE = 33, 263, 168, 2

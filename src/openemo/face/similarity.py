@@ -9,11 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+
+from openemo.arrays import Floats
 
 __all__ = ["Similarity", "fit_similarity"]
-
-Floats = NDArray[np.floating]
 
 
 @dataclass(frozen=True)

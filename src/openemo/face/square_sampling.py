@@ -6,10 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["rotation_matrix", "sample_square"]
+from openemo.arrays import Floats, Image
 
-Floats = NDArray[np.floating]
-Image = NDArray[np.uint8]
+__all__ = ["rotation_matrix", "sample_square"]
 
 
 def rotation_matrix(angle: float) -> NDArray[np.float64]:

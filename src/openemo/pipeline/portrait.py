@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from openemo.arrays import Image
 from openemo.config import PipelineConfig
 from openemo.errors import ConfigError
 from openemo.face import CropRegion, Face, FaceAnalyzer, select_face
@@ -21,7 +22,6 @@ __all__ = ["Framing", "PreparedPortrait", "prepare_portrait"]
 Framing = Literal["full", "crop"]
 """The whole picture with the animated face in it, or the square around the face."""
 
-Image = NDArray[np.uint8]
 
 _MIN_SIZE_PX: Final = 64
 _MAX_SIZE_PX: Final = 8192  # H.264 level 6.2

@@ -14,13 +14,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from openemo.arrays import Floats, Image
 from openemo.face.landmarks import LEFT_EYE, LIDS, RIGHT_EYE
 from openemo.rendering.corner_line import CornerLine, piecewise_linear
 
 __all__ = ["Eyelids"]
 
-Floats = NDArray[np.floating]
-Image = NDArray[np.uint8]
 
 _STEPS: Final = 16  # distinct lid positions between open and closed
 # How far a blink moves the lower lid, the skin above the eye and the skin below it, over the height of the

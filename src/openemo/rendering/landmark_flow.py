@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
+from openemo.arrays import Floats
 from openemo.face.landmarks import (
     BROWS,
     FACE_OVAL,
@@ -21,7 +22,6 @@ from openemo.grids import centre_array
 
 __all__ = ["FLOW_POINTS", "backward_flow", "face_flow", "lower_and_upper_points"]
 
-Floats = NDArray[np.floating]
 
 # Cheeks and chin, so that the jaw moves the skin and not only its edge.
 _CHEEKS = (50, 280, 36, 266, 205, 425, 187, 411, 207, 427, 192, 416, 214, 434, 212, 432, 202, 422, 204, 424)

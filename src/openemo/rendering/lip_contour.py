@@ -15,15 +15,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from openemo.arrays import Floats, Image
 from openemo.face.landmarks import INNER_LIPS, OUTER_LIPS
 from openemo.grids import centre_array
 from openemo.rendering.corner_line import CornerLine, piecewise_linear
 
 __all__ = ["LipContour", "find_lip_contour"]
 
-Floats = NDArray[np.floating]
 Bools = NDArray[np.bool_]
-Image = NDArray[np.uint8]
 
 _SAMPLES: Final = 64  # columns along the mouth, and rows across it
 # Lengths in widths of the mouth.

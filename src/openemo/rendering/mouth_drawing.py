@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from openemo.arrays import Floats, Image
 from openemo.face.landmarks import FACE_OVAL, OUTER_LIPS, STABLE
 from openemo.face.masks import fill_contour
 from openemo.grids import centre_array
@@ -34,8 +35,6 @@ from openemo.rendering.tone import match_tone
 
 __all__ = ["draw_mouth_interior", "estimate_white_point"]
 
-Floats = NDArray[np.floating]
-Image = NDArray[np.uint8]
 
 _JAW: Final = (152, 148, 377, 176, 400, 199, 175, 200)
 _FINE_GRID: Final = 256  # cells of the refined flow along a side

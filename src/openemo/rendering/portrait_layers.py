@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from openemo.arrays import Image
 from openemo.face.landmarks import OUTER_LIPS
 from openemo.face.region_weights import region_weight
 from openemo.image_tensors import images_to_tensor
@@ -20,7 +21,6 @@ from openemo.rendering.mouth_interior import MouthInterior
 
 __all__ = ["PortraitLayers", "PortraitPicture"]
 
-Image = NDArray[np.uint8]
 
 _LIP_SIGMA = 0.7  # of the gain on lip motion, over the width of the mouth
 

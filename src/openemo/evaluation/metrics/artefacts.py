@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from openemo.arrays import Floats, Image
 from openemo.errors import FaceError
 from openemo.evaluation.metrics.frame_statistics import ratio
 from openemo.evaluation.observation import Observation
@@ -19,9 +20,7 @@ from openemo.face.landmarks import FACE_OVAL, INNER_LIPS, LEFT_EYE, OUTER_LIPS, 
 
 __all__ = ["ArtefactDetector", "score_artefacts"]
 
-Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
-Floats = NDArray[np.floating]
 
 _CHANGED_GREY: Final = 20  # difference in any channel that coding and light do not make
 _MIN_SKIN_AREA: Final = 0.05  # of the face area

@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from scipy import stats
 
+from openemo.arrays import Doubles
+
 __all__ = ["MIN_CLIPS", "Estimate", "bootstrap", "jackknife", "paired_difference"]
 
-Floats = NDArray[np.float64]
 
 CONFIDENCE: Final = 0.95
 RESAMPLES: Final = 4000
@@ -52,7 +52,7 @@ class Estimate(BaseModel):
 
 
 def bootstrap(
-    columns: Sequence[float] | Floats, statistic: Callable[[Floats], Floats] | None = None
+    columns: Sequence[float] | Doubles, statistic: Callable[[Doubles], Doubles] | None = None
 ) -> Estimate:
     """Percentile bootstrap over clips, with the same resamples at each call.
 
@@ -106,7 +106,7 @@ def jackknife(value: float, left_out: Sequence[float]) -> Estimate:
     return Estimate(value=value, low=value - reach, high=value + reach, clips=count)
 
 
-def _mean(values: Floats) -> Floats:
+def _mean(values: Doubles) -> Doubles:
     return np.asarray(values.mean(axis=1), np.float64)
 
 

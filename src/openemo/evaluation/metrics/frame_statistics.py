@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+
+from openemo.arrays import Floats
 
 __all__ = ["mean", "percentile_range", "ratio", "spread"]
-
-Floats = NDArray[np.floating]
 
 
 def mean(values: Floats) -> float:

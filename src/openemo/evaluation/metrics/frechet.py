@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from openemo.arrays import Floats
 from openemo.checkpoints.folder import file_sha256
 from openemo.errors import CheckpointError, ConfigError
 from openemo.evaluation.alignment import face_chip
@@ -34,7 +35,6 @@ __all__ = [
     "reference_video_features",
 ]
 
-Floats = NDArray[np.floating]
 
 FRAMES_PER_CLIP: Final = 16  # neighbours are nearly equal: more frames add little
 FVD_FRAMES: Final = 16

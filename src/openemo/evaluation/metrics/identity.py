@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from openemo.arrays import Floats
 from openemo.errors import FaceError
 from openemo.evaluation.metrics.frame_statistics import mean
 from openemo.evaluation.observation import Observation
 
 __all__ = ["cosine", "score_identity"]
-
-Floats = NDArray[np.floating]
 
 
 def cosine(a: Floats, b: Floats) -> Floats:

@@ -5,16 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from openemo.arrays import Doubles, Floats
 from openemo.evaluation.metrics.frame_statistics import mean, percentile_range
 from openemo.evaluation.observation import Observation
 from openemo.face.landmarks import eye_opening, head_pose
 
 __all__ = ["count_blinks", "head_angles_deg", "score_life"]
 
-Floats = NDArray[np.floating]
-Curve = NDArray[np.float64]
 
 _SHUT: Final = 0.6  # of the eye's median opening
 _REOPENED: Final = 0.75
@@ -49,7 +47,7 @@ def blinks_per_min(observation: Observation) -> float:
     return count_blinks(opening, observation.fps) * 60 / seconds if seconds else float("nan")
 
 
-def count_blinks(opening: Curve, fps: float) -> int:
+def count_blinks(opening: Doubles, fps: float) -> int:
     """Number of closures of at most 0.6 s in a curve of eye openings (after Soukupova and Cech 2016).
 
     The eye is shut below 0.6 of its median opening, because eyes differ too much for one fixed threshold. It
@@ -71,7 +69,7 @@ def count_blinks(opening: Curve, fps: float) -> int:
     return blinks
 
 
-def head_angles_deg(observation: Observation) -> Curve:
+def head_angles_deg(observation: Observation) -> Doubles:
     """(F, 3) yaw, pitch, roll in degrees; NaN in frames without a face."""
     angles = np.full((len(observation), 3), np.nan)
     for index in np.flatnonzero(observation.has_face):
@@ -80,7 +78,7 @@ def head_angles_deg(observation: Observation) -> Curve:
     return angles
 
 
-def head_speed_deg_s(angles_deg: Curve, fps: float) -> float:
+def head_speed_deg_s(angles_deg: Doubles, fps: float) -> float:
     """Mean speed of (F, 3) angles. They are smoothed first, because most of it would be landmark jitter."""
     window = max(1, round(_SMOOTHING_S * fps))
     if len(angles_deg) <= window:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from openemo.arrays import Doubles, Floats
 from openemo.evaluation.alignment import onto
 from openemo.evaluation.metrics.frame_statistics import mean, ratio, spread
 from openemo.evaluation.observation import Observation
@@ -21,13 +21,11 @@ __all__ = [
     "score_silence",
 ]
 
-Curve = NDArray[np.float64]
-Floats = NDArray[np.floating]
 _MAX_LAG_FRAMES: Final = 10
 _OPEN: Final = 0.02  # opening in face widths
 
 
-def correlation(made: Curve, real: Curve) -> float:
+def correlation(made: Doubles, real: Doubles) -> float:
     """Pearson's r over the frames that both have; 0 if one of them does not move."""
     length = min(len(made), len(real))
     a, b = made[:length], real[:length]
@@ -39,7 +37,7 @@ def correlation(made: Curve, real: Curve) -> float:
     return float(np.corrcoef(a, b)[0, 1])
 
 
-def concordance(made: Curve, real: Curve) -> float:
+def concordance(made: Doubles, real: Doubles) -> float:
     """Lin's concordance correlation, -1 to 1: 1 only for the same curve (Lin 1989, Eq. 1).
 
     Pearson's r ignores amplitude. Concordance falls if a mouth moves too little, too much or around another
@@ -56,12 +54,12 @@ def concordance(made: Curve, real: Curve) -> float:
     return 2 * shared / total if total else float("nan")
 
 
-def lagged_correlation(made: Curve, real: Curve, lag: int) -> float:
+def lagged_correlation(made: Doubles, real: Doubles, lag: int) -> float:
     """Pearson's r of `made`, read `lag` frames later, with `real`."""
     return correlation(made[max(lag, 0) :], real[max(-lag, 0) :])
 
 
-def best_lag(made: Curve, real: Curve) -> int:
+def best_lag(made: Doubles, real: Doubles) -> int:
     """Shift in frames, within +-10, at which `made` follows `real` best; positive when `made` is late.
 
     Never more than a third of the clip: over a few frames anything correlates.

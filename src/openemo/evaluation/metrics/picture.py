@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from openemo.arrays import Floats, Image
 from openemo.errors import FaceError
 from openemo.evaluation.alignment import face_chip, face_pair
 from openemo.evaluation.metrics.frame_statistics import mean, ratio
@@ -17,8 +18,6 @@ from openemo.evaluation.observation import Observation
 
 __all__ = ["background_mask", "drift", "face_chips", "flicker", "psnr", "score_picture", "sharpness", "ssim"]
 
-Image = NDArray[np.uint8]
-Floats = NDArray[np.floating]
 
 # Mean squared error of rounding to whole grey levels: no smaller error can be measured.
 _ROUNDING_MSE: Final = 1 / 12

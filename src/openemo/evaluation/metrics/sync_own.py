@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from openemo.arrays import Floats
 from openemo.evaluation.networks.own_sync_network import SyncEmbeddings
 
 __all__ = [
@@ -31,7 +31,6 @@ __all__ = [
     "shift_distances",
 ]
 
-Floats = NDArray[np.floating]
 
 MAX_SHIFT_FRAMES: Final = 15
 STRETCH_WINDOWS: Final = 36

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from openemo.arrays import Image
 from openemo.evaluation.alignment import face_chip
 from openemo.evaluation.networks.weights import load_weights, shipped
 
 __all__ = ["EMBEDDING_DIM", "FaceIdentity"]
 
-Image = NDArray[np.uint8]
 
 EMBEDDING_DIM: Final = 128
 _BATCH = 16

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from openemo.arrays import Image
 from openemo.evaluation.networks.weights import load_weights, shipped
 
 __all__ = ["MobileNetV2"]
 
-Image = NDArray[np.uint8]
 
 _INPUT_PX: Final = 224
 _MEAN: Final = (0.485, 0.456, 0.406)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from openemo.arrays import Floats
 from openemo.audio.audio_reader import Audio
 from openemo.audio.relative_mel import SAMPLE_RATE_HZ, relative_log_mel
 from openemo.checkpoints.components import load_network, move
@@ -21,8 +22,6 @@ from openemo.models.sync_embedder import SYNC_FPS, WINDOW_FRAMES, SyncEmbedder, 
 from openemo.timing import frames_at_rate, parse_fps
 
 __all__ = ["OwnSyncNetwork", "SyncEmbeddings", "TrackedVideo"]
-
-Floats = NDArray[np.floating]
 
 
 class TrackedVideo(Protocol):

@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from scipy.signal import medfilt
 from torch import Tensor
 
+from openemo.arrays import Floats
 from openemo.audio.mfcc import SAMPLE_RATE_HZ, mfcc
 from openemo.errors import CheckpointError
 from openemo.evaluation.networks.own_sync_network import TrackedVideo
@@ -30,7 +31,6 @@ from openemo.timing import frames_at_rate, parse_fps
 
 __all__ = ["PublishedSyncNet", "face_crops"]
 
-Floats = NDArray[np.floating]
 
 _BATCH: Final = 10
 _SMOOTHING_FRAMES: Final = 13

@@ -13,9 +13,9 @@ from typing import Final
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image as Pillow
 
+from openemo.arrays import Image
 from openemo.audio.audio_reader import Audio, read_audio
 from openemo.video.images import contact_sheet
 from openemo.video.video_reader import probe, read_frames
@@ -23,7 +23,6 @@ from openemo.video.video_writer import VideoWriter
 
 __all__ = ["contact_sheet_uri", "side_by_side_uri"]
 
-Image = NDArray[np.uint8]
 
 _SHEET_FRAMES: Final = 8
 _CELL_PX: Final = 150

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from openemo.arrays import Doubles
 from openemo.audio.speech_features import SpeechFeatures
 from openemo.errors import TrainingError
 from openemo.face.landmarks import STABLE, face_width_px, mouth_opening
@@ -31,7 +32,6 @@ __all__ = ["AudioBatch", "AudioDataset", "face_shapes"]
 
 _FPS = parse_fps(25)
 _OPENING_WEIGHT: Final = 2.0  # of the mouth's opening in the loss; the first component has 1
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class AudioBatch:
     target_FK: Tensor
 
 
-def face_shapes(track: NDArray[np.float32]) -> Floats:
+def face_shapes(track: NDArray[np.float32]) -> Doubles:
     """(F, 478, 3) landmarks -> (F, 2P) shape of each frame, in face widths.
 
     Without head motion, and relative to the clip's median.
