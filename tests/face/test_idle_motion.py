@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from openemo.face.idle_motion import draw_blinks, draw_motion_conditions
+from openemo.face.idle_motion import random_blinks, random_motion_conditions
 
 MINUTES = 20
 
 
 def _head(fps: int = 25, *, motion: float = 1, seed: int = 3) -> NDArray[np.float32]:
     rng = np.random.default_rng(seed)
-    return draw_motion_conditions(MINUTES * 60 * fps, Fraction(fps), head_motion=motion, rng=rng)
+    return random_motion_conditions(MINUTES * 60 * fps, Fraction(fps), head_motion=motion, rng=rng)
 
 
 def _blinks(fps: int = 25, *, rate: float = 15, seed: int = 3) -> NDArray[np.floating]:
     rng = np.random.default_rng(seed)
-    return draw_blinks(MINUTES * 60 * fps, Fraction(fps), per_minute=rate, rng=rng)
+    return random_blinks(MINUTES * 60 * fps, Fraction(fps), per_minute=rate, rng=rng)
 
 
 def _count(closed: NDArray[np.floating]) -> int:
@@ -63,7 +63,7 @@ def test_both_can_be_switched_off_and_a_seed_repeats_them() -> None:
 
 def test_a_video_of_one_frame_is_at_rest() -> None:
     rng = np.random.default_rng(0)
-    one = draw_motion_conditions(1, Fraction(25), head_motion=1, rng=rng)
+    one = random_motion_conditions(1, Fraction(25), head_motion=1, rng=rng)
     assert one.shape == (1, 5)
     assert not one.any()
-    assert not draw_blinks(1, Fraction(25), per_minute=60, rng=rng).any()
+    assert not random_blinks(1, Fraction(25), per_minute=60, rng=rng).any()

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from openemo.face.motion_conditions import motion_conditions
 from openemo.rendering.rigid_motion import rigid_motion
-from openemo.training.datasets.head_augmentation import add_head_motion, draw_head_motion
+from openemo.training.datasets.head_augmentation import add_head_motion, random_head_motion
 
 GRID = 64
 Floats = NDArray[np.float64]
@@ -44,7 +44,7 @@ def test_zero_motion_changes_nothing_and_drawn_motion_has_the_wanted_spread(toy_
     flow = 0.01 * torch.randn(3, 2, GRID, GRID, generator=torch.Generator().manual_seed(0))
     still = add_head_motion(flow, toy_face.astype(np.float32), np.zeros((3, 5), np.float32))
     torch.testing.assert_close(still, flow, atol=1e-6, rtol=0)
-    drawn = draw_head_motion(20000, 1.5, np.random.default_rng(0))
+    drawn = random_head_motion(20000, 1.5, np.random.default_rng(0))
     assert not drawn[:, 0].any()
     assert drawn[:, 1:].std(0) == pytest.approx(np.full(4, 1.5), rel=0.1)
     assert np.abs(np.diff(drawn, axis=0)).mean() < 0.25

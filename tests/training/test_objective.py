@@ -13,7 +13,7 @@ from torch import Tensor
 
 from openemo.errors import ConfigError
 from openemo.pipeline.sampling import sample_clip
-from openemo.training.objective import add_noise, draw_timesteps, make_scheduler, weighted_mse
+from openemo.training.objective import add_noise, make_scheduler, sample_timesteps, weighted_mse
 from openemo.training.recipes import PredictionType
 
 SHAPE = (3, 2, 5, 4, 6)  # B C F H W
@@ -55,7 +55,7 @@ def _column(values: Tensor) -> Tensor:
     "scheduler", [_flow(), _flow(shift=3), _ddim("epsilon")], ids=["flow", "shifted", "ddim"]
 )
 def test_timesteps_are_of_the_schedules_own_table_and_repeatable(scheduler: Any) -> None:
-    drawn = draw_timesteps(scheduler, 4000, torch.Generator().manual_seed(3))
+    drawn = sample_timesteps(scheduler, 4000, torch.Generator().manual_seed(3))
     assert drawn.shape == (4000,)
     assert set(drawn.tolist()) <= set(scheduler.timesteps.tolist())
     # Uniform over its places: the quartiles of 4000 draws are within 3 % of theirs.
@@ -63,14 +63,14 @@ def test_timesteps_are_of_the_schedules_own_table_and_repeatable(scheduler: Any)
     for quarter in (0.25, 0.5, 0.75):
         place = float((table < drawn.float().quantile(quarter)).float().mean())
         assert place == pytest.approx(quarter, abs=0.03)
-    assert torch.equal(drawn, draw_timesteps(scheduler, 4000, torch.Generator().manual_seed(3)))
+    assert torch.equal(drawn, sample_timesteps(scheduler, 4000, torch.Generator().manual_seed(3)))
 
 
 def test_some_timesteps_are_the_noisiest_where_asked() -> None:
     for prediction_type in get_args(PredictionType):
         scheduler = make_scheduler(prediction_type, shift=1.0)
-        drawn = draw_timesteps(scheduler, 4000, torch.Generator().manual_seed(3), terminal_share=0.7)
-        first = draw_timesteps(scheduler, 9, torch.Generator().manual_seed(1), terminal_share=1.0)
+        drawn = sample_timesteps(scheduler, 4000, torch.Generator().manual_seed(3), terminal_share=0.7)
+        first = sample_timesteps(scheduler, 9, torch.Generator().manual_seed(1), terminal_share=1.0)
         assert (first == drawn.max()).all()
         scheduler.set_timesteps(4)
         assert float(drawn.max()) == pytest.approx(float(scheduler.timesteps[0]), abs=1e-3)

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from openemo.face.motion_conditions import MOTION_CONDITIONS
 from openemo.face.smooth_noise import smooth_noise, unit_gain
 
-__all__ = ["draw_blinks", "draw_motion_conditions"]
+__all__ = ["random_blinks", "random_motion_conditions"]
 
 _CLOSING_S, _CLOSED_S, _OPENING_S = 0.06, 0.08, 0.07  # the last is the time constant of an exponential
 _MIN_PAUSE_S: Final = 0.8  # between blinks
 _DRIFT_SIGMA_S: Final = 0.25  # of the Gaussian filter
 
 
-def draw_motion_conditions(
+def random_motion_conditions(
     num_frames: int,
     fps: Fraction,
     *,
@@ -44,7 +44,7 @@ def draw_motion_conditions(
     return motion_conditions
 
 
-def draw_blinks(
+def random_blinks(
     num_frames: int, fps: Fraction, *, per_minute: float, rng: np.random.Generator
 ) -> NDArray[np.floating]:
     """(num_frames,) how far the eyes are closed, 0 open to 1 closed.

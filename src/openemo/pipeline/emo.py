@@ -29,7 +29,7 @@ from openemo.config import PipelineConfig
 from openemo.errors import AudioError, ConfigError
 from openemo.face import FaceAnalyzer
 from openemo.face.face_embedder import FaceEmbedder
-from openemo.face.idle_motion import draw_blinks, draw_motion_conditions
+from openemo.face.idle_motion import random_blinks, random_motion_conditions
 from openemo.image_tensors import images_to_tensor, tensor_to_images
 from openemo.models import EmoUNet, ReferenceNet
 from openemo.models.attention import slice_attention
@@ -38,7 +38,7 @@ from openemo.pipeline.conditions import ClipConditions, ReferenceConditions, cli
 from openemo.pipeline.offload import Offload, OffloadKind
 from openemo.pipeline.output import Animation, Frame, Progress
 from openemo.pipeline.portrait import Framing, PreparedPortrait, prepare_portrait
-from openemo.pipeline.sampling import ClipPlan, draw_noise, sample_clip
+from openemo.pipeline.sampling import ClipPlan, initial_noise, sample_clip
 from openemo.rendering.portrait_layers import PortraitPicture
 from openemo.timing import ClipSpan, num_frames, parse_fps
 from openemo.video.images import read_image
@@ -406,11 +406,11 @@ class EmoPipeline:
         """
         config = config or self.config
         rate, rng = fps or parse_fps(config.fps), np.random.default_rng(seed)
-        eyes_closed_F = draw_blinks(num_frames, rate, per_minute=config.blinks_per_minute, rng=rng)
+        eyes_closed_F = random_blinks(num_frames, rate, per_minute=config.blinks_per_minute, rng=rng)
         if self.unet.config.num_motion_conditions is None:
             return Motion(eyes_closed_F, None)
         denoised = ClipPlan.of(num_frames, config).num_frames
-        conditions_FK = draw_motion_conditions(denoised, rate, head_motion=config.head_motion, rng=rng)
+        conditions_FK = random_motion_conditions(denoised, rate, head_motion=config.head_motion, rng=rng)
         return Motion(eyes_closed_F, torch.from_numpy(conditions_FK))
 
     @torch.no_grad()
@@ -494,7 +494,7 @@ class EmoPipeline:
         return sample_clip(
             self.unet,
             self.scheduler,
-            draw_noise(shape, generator, config.noise_limit),
+            initial_noise(shape, generator, config.noise_limit),
             num_inference_steps=config.num_inference_steps,
             guidance_scale=config.guidance_scale,
             unconditional=conditions.unconditional_changes,

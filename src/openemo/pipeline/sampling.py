@@ -19,7 +19,7 @@ from openemo.config import PipelineConfig
 from openemo.pipeline.guidance import combine, unconditional_run
 from openemo.timing import ClipSpan, plan_clips
 
-__all__ = ["ClipPlan", "Windows", "draw_noise", "sample_clip"]
+__all__ = ["ClipPlan", "Windows", "initial_noise", "sample_clip"]
 
 # Conditions with a frame axis, the second: a window gets its own part of them.
 _BY_FRAME = ("audio_BFTD", "audio_tokens_BFTA", "speed_BF", "motion_conditions_BFK")
@@ -89,7 +89,7 @@ class ClipPlan:
         return 1 if self.windows is None else len(self.windows.starts(self.clip_frames))
 
 
-def draw_noise(shape: tuple[int, ...], generator: torch.Generator, limit: float | None) -> Tensor:
+def initial_noise(shape: tuple[int, ...], generator: torch.Generator, limit: float | None) -> Tensor:
     """Standard normal on the CPU, so that a seed means the same on every device; clamped to `limit`."""
     noise = torch.randn(shape, generator=generator)
     return noise if limit is None else noise.clamp(-limit, limit)

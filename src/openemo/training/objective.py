@@ -12,7 +12,7 @@ from torch import Tensor
 from openemo.errors import ConfigError
 from openemo.training.recipes import MixedPrecision, PredictionType
 
-__all__ = ["add_noise", "autocast", "draw_timesteps", "make_scheduler", "weighted_mse"]
+__all__ = ["add_noise", "autocast", "make_scheduler", "sample_timesteps", "weighted_mse"]
 
 _FLOW_SHIFT: Final = 3.0  # above 1: more steps at high noise (Esser et al. 2024)
 
@@ -46,7 +46,7 @@ def make_scheduler(
     )
 
 
-def draw_timesteps(
+def sample_timesteps(
     scheduler: Any, batch: int, generator: torch.Generator, *, terminal_share: float = 0.0
 ) -> Tensor:
     """(B,) training timesteps, uniform over the schedule's own table.

@@ -21,7 +21,7 @@ from openemo.face.landmarks import LEFT_EYE, OUTER_LIPS, RIGHT_EYE
 from openemo.face.masks import part_masks
 from openemo.face.region_weights import region_weight
 from openemo.timing import parse_fps
-from openemo.training.datasets.head_augmentation import draw_head_motion
+from openemo.training.datasets.head_augmentation import random_head_motion
 from openemo.training.datasets.latent_coders import LatentCoder
 from openemo.training.datasets.latent_sequences import LatentSequence, encode_sequences
 from openemo.training.datasets.voice_files import load_voices, pick_voice
@@ -97,7 +97,7 @@ class DenoiserDataset:
         if is_silenced:
             latents, conditions = self._silence(latents, conditions, sequence, is_first, rng)
         if recipe.head_augmentation and self.coder.move_head is not None:
-            added = draw_head_motion(len(indices), recipe.head_augmentation * rng.random(), rng)
+            added = random_head_motion(len(indices), recipe.head_augmentation * rng.random(), rng)
             latents = self.coder.move_head(latents.transpose(0, 1), sequence.face, added).transpose(0, 1)
             conditions = conditions + added
         motion, clean = latents[:, :n].clone(), latents[:, n:]

@@ -20,12 +20,12 @@ from openemo.face.motion_conditions import MOTION_CONDITION_UNITS, MOTION_CONDIT
 from openemo.face.smooth_noise import smooth_noise, unit_gain
 from openemo.grids import centre_grid
 
-__all__ = ["add_head_motion", "draw_head_motion"]
+__all__ = ["add_head_motion", "random_head_motion"]
 
 _SIGMA_FRAMES: Final = 6.0
 
 
-def draw_head_motion(num_frames: int, spread: float, rng: np.random.Generator) -> NDArray[np.float32]:
+def random_head_motion(num_frames: int, spread: float, rng: np.random.Generator) -> NDArray[np.float32]:
     """(F, 5) motion conditions to add: smooth, 0 for the eyes, standard deviation `spread` for the head."""
     smooth = smooth_noise(
         num_frames, len(MOTION_CONDITIONS), _SIGMA_FRAMES, rng, margin=int(3 * _SIGMA_FRAMES)

@@ -17,7 +17,7 @@ from openemo.training.audio_exports import is_audio_layer, load_audio_layers
 from openemo.training.datasets.denoiser_dataset import ClipBatch, DenoiserDataset
 from openemo.training.datasets.latent_coders import load_coder
 from openemo.training.exports import load_export
-from openemo.training.objective import add_noise, autocast, draw_timesteps, make_scheduler, weighted_mse
+from openemo.training.objective import add_noise, autocast, make_scheduler, sample_timesteps, weighted_mse
 from openemo.training.recipes import DenoiserRecipe
 
 __all__ = ["DenoiserStage", "StageName", "is_trained_in", "predict"]
@@ -120,7 +120,7 @@ class DenoiserStage:
         """The diffusion loss (EMO Eq. 1 in the scheduler's parametrisation), weighted towards the mouth."""
         recipe, clean = self.recipe, batch.latents_BCFHW
         noise = torch.randn(clean.shape, generator=generator)
-        timesteps = draw_timesteps(
+        timesteps = sample_timesteps(
             self.scheduler, len(clean), generator, terminal_share=recipe.terminal_timestep_share
         )
         noisy, target = add_noise(self.scheduler, clean, noise, timesteps)
