@@ -35,3 +35,16 @@ def test_an_error_keeps_the_old_file(tmp_path: Path) -> None:
         interrupted()
     assert list(tmp_path.iterdir()) == [path]
     assert path.read_bytes() == b"first"
+
+
+def test_a_symbolic_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    target, link = tmp_path / "elsewhere" / "data.npz", tmp_path / "a.npz"
+    target.write_bytes(b"first")
+    link.symlink_to(target)
+    with whole_file(link) as file:
+        file.write(b"second")
+    assert link.readlink() == target
+    assert not target.is_symlink()
+    assert target.read_bytes() == b"second"
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.npz", "data.npz", "elsewhere"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -22,8 +23,9 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     """Opens a file for writing. It replaces `path` only when the block has ended without an error.
 
     Until then it has another name and ending, so that a search for files of this kind does not find an
-    incomplete one. An error deletes it.
+    incomplete one. An error deletes it. A symbolic link stays, and its target is replaced.
     """
+    path = Path(os.path.realpath(path))
     partial = path.with_name(f".{path.name}.partial")
     try:
         with partial.open("wb") as file:

@@ -252,3 +252,24 @@ def test_unwritable_folder() -> None:
 def test_check_leaves_no_trace(tmp_path: Path) -> None:
     check_output_path(tmp_path / "out.mp4")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_symbolic_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
+    """The names may have different endings; the link's own decides on the kind of file."""
+    (tmp_path / "elsewhere").mkdir()
+    target, link = tmp_path / "elsewhere" / "video", tmp_path / "out.mp4"
+    link.symlink_to(target)
+    for first in (True, False):  # the target is missing, then it is there
+        assert target.exists() is not first
+        check_output_path(link)
+        with VideoWriter(link, fps=FPS, width=WIDTH, height=HEIGHT, audio=None) as writer:
+            for _ in range(2 if first else 3):
+                writer.write(grey(90))
+        assert link.readlink() == target
+        assert not target.is_symlink()
+        assert probe(link).num_frames == (2 if first else 3)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["elsewhere", "out.mp4", "video"]
+    link.unlink()
+    link.symlink_to(tmp_path / "missing" / "video.mp4")
+    with pytest.raises(OutputError, match=r"there is no folder .*missing"):
+        check_output_path(link)

@@ -49,7 +49,7 @@ def check_output_path(path: str | Path) -> None:
     if path.suffix.lower() not in _AUDIO_CODECS:
         expected = "a name that ends in " + ", ".join(_AUDIO_CODECS)
         raise OutputError("unknown kind of video file", got=path.name, expected=expected)
-    folder = path.parent
+    folder = _target(path).parent
     trial = _partial_path(path)
     try:
         if not folder.is_dir():
@@ -79,6 +79,7 @@ class VideoWriter:
 
     The video is written to a hidden file beside the target. It replaces the target when the block ends
     without an error. Any exception, also KeyboardInterrupt, deletes it and leaves the target as it was.
+    A symbolic link stays, and the file that it points to is replaced.
 
     Args:
         path: the target; .mp4, .mov or .mkv.
@@ -168,7 +169,7 @@ class VideoWriter:
         assert self._partial is not None
         with self._partial.open("rb+") as file:
             os.fsync(file.fileno())
-        self._partial.replace(self.path)
+        self._partial.replace(_target(self.path))
         self._partial = None
 
     def _abandon(self, error: BaseException) -> BaseException:
@@ -243,9 +244,14 @@ def _encodable(audio: Audio, codec: str) -> Audio:
     return audio.resample(next(higher, _AAC_RATES_HZ[-1]))
 
 
+def _target(path: Path) -> Path:
+    """The file that is written: where `path` is a symbolic link, what it points to."""
+    return Path(os.path.realpath(path))
+
+
 def _partial_path(path: Path) -> Path:
-    """A new hidden name in the same folder: a rename is atomic only there."""
-    return path.with_name(f".{secrets.token_hex(8)}.partial{path.suffix.lower()}")
+    """A new hidden name beside the target: a rename is atomic only there."""
+    return _target(path).with_name(f".{secrets.token_hex(8)}.partial{path.suffix.lower()}")
 
 
 def _remove(path: Path) -> None:
