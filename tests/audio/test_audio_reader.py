@@ -135,6 +135,41 @@ def test_unusable_files(tmp_path: Path, name: str) -> None:
         read_audio(tmp_path / name)
 
 
+@pytest.mark.parametrize("name", ["take:1.wav", "-", "pipe:0", "concat:a|b", "http:x.wav"])
+def test_a_name_is_a_file_and_no_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    encode(tmp_path / "a.wav", "pcm_s16le", click_track(16_000), 16_000)
+    (tmp_path / "a.wav").rename(name)
+    assert read_audio(name).num_samples == click_track(16_000).shape[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("list.m3u8", "#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:3,\nvoice.ts\n#EXT-X-ENDLIST\n"),
+        ("list.txt", "ffconcat version 1.0\nfile voice.ts\n"),
+    ],
+)
+def test_a_playlist_opens_no_other_file(tmp_path: Path, name: str, text: str) -> None:
+    encode(tmp_path / "voice.ts", "mp2", click_track(16_000), 16_000)
+    assert read_audio(tmp_path / "voice.ts").num_samples > 0
+    (tmp_path / name).write_text(text)
+    with pytest.raises(AudioError, match=rf"{name} cannot be read as sound.*playlist"):
+        read_audio(tmp_path / name)
+
+
+def test_tags_in_latin_1(tmp_path: Path) -> None:
+    """Old WAV and MP3 files have tags that are no UTF-8."""
+    sent = click_track(16_000)
+    encode(tmp_path / "a.wav", "pcm_s16le", sent, 16_000)
+    whole = bytearray((tmp_path / "a.wav").read_bytes())
+    tags = b"LIST" + (18).to_bytes(4, "little") + b"INFOIART" + (6).to_bytes(4, "little") + b"Bj\xf6rk\0"
+    whole += tags
+    whole[4:8] = (len(whole) - 8).to_bytes(4, "little")
+    (tmp_path / "a.wav").write_bytes(whole)
+    assert read_audio(tmp_path / "a.wav").num_samples == sent.shape[1]
+
+
 def test_not_a_number(tmp_path: Path) -> None:
     sent = click_track(16_000)
     sent[0, 5] = np.nan

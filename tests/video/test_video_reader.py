@@ -46,6 +46,20 @@ def test_untagged_video_is_bt601(tmp_path: Path) -> None:
     assert np.abs(image.astype(int) - red).max() <= 6  # crf 23
 
 
+def test_a_name_is_a_file_and_no_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "a.mp4")
+    (tmp_path / "a.mp4").rename("take:1.mp4")
+    assert probe("take:1.mp4").num_frames == len(list(read_frames("take:1.mp4"))) == 7
+
+
+def test_a_playlist_opens_no_other_file(tmp_path: Path) -> None:
+    write(tmp_path / "a.mp4")
+    (tmp_path / "list.txt").write_text("ffconcat version 1.0\nfile a.mp4\n")
+    with pytest.raises(InputError, match=r"list\.txt cannot be read as video.*playlist"):
+        probe(tmp_path / "list.txt")
+
+
 def test_bad_files(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("no video")
     write(tmp_path / "cut.mp4")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,16 +14,20 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from openemo.audio.media_file import open_media
 from openemo.errors import AudioError
 
-__all__ = ["Audio", "read_audio"]
+__all__ = ["Audio", "decode_audio", "read_audio"]
 
 logger = logging.getLogger(__name__)
 
 # If a decoded frame starts this much later than the previous one ends, audio is missing between them.
 # Smaller differences are rounding: Matroska and FLV count milliseconds.
 _GAP_S = 0.05
-_FORMATS = "Any sound or video file that FFmpeg decodes will do: WAV, FLAC, MP3, M4A, Ogg, MP4, ..."
+_FORMATS = (
+    "Any sound or video file that FFmpeg decodes will do: WAV, FLAC, MP3, M4A, Ogg, MP4, ... "
+    "A playlist will not"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,44 +113,61 @@ def read_audio(path: str | Path) -> Audio:
         AudioError: the file is missing, not a media file, or has no audio that can be decoded.
     """
     path = Path(path)
-    with _unreadable(path):
+    with _unreadable(str(path)):
         if not path.exists():
             raise AudioError(f"there is no file {path}", fix="Check the path")
         if not path.is_file():
             raise AudioError(f"{path} is not a file", expected="a sound or video file")
         if path.stat().st_size == 0:
-            raise AudioError(f"{path} is empty", got="0 bytes", expected="a sound or video file")
-        with av.open(str(path)) as container:
-            if not container.streams.audio:
-                raise AudioError(f"{path} has no sound", expected="a file with a sound track", fix=_FORMATS)
-            pieces, sample_rate_hz = _decode(container, path)
-    if not pieces:
-        raise AudioError(
-            f"no sound can be decoded from {path}", got="an empty or truncated track", fix=_FORMATS
-        )
-    samples = np.concatenate(pieces, axis=1)
-    if not np.isfinite(samples).all():
-        raise AudioError(f"{path} has samples that are not numbers", expected="finite samples")
-    return Audio(np.clip(samples, -1.0, 1.0, out=samples), sample_rate_hz)
+            raise _empty(str(path))
+        with open_media(path) as container:
+            return _audio(container, str(path))
+
+
+def decode_audio(data: bytes, name: str) -> Audio:
+    """As `read_audio`, from the bytes of a file; `name` is for the errors and warnings."""
+    if not data:
+        raise _empty(name)
+    with _unreadable(name), open_media(io.BytesIO(data)) as container:
+        return _audio(container, name)
+
+
+def _empty(name: str) -> AudioError:
+    return AudioError(f"{name} is empty", got="0 bytes", expected="a sound or video file")
 
 
 @contextmanager
-def _unreadable(path: Path) -> Iterator[None]:
+def _unreadable(name: str) -> Iterator[None]:
+    """Turns FFmpeg's errors into AudioError."""
     try:
         yield
     except (av.FFmpegError, OSError) as error:
         reason = error.strerror or type(error).__name__
-        raise AudioError(f"{path} cannot be read as sound", got=reason, fix=_FORMATS) from error
+        raise AudioError(f"{name} cannot be read as sound", got=reason, fix=_FORMATS) from error
 
 
-def _decode(container: av.container.InputContainer, path: Path) -> tuple[list[npt.NDArray[np.float32]], int]:
+def _audio(container: av.container.InputContainer, name: str) -> Audio:
+    if not container.streams.audio:
+        raise AudioError(f"{name} has no sound", expected="a file with a sound track", fix=_FORMATS)
+    pieces, sample_rate_hz = _decode(container, name)
+    if not pieces:
+        raise AudioError(
+            f"no sound can be decoded from {name}", got="an empty or truncated track", fix=_FORMATS
+        )
+    samples = np.concatenate(pieces, axis=1)
+    if not np.isfinite(samples).all():
+        raise AudioError(f"{name} has samples that are not numbers", expected="finite samples")
+    return Audio(np.clip(samples, -1.0, 1.0, out=samples), sample_rate_hz)
+
+
+def _decode(container: av.container.InputContainer, name: str) -> tuple[list[npt.NDArray[np.float32]], int]:
     """All samples in pieces of (channels, n), silence where the file's clock has gaps; and their rate."""
     pieces: list[npt.NDArray[np.float32]] = []
     origin_s = Fraction(container.start_time or 0, 1_000_000)
     converter = _Converter()
     length = 0
     lead = 0
-    for frame in _decoded_frames(container, path):
+    for frame in _decoded_frames(container, name):
         values = converter(frame)
         if frame.pts is not None and frame.time_base is not None:
             late = round((frame.pts * frame.time_base - origin_s) * converter.sample_rate_hz) - length
@@ -179,7 +201,7 @@ def _drop_padding(
         pieces[-1] = pieces[-1][:, :-excess]
 
 
-def _decoded_frames(container: av.container.InputContainer, path: Path) -> Iterator[av.AudioFrame]:
+def _decoded_frames(container: av.container.InputContainer, name: str) -> Iterator[av.AudioFrame]:
     """Decoded frames. Damaged packets are skipped, with one warning."""
     num_damaged = 0
     packets = container.demux(container.streams.audio[0])
@@ -192,7 +214,7 @@ def _decoded_frames(container: av.container.InputContainer, path: Path) -> Itera
         except av.error.InvalidDataError:
             num_damaged += 1
     if num_damaged:
-        logger.warning("%s is damaged: %d packets of sound were skipped", path, num_damaged)
+        logger.warning("%s is damaged: %d packets of sound were skipped", name, num_damaged)
 
 
 class _Converter:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
+from openemo.audio.media_file import open_media
 from openemo.errors import FaceError
 from openemo.face.analyzer import FaceAnalyzer
 from openemo.files import whole_file
@@ -29,7 +29,7 @@ class Track:
 
 def decode_frames(path: Path) -> list[NDArray[np.uint8]]:
     """All frames of a short clip, (height, width, 3) uint8 RGB."""
-    with av.open(str(path)) as container:
+    with open_media(path) as container:
         return [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in container.decode(video=0)]
 
 

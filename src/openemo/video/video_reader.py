@@ -13,11 +13,12 @@ import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import ColorRange, Colorspace
 
+from openemo.audio.media_file import open_media
 from openemo.errors import InputError
 
 __all__ = ["VideoInfo", "probe", "read_frames"]
 
-_FORMATS = "Any video file that FFmpeg decodes will do: MP4, MOV, MKV, WebM, ..."
+_FORMATS = "Any video file that FFmpeg decodes will do: MP4, MOV, MKV, WebM, ... A playlist will not"
 _HD_HEIGHT = 720
 
 
@@ -106,7 +107,7 @@ def _open(path: str | Path) -> Iterator[av.container.InputContainer]:
     if not path.is_file():
         raise InputError(f"there is no video file {path}", fix="Check the path")
     try:
-        with av.open(str(path)) as container:
+        with open_media(path) as container:
             if not container.streams.video:
                 raise InputError(f"{path} has no picture", expected="a video", fix=_FORMATS)
             yield container

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import av
 
+from openemo.audio.media_file import open_media
 from openemo.errors import InputError
 
 __all__ = ["picture_delay_ms"]
@@ -23,7 +24,7 @@ def picture_delay_ms(path: Path) -> float:
         InputError: the file cannot be read, or has no picture.
     """
     try:
-        with av.open(str(path)) as container:
+        with open_media(path) as container:
             first = next(container.decode(video=0), None) if container.streams.video else None
             if first is None or first.time is None:
                 raise InputError(f"{path} has no picture", expected="a video")
