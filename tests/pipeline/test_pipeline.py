@@ -293,7 +293,7 @@ def test_wrong_inputs(tiny_pipeline: EmoPipeline, portrait: Frame) -> None:
     with pytest.raises(FaceError, match="too small"):
         tiny_pipeline(np.ascontiguousarray(portrait[::16, ::16]), tone(0.1))
     with pytest.raises(ImageError, match="wrong form"):
-        tiny_pipeline(portrait[:, :, 0], tone(0.1))
+        tiny_pipeline(portrait[:, :, :2], tone(0.1))
 
 
 def test_lips_move_as_far_as_asked_and_only_they(tiny_pipeline: EmoPipeline, portrait: Frame) -> None:

@@ -13,7 +13,7 @@ from fractions import Fraction
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from openemo import checkpoints
-from openemo.audio import Audio, SpeechEncoder, SpeechFeatures, read_audio
+from openemo.audio import Audio, SpeechEncoder, SpeechFeatures
 from openemo.checkpoints.components import Components, load_components, move, save_components
 from openemo.config import PipelineConfig
 from openemo.errors import AudioError, ConfigError
@@ -35,13 +35,16 @@ from openemo.models import EmoUNet, ReferenceNet
 from openemo.models.attention import slice_attention
 from openemo.models.autoencoder import Autoencoder
 from openemo.pipeline.conditions import ClipConditions, ReferenceConditions, clip_conditions
+from openemo.pipeline.inputs import to_audio, to_image, to_integer, to_seed
 from openemo.pipeline.offload import Offload, OffloadKind
 from openemo.pipeline.output import Animation, Frame, Progress
 from openemo.pipeline.portrait import Framing, PreparedPortrait, prepare_portrait
 from openemo.pipeline.sampling import ClipPlan, initial_noise, sample_clip
 from openemo.rendering.portrait_layers import PortraitPicture
 from openemo.timing import ClipSpan, num_frames, parse_fps
-from openemo.video.images import read_image
+
+if TYPE_CHECKING:
+    from openemo.pipeline.inputs import Portrait, Sound
 
 __all__ = ["EmoPipeline", "Motion"]
 
@@ -216,8 +219,8 @@ class EmoPipeline:
 
     def __call__(
         self,
-        portrait: str | Path | Frame,
-        audio: str | Path | Audio,
+        portrait: Portrait,
+        audio: Sound,
         *,
         seed: int = 0,
         num_inference_steps: int | None = None,
@@ -234,9 +237,9 @@ class EmoPipeline:
         """Plan the video; its frames are made while they are read.
 
         Args:
-            portrait: picture file, or (height, width, 3) uint8 RGB.
-            audio: any file with sound, or samples.
-            seed: of the noise. The same seed gives the same video.
+            portrait: path, bytes or open file of a picture, PIL image, array or tensor, see `to_image`.
+            audio: path, bytes or open file with sound, `Audio`, gradio's or ComfyUI's sound, see `to_audio`.
+            seed: of the noise, 0 to 2**63 - 1; -1 draws one. The same seed gives the same video.
             num_inference_steps, guidance_scale, speed, blinks_per_minute, lip_motion, head_motion, fps: None
                 takes the checkpoint's own, see `PipelineConfig`.
             size_px: side of the crop (None: 512); with "full", longest side of the video (None: up to 1920).
@@ -246,8 +249,9 @@ class EmoPipeline:
         Raises:
             ImageError, AudioError, FaceError, ConfigError: what was given cannot be used.
         """
+        seed = to_seed(seed)
         config = self.config.override(
-            num_inference_steps=num_inference_steps,
+            num_inference_steps=to_integer("num_inference_steps", num_inference_steps),
             guidance_scale=guidance_scale,
             speed=speed,
             blinks_per_minute=blinks_per_minute,
@@ -256,8 +260,7 @@ class EmoPipeline:
         )
         self._check_controls(config)
         rate = parse_fps(config.fps if fps is None else fps)
-        image = read_image(portrait) if isinstance(portrait, (str, Path)) else portrait
-        sound = audio if isinstance(audio, Audio) else read_audio(audio)
+        image, sound = to_image(portrait), to_audio(audio)
         length = self.num_frames(sound, rate)
         # 1. Portrait: find the face, cut it out, draw its masks.
         prepared = self.prepare_portrait(
@@ -272,6 +275,7 @@ class EmoPipeline:
             width=prepared.width,
             height=prepared.height,
             audio=sound,
+            seed=seed,
             warnings=prepared.warnings,
             make=partial(self._frames, request),
         )
@@ -360,8 +364,8 @@ class EmoPipeline:
             crop_px=config.crop_px or int(self.autoencoder.config.sample_size),
             config=config,
             framing=framing,
-            size_px=size_px,
-            face_index=face_index,
+            size_px=to_integer("size_px", size_px),
+            face_index=to_integer("face_index", face_index),
             embed=self.face_embedder,
         )
 

@@ -29,6 +29,7 @@ class Animation:
     Attributes:
         num_frames, fps, width, height: of the video; round(duration of the sound x fps) frames.
         audio: the sound as it was given.
+        seed: that was used, also where it was drawn.
         warnings: what the user should know, one sentence each ("3 faces were found; ...").
         make: starts the making of the frames.
     """
@@ -38,6 +39,7 @@ class Animation:
     width: int
     height: int
     audio: Audio
+    seed: int
     warnings: tuple[str, ...]
     make: Callable[[Progress | None], Iterator[Frame]]
 

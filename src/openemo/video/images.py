@@ -6,7 +6,8 @@ import io
 import logging
 import struct
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +19,7 @@ from PIL import ImageCms, UnidentifiedImageError
 from openemo.errors import ImageError, OutputError
 from openemo.files import whole_file
 
-__all__ = ["MAX_PIXELS", "contact_sheet", "read_image", "write_image"]
+__all__ = ["MAX_PIXELS", "contact_sheet", "convert_image", "decode_image", "read_image", "write_image"]
 
 Image = NDArray[np.uint8]
 
@@ -52,22 +53,21 @@ def read_image(path: str | Path) -> Image:
     Raises:
         ImageError: missing, unreadable, truncated, empty, not an image, or larger than 170 megapixels.
     """
-    path = Path(path)
-    data = _read_bytes(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)  # MAX_PIXELS is what counts
-            with Pillow.open(io.BytesIO(data)) as opened:
-                if opened.width * opened.height > MAX_PIXELS:
-                    raise _too_large(path, f"{opened.width}x{opened.height} px")
-                opened.load()
-                return _to_rgb(opened)
-    except Pillow.DecompressionBombError as error:
-        raise _too_large(path, str(error)) from error
-    except UnidentifiedImageError as error:
-        raise ImageError(f"{path} is not an image", expected="an image file", fix=_FIX) from error
-    except _DECODER_ERRORS as error:
-        raise ImageError(f"{path} is damaged or truncated", got=str(error) or None, fix=_FIX) from error
+    return decode_image(_read_bytes(Path(path)), str(path))
+
+
+def decode_image(data: bytes, name: str) -> Image:
+    """As `read_image`, from the bytes of a file; `name` is for the errors."""
+    if not data:
+        raise ImageError(f"{name} is empty", got="0 bytes", expected="an image file", fix=_FIX)
+    with _readable(name), Pillow.open(io.BytesIO(data)) as opened:
+        return _converted(opened, name)
+
+
+def convert_image(image: Pillow.Image, name: str) -> Image:
+    """As `read_image`, from an image of Pillow, which stays as it is; `name` is for the errors."""
+    with _readable(name):
+        return _converted(image, name)
 
 
 def write_image(path: str | Path, image: Image) -> None:
@@ -116,14 +116,33 @@ def contact_sheet(frames: Sequence[Image], columns: int, cell_px: int, gap_px: i
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError as error:
         raise ImageError(f"there is no image {path}", fix="Check the path") from error
     except OSError as error:
         raise ImageError(f"cannot read {path}", got=error.strerror, expected="a readable file") from error
-    if not data:
-        raise ImageError(f"{path} is empty", got="0 bytes", expected="an image file", fix=_FIX)
-    return data
+
+
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
+    """Turns Pillow's errors into ImageError."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)  # MAX_PIXELS is what counts
+            yield
+    except Pillow.DecompressionBombError as error:
+        raise _too_large(name, str(error)) from error
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{name} is not an image", expected="an image file", fix=_FIX) from error
+    except _DECODER_ERRORS as error:
+        raise ImageError(f"{name} is damaged or truncated", got=str(error) or None, fix=_FIX) from error
+
+
+def _converted(image: Pillow.Image, name: str) -> Image:
+    if image.width * image.height > MAX_PIXELS:
+        raise _too_large(name, f"{image.width}x{image.height} px")
+    image.load()
+    return _to_rgb(image)
 
 
 def _to_rgb(image: Pillow.Image) -> Image:
@@ -167,9 +186,9 @@ def _to_srgb(image: Pillow.Image, profile: bytes) -> Pillow.Image:
     return result
 
 
-def _too_large(path: Path, got: str) -> ImageError:
+def _too_large(name: str, got: str) -> ImageError:
     return ImageError(
-        f"{path} is too large",
+        f"{name} is too large",
         got=got,
         expected=f"at most {MAX_PIXELS // 1_000_000} megapixels",
         fix="Make it smaller; 2,000 px across are plenty",

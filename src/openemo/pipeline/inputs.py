@@ -1,0 +1,234 @@
+"""What a call may be given: portraits, sounds and whole numbers in the forms that other programs use."""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, overload
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+
+from openemo.audio.audio_reader import Audio, decode_audio, read_audio
+from openemo.errors import AudioError, ConfigError, ImageError, InputError
+from openemo.pipeline.output import Frame
+from openemo.video.images import convert_image, decode_image, read_image
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    MediaFile = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
+    Portrait = MediaFile | Pillow.Image | NDArray[Any] | Tensor
+    Sound = MediaFile | Audio | tuple[int, NDArray[Any]] | Mapping[str, Any]
+
+__all__ = ["to_audio", "to_image", "to_integer", "to_seed"]
+
+_MAX_SEED: Final = 2**63 - 1
+_DRAWN_SEEDS: Final = 2**32  # short enough to type
+# Decoders and filters leave [0, 1] and [-1, 1] by a little. More is another scale.
+_MAX_PICTURE_EXCESS: Final = 0.01
+_MAX_PEAK: Final = 2.0
+
+_PICTURES: Final = (
+    "a path, the bytes of a file, a file opened for binary reading, a PIL image, or an array or tensor of "
+    "shape (H, W), (H, W, 1), (H, W, 3), (H, W, 4), (3, H, W) or (1, H, W, 3)"
+)
+_SOUNDS: Final = (
+    "a path, the bytes of a file, a file opened for binary reading, an Audio, (sample rate, array), or "
+    '{"waveform": (1, channels, samples), "sample_rate": sample rate}'
+)
+
+
+def to_image(portrait: Portrait) -> Frame:
+    """The portrait as (H, W, 3) uint8 RGB.
+
+    Args:
+        portrait: path, bytes of a file, or file opened for binary reading, as `read_image` reads them; image
+            of PIL; array or tensor (H, W), (H, W, 1 | 3 | 4), (1 | 3 | 4, H, W), with or without a leading
+            1, uint8 or float in [0, 1]. The fourth channel is opacity; transparent pixels are put on white.
+
+    Raises:
+        ImageError: something else, or it cannot be read.
+    """
+    if isinstance(portrait, Pillow.Image):
+        return convert_image(portrait, "the picture")
+    if isinstance(portrait, (str, os.PathLike)):
+        return read_image(Path(portrait))
+    if _is_array(portrait):
+        return _image_of_array(_to_numpy(portrait))
+    data = _bytes_of(portrait, ImageError)
+    if data is None:
+        raise ImageError("the portrait cannot be used", got=_kind(portrait), expected=_PICTURES)
+    return decode_image(data, "the picture")
+
+
+def to_audio(audio: Sound) -> Audio:
+    """The sound as samples of one or two channels.
+
+    Args:
+        audio: path, bytes of a file, or file opened for binary reading, as `read_audio` reads them; `Audio`;
+            (sample rate, array) as gradio gives, the array (N,) or (N, channels), int16, int32 or float in
+            [-1, 1]; {"waveform": (1, channels, N), "sample_rate": rate} as ComfyUI gives.
+
+    Raises:
+        AudioError: something else, or it cannot be read.
+    """
+    if isinstance(audio, Audio):
+        return audio
+    if isinstance(audio, (str, os.PathLike)):
+        return read_audio(Path(audio))
+    if isinstance(audio, tuple):
+        return _audio_of_pair(audio)
+    if isinstance(audio, Mapping):
+        return _audio_of_mapping(audio)
+    data = _bytes_of(audio, AudioError)
+    if data is None:
+        raise AudioError("the sound cannot be used", got=_kind(audio), expected=_SOUNDS)
+    return decode_audio(data, "the sound")
+
+
+def to_seed(seed: int) -> int:
+    """A seed from 0 to 2**63 - 1; -1 draws one. Raises ConfigError for all else."""
+    number = to_integer("seed", seed)
+    if number == -1:
+        return secrets.randbelow(_DRAWN_SEEDS)
+    if not 0 <= number <= _MAX_SEED:
+        raise ConfigError(
+            "the seed is out of range", got=number, expected=f"0 to {_MAX_SEED}, or -1 to draw one"
+        )
+    return number
+
+
+@overload
+def to_integer(name: str, value: int) -> int: ...
+@overload
+def to_integer(name: str, value: int | None) -> int | None: ...
+def to_integer(name: str, value: Any) -> int | None:
+    """A whole number, also numpy's or a float such as 512.0, as int; None stays None.
+
+    Raises:
+        ConfigError: something else, such as True or "0".
+    """
+    if value is None or _is_integer(value):
+        return value if value is None else int(value)
+    if isinstance(value, (float, np.floating)) and float(value).is_integer():
+        return int(value)
+    raise ConfigError(f"`{name}` is not a whole number", got=repr(value), expected="a number such as 0 or 25")
+
+
+def _is_integer(value: object) -> bool:
+    """Whether it is a number; bool is an int in Python."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _is_array(value: object) -> bool:
+    return isinstance(value, np.ndarray) or hasattr(value, "requires_grad")
+
+
+def _to_numpy(value: Any) -> NDArray[Any]:
+    """An array, or a tensor of torch on any device; numpy has no bfloat16."""
+    if isinstance(value, np.ndarray):
+        return value
+    tensor = value.detach().cpu()
+    return np.asarray(tensor.float() if tensor.is_floating_point() else tensor)
+
+
+def _kind(value: object) -> str:
+    return f"an object of type {type(value).__name__}"
+
+
+def _bytes_of(value: Any, failure: type[InputError]) -> bytes | None:
+    """The bytes, or the rest of an open file; None for all else."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value)
+    if isinstance(value, io.TextIOBase):
+        raise failure("the file is open for reading text", fix='Open it with mode "rb"')
+    if not hasattr(value, "read"):
+        return None
+    try:
+        data = value.read()
+    except (OSError, ValueError) as error:
+        raise failure("the open file cannot be read", got=str(error)) from error
+    return data if isinstance(data, bytes) else None
+
+
+def _image_of_array(values: NDArray[Any]) -> Frame:
+    shape = values.shape
+    if values.ndim == 4 and shape[0] == 1:
+        values = values[0]
+    if values.ndim == 3 and values.shape[2] not in (1, 3, 4) and values.shape[0] in (1, 3, 4):
+        values = np.moveaxis(values, 0, 2)
+    if 0 in shape or not (values.ndim == 2 or (values.ndim == 3 and values.shape[2] in (1, 3, 4))):
+        raise ImageError("the picture has the wrong form", got=f"shape {shape}", expected=_PICTURES)
+    image = _to_uint8(values)
+    if image.ndim == 3 and image.shape[2] == 3:
+        return image
+    flat = image[:, :, 0] if image.ndim == 3 and image.shape[2] == 1 else image
+    return convert_image(Pillow.fromarray(np.ascontiguousarray(flat)), "the picture")
+
+
+def _to_uint8(values: NDArray[Any]) -> Frame:
+    if values.dtype == np.uint8:
+        return values
+    if not np.issubdtype(values.dtype, np.floating):
+        raise ImageError(
+            "the picture has the wrong type of number",
+            got=values.dtype,
+            expected="uint8 from 0 to 255, or float from 0 to 1",
+        )
+    low, high = float(values.min()), float(values.max())
+    if not (low >= -_MAX_PICTURE_EXCESS and high <= 1 + _MAX_PICTURE_EXCESS):  # also where one is NaN
+        raise ImageError(
+            "the picture has the wrong range", got=f"{low:g} to {high:g}", expected="0 to 1, or uint8"
+        )
+    rounded = np.rint(np.clip(values, 0, 1) * 255)
+    return np.asarray(rounded, np.uint8)
+
+
+def _audio_of_pair(pair: tuple[Any, ...]) -> Audio:
+    if len(pair) != 2 or not _is_integer(pair[0]) or not _is_array(pair[1]):
+        got = f"({', '.join(type(part).__name__ for part in pair)})"
+        raise AudioError("the sound is not (sample rate, array), in this order", got=got, expected=_SOUNDS)
+    values = _to_numpy(pair[1])
+    if values.ndim not in (1, 2) or (values.ndim == 2 and values.shape[1] not in (1, 2)):
+        raise AudioError(
+            "the sound has the wrong form",
+            got=f"shape {values.shape}",
+            expected="(samples,) or (samples, channels) with 1 or 2 channels",
+        )
+    return _audio_of_array(values[None] if values.ndim == 1 else values.T, int(pair[0]))
+
+
+def _audio_of_mapping(sound: Mapping[str, Any]) -> Audio:
+    if not {"waveform", "sample_rate"} <= set(sound) or not _is_array(sound["waveform"]):
+        got = f"a mapping with {', '.join(map(str, sound)) or 'nothing'}"
+        raise AudioError("the sound cannot be used", got=got, expected=_SOUNDS)
+    if not _is_integer(sound["sample_rate"]):
+        raise AudioError("wrong sample rate", got=repr(sound["sample_rate"]), expected="a whole number of Hz")
+    values = _to_numpy(sound["waveform"])
+    if values.ndim != 3 or values.shape[0] != 1 or values.shape[1] not in (1, 2):
+        raise AudioError(
+            "the waveform has the wrong form",
+            got=f"shape {values.shape}",
+            expected="(1, channels, samples) with 1 or 2 channels",
+        )
+    return _audio_of_array(values[0], int(sound["sample_rate"]))
+
+
+def _audio_of_array(values_CN: NDArray[Any], sample_rate_hz: int) -> Audio:
+    """Samples (channels, N) of any scale that their type tells."""
+    if values_CN.dtype in (np.int16, np.int32):
+        full = -float(np.iinfo(values_CN.dtype).min)
+        return Audio(np.ascontiguousarray(values_CN / full, np.float32), sample_rate_hz)
+    if not np.issubdtype(values_CN.dtype, np.floating):
+        raise AudioError(
+            "the sound has the wrong type of number", got=values_CN.dtype, expected="int16, int32 or float"
+        )
+    peak = float(np.abs(values_CN).max(initial=0))
+    if not peak <= _MAX_PEAK:  # also where it is NaN
+        raise AudioError("the samples are out of range", got=f"a peak of {peak:g}", expected="-1 to 1")
+    return Audio(np.ascontiguousarray(np.clip(values_CN, -1, 1), np.float32), sample_rate_hz)
