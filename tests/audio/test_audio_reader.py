@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import tracemalloc
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,41 @@ def test_late_track_starts_with_silence(tmp_path: Path) -> None:
         container.mux(sound.encode(frame))
         container.mux(sound.encode(None))
     assert lag_samples(read_audio(path).samples[0], sent[0]) == 8_000
+
+
+def encode_with_gap(path: Path, gap_s: int, sample_rate_hz: int = 16_000) -> Samples:
+    """Two tones of 0.1 s each. The second starts `gap_s` after the first ends."""
+    tone = click_track(sample_rate_hz)[:, round(CLICK_S * sample_rate_hz) :][:, : sample_rate_hz // 10]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_f32le", rate=sample_rate_hz, layout="mono")
+        for start in (0, tone.size + gap_s * sample_rate_hz):
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(tone), format="flt", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = sample_rate_hz, start, Fraction(1, sample_rate_hz)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return tone
+
+
+def test_a_gap_in_the_time_stamps_becomes_silence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tone = encode_with_gap(tmp_path / "a.mka", gap_s=60)
+    samples = read_audio(tmp_path / "a.mka").samples
+    np.testing.assert_array_equal(samples, np.hstack([tone, np.zeros((1, 60 * 16_000), np.float32), tone]))
+    assert not caplog.records
+
+
+def test_memory_follows_what_is_decoded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Silence far longer than the sound is not made, whatever the time stamps say."""
+    tone = encode_with_gap(tmp_path / "a.mka", gap_s=6 * 3_600)
+    tracemalloc.start()
+    try:
+        audio = read_audio(tmp_path / "a.mka")
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 2**20  # six hours at this rate are 1.3 GiB
+    np.testing.assert_array_equal(audio.samples, np.hstack([tone, tone]))
+    assert "a.mka" in caplog.text
+    assert "21600 s" in caplog.text
 
 
 @pytest.mark.parametrize(

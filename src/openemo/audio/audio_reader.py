@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import av
@@ -24,6 +25,9 @@ logger = logging.getLogger(__name__)
 # If a decoded frame starts this much later than the previous one ends, audio is missing between them.
 # Smaller differences are rounding: Matroska and FLV count milliseconds.
 _GAP_S = 0.05
+# Gaps may be this much longer than the sound, all together. Longer ones are errors in the time stamps, and
+# silence of their length could fill the memory.
+_MAX_EXTRA_SILENCE_S = 60
 _FORMATS = (
     "Any sound or video file that FFmpeg decodes will do: WAV, FLAC, MP3, M4A, Ogg, MP4, ... "
     "A playlist will not"
@@ -106,8 +110,9 @@ def read_audio(path: str | Path) -> Audio:
     """Decodes the first audio track of a file at its own rate, as mono or stereo (more are mixed down).
 
     The samples are on the file's clock. The encoder's priming and padding are dropped where the file declares
-    them. Silence fills missing parts, and the time before a track that starts later than the picture. Of a
-    damaged file, all that can be decoded is returned, and a warning is logged.
+    them. Silence fills missing parts, and the time before a track that starts later than the picture. If
+    it is over a minute longer than the sound, it is left out, and a warning is logged. Of a damaged file, all
+    that can be decoded is returned, and a warning is logged.
 
     Raises:
         AudioError: the file is missing, not a media file, or has no audio that can be decoded.
@@ -149,36 +154,50 @@ def _unreadable(name: str) -> Iterator[None]:
 def _audio(container: av.container.InputContainer, name: str) -> Audio:
     if not container.streams.audio:
         raise AudioError(f"{name} has no sound", expected="a file with a sound track", fix=_FORMATS)
-    pieces, sample_rate_hz = _decode(container, name)
-    if not pieces:
-        raise AudioError(
-            f"no sound can be decoded from {name}", got="an empty or truncated track", fix=_FORMATS
-        )
-    samples = np.concatenate(pieces, axis=1)
+    samples, sample_rate_hz = _decode(container, name)
     if not np.isfinite(samples).all():
         raise AudioError(f"{name} has samples that are not numbers", expected="finite samples")
     return Audio(np.clip(samples, -1.0, 1.0, out=samples), sample_rate_hz)
 
 
-def _decode(container: av.container.InputContainer, name: str) -> tuple[list[npt.NDArray[np.float32]], int]:
-    """All samples in pieces of (channels, n), silence where the file's clock has gaps; and their rate."""
+def _decode(container: av.container.InputContainer, name: str) -> tuple[npt.NDArray[np.float32], int]:
+    """All samples (channels, n), silence where the file's clock has gaps; and their rate."""
     pieces: list[npt.NDArray[np.float32]] = []
+    gaps: list[int] = []  # samples of silence before each piece
     origin_s = Fraction(container.start_time or 0, 1_000_000)
     converter = _Converter()
     length = 0
-    lead = 0
     for frame in _decoded_frames(container, name):
         values = converter(frame)
+        gap = 0
         if frame.pts is not None and frame.time_base is not None:
             late = round((frame.pts * frame.time_base - origin_s) * converter.sample_rate_hz) - length
             if late > _GAP_S * converter.sample_rate_hz or (length == 0 and late > 0):
-                pieces.append(np.zeros((values.shape[0], late), np.float32))
-                lead = lead if length else late
-                length += late
+                gap = late
         pieces.append(values)
-        length += values.shape[1]
-    _drop_padding(pieces, length - lead, container, converter.sample_rate_hz)
-    return pieces, converter.sample_rate_hz
+        gaps.append(gap)
+        length += gap + values.shape[1]
+    if not pieces:
+        raise AudioError(
+            f"no sound can be decoded from {name}", got="an empty or truncated track", fix=_FORMATS
+        )
+    _drop_padding(pieces, length - gaps[0], container, converter.sample_rate_hz)
+    if not _are_plausible(gaps, length, converter.sample_rate_hz, name):
+        gaps = [0] * len(pieces)
+    silences = (np.zeros((piece.shape[0], gap), np.float32) for gap, piece in zip(gaps, pieces, strict=True))
+    filled = chain.from_iterable(zip(silences, pieces, strict=True))
+    return np.concatenate(list(filled), axis=1), converter.sample_rate_hz
+
+
+def _are_plausible(gaps: list[int], length: int, sample_rate_hz: int, name: str) -> bool:
+    """Whether the gaps, within `length` samples, can be true. Logs a warning if not."""
+    silence_s = sum(gaps) / sample_rate_hz
+    sound_s = length / sample_rate_hz - silence_s
+    if silence_s <= sound_s + _MAX_EXTRA_SILENCE_S:
+        return True
+    text = "%s has gaps of %.0f s in the time stamps of %.1f s of sound; they are left out"
+    logger.warning(text, name, silence_s, sound_s)
+    return False
 
 
 def _drop_padding(
@@ -189,12 +208,7 @@ def _drop_padding(
 ) -> None:
     """Removes the padding of the last block, which FFmpeg keeps although an MP4's edit list declares it."""
     stream = container.streams.audio[0]
-    if (
-        "mp4" not in container.format.name
-        or stream.duration is None
-        or stream.time_base is None
-        or not pieces
-    ):
+    if "mp4" not in container.format.name or stream.duration is None or stream.time_base is None:
         return
     excess = length - round(stream.duration * stream.time_base * sample_rate_hz)
     if 0 < excess < pieces[-1].shape[1]:
