@@ -10,6 +10,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 import pytest
+from av.stream import Disposition
 
 from openemo.audio.audio_reader import Audio, read_audio
 from openemo.errors import AudioError
@@ -152,6 +153,47 @@ def test_memory_follows_what_is_decoded(tmp_path: Path, caplog: pytest.LogCaptur
     np.testing.assert_array_equal(audio.samples, np.hstack([tone, tone]))
     assert "a.mka" in caplog.text
     assert "21600 s" in caplog.text
+
+
+@pytest.fixture
+def two_tracks(tmp_path: Path) -> Path:
+    """A file with a silent track of 1 s, and a default one of 2 s that is 0.25 throughout."""
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream("pcm_s16le", rate=16_000, layout="mono") for _ in range(2)]
+        streams[0].disposition, streams[1].disposition = Disposition(0), Disposition.default
+        for stream, level, size in zip(streams, (0.0, 0.25), (16_000, 32_000), strict=True):
+            frame = av.AudioFrame.from_ndarray(
+                np.full((1, size), level, np.float32), format="fltp", layout="mono"
+            )
+            frame.sample_rate, frame.pts, frame.time_base = 16_000, 0, Fraction(1, 16_000)
+            container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("track", "num_samples", "level"), [(None, 32_000, 0.25), (0, 16_000, 0.0), (1, 32_000, 0.25)]
+)
+def test_tracks(two_tracks: Path, track: int | None, num_samples: int, level: float) -> None:
+    """The one that is marked as default, unless another is asked for."""
+    samples = read_audio(two_tracks, track=track).samples
+    np.testing.assert_array_equal(samples, np.full((1, num_samples), level, np.float32))
+
+
+@pytest.mark.parametrize("track", [2, -1])
+def test_an_unknown_track(two_tracks: Path, track: int) -> None:
+    with pytest.raises(
+        AudioError, match=rf"no sound track {track} in .*a\.mkv; got 2 sound tracks; expected 0 to 1"
+    ):
+        read_audio(two_tracks, track=track)
+
+
+def test_silent_sound_gets_a_warning(two_tracks: Path, caplog: pytest.LogCaptureFixture) -> None:
+    read_audio(two_tracks)
+    assert not caplog.records
+    read_audio(two_tracks, track=0)
+    assert "a.mkv is silent throughout; sound track 0 of 0 to 1 was read" in caplog.text
 
 
 @pytest.mark.parametrize(

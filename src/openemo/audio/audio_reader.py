@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -106,16 +106,21 @@ def _frames(audio: Audio, layout: str) -> Iterator[av.AudioFrame]:
         yield frame
 
 
-def read_audio(path: str | Path) -> Audio:
-    """Decodes the first audio track of a file at its own rate, as mono or stereo (more are mixed down).
+def read_audio(path: str | Path, track: int | None = None) -> Audio:
+    """Decodes an audio track of a file at its own rate, as mono or stereo (more channels are mixed down).
 
     The samples are on the file's clock. The encoder's priming and padding are dropped where the file declares
-    them. Silence fills missing parts, and the time before a track that starts later than the picture. If
-    it is over a minute longer than the sound, it is left out, and a warning is logged. Of a damaged file, all
-    that can be decoded is returned, and a warning is logged.
+    them. Silence fills missing parts, and the time before a track that starts later than the picture. It is
+    left out if it is over a minute longer than the sound. Of a damaged file, all that can be decoded is
+    returned. A warning is logged in these two cases, and where all samples are 0.
+
+    Args:
+        track: which audio track, from 0. None takes the one that FFmpeg and players take: the default one if
+            one is marked, otherwise by bit rate.
 
     Raises:
-        AudioError: the file is missing, not a media file, or has no audio that can be decoded.
+        AudioError: the file is missing, not a media file, has no such track, or has no audio that can be
+            decoded.
     """
     path = Path(path)
     with _unreadable(str(path)):
@@ -126,7 +131,7 @@ def read_audio(path: str | Path) -> Audio:
         if path.stat().st_size == 0:
             raise _empty(str(path))
         with open_media(path) as container:
-            return _audio(container, str(path))
+            return _audio(container, str(path), track)
 
 
 def decode_audio(data: bytes, name: str) -> Audio:
@@ -151,23 +156,47 @@ def _unreadable(name: str) -> Iterator[None]:
         raise AudioError(f"{name} cannot be read as sound", got=reason, fix=_FORMATS) from error
 
 
-def _audio(container: av.container.InputContainer, name: str) -> Audio:
-    if not container.streams.audio:
-        raise AudioError(f"{name} has no sound", expected="a file with a sound track", fix=_FORMATS)
-    samples, sample_rate_hz = _decode(container, name)
+def _audio(container: av.container.InputContainer, name: str, track: int | None = None) -> Audio:
+    stream = _find_track(container, name, track)
+    samples, sample_rate_hz = _decode(container, stream, name)
     if not np.isfinite(samples).all():
         raise AudioError(f"{name} has samples that are not numbers", expected="finite samples")
+    if not samples.any():
+        tracks = container.streams.audio
+        read = (
+            f"; sound track {tracks.index(stream)} of {_numbers(tracks)} was read" if len(tracks) > 1 else ""
+        )
+        logger.warning("%s is silent throughout%s", name, read)
     return Audio(np.clip(samples, -1.0, 1.0, out=samples), sample_rate_hz)
 
 
-def _decode(container: av.container.InputContainer, name: str) -> tuple[npt.NDArray[np.float32], int]:
+def _find_track(container: av.container.InputContainer, name: str, track: int | None) -> av.AudioStream:
+    tracks = container.streams.audio
+    if not tracks:
+        raise AudioError(f"{name} has no sound", expected="a file with a sound track", fix=_FORMATS)
+    if track is None:
+        best = container.streams.best("audio")
+        return best if isinstance(best, av.AudioStream) else tracks[0]
+    if not 0 <= track < len(tracks):
+        got = "1 sound track" if len(tracks) == 1 else f"{len(tracks)} sound tracks"
+        raise AudioError(f"no sound track {track} in {name}", got=got, expected=_numbers(tracks))
+    return tracks[track]
+
+
+def _numbers(tracks: Sequence[av.AudioStream]) -> str:
+    return "0" if len(tracks) == 1 else f"0 to {len(tracks) - 1}"
+
+
+def _decode(
+    container: av.container.InputContainer, stream: av.AudioStream, name: str
+) -> tuple[npt.NDArray[np.float32], int]:
     """All samples (channels, n), silence where the file's clock has gaps; and their rate."""
     pieces: list[npt.NDArray[np.float32]] = []
     gaps: list[int] = []  # samples of silence before each piece
     origin_s = Fraction(container.start_time or 0, 1_000_000)
     converter = _Converter()
     length = 0
-    for frame in _decoded_frames(container, name):
+    for frame in _decoded_frames(container, stream, name):
         values = converter(frame)
         gap = 0
         if frame.pts is not None and frame.time_base is not None:
@@ -181,7 +210,8 @@ def _decode(container: av.container.InputContainer, name: str) -> tuple[npt.NDAr
         raise AudioError(
             f"no sound can be decoded from {name}", got="an empty or truncated track", fix=_FORMATS
         )
-    _drop_padding(pieces, length - gaps[0], container, converter.sample_rate_hz)
+    if "mp4" in container.format.name:
+        _drop_padding(pieces, length - gaps[0], stream, converter.sample_rate_hz)
     if not _are_plausible(gaps, length, converter.sample_rate_hz, name):
         gaps = [0] * len(pieces)
     silences = (np.zeros((piece.shape[0], gap), np.float32) for gap, piece in zip(gaps, pieces, strict=True))
@@ -203,22 +233,23 @@ def _are_plausible(gaps: list[int], length: int, sample_rate_hz: int, name: str)
 def _drop_padding(
     pieces: list[npt.NDArray[np.float32]],
     length: int,
-    container: av.container.InputContainer,
+    stream: av.AudioStream,
     sample_rate_hz: int,
 ) -> None:
     """Removes the padding of the last block, which FFmpeg keeps although an MP4's edit list declares it."""
-    stream = container.streams.audio[0]
-    if "mp4" not in container.format.name or stream.duration is None or stream.time_base is None:
+    if stream.duration is None or stream.time_base is None:
         return
     excess = length - round(stream.duration * stream.time_base * sample_rate_hz)
     if 0 < excess < pieces[-1].shape[1]:
         pieces[-1] = pieces[-1][:, :-excess]
 
 
-def _decoded_frames(container: av.container.InputContainer, name: str) -> Iterator[av.AudioFrame]:
+def _decoded_frames(
+    container: av.container.InputContainer, stream: av.AudioStream, name: str
+) -> Iterator[av.AudioFrame]:
     """Decoded frames. Damaged packets are skipped, with one warning."""
     num_damaged = 0
-    packets = container.demux(container.streams.audio[0])
+    packets = container.demux(stream)
     while True:
         try:
             packet = next(packets, None)
