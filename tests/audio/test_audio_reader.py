@@ -307,6 +307,22 @@ def test_mono_is_the_mean() -> None:
     assert audio.duration_s == 1.0
 
 
+@pytest.mark.parametrize("gain", [-1.0, -0.9, -1.1])
+def test_mono_of_antiphase_is_the_louder_channel(gain: float) -> None:
+    """Where one channel is the other one turned over, the mean has next to nothing of the voice."""
+    voice = np.random.default_rng(0).normal(0, 0.1, 800).astype(np.float32)
+    samples = np.stack([voice, np.float32(gain) * voice])
+    louder = samples[1:] if gain < -1 else samples[:1]
+    np.testing.assert_array_equal(Audio(samples, 800).mono().samples, louder)
+
+
+@pytest.mark.parametrize("gain", [1.0, 0.0, -0.5])
+def test_mono_is_the_mean_where_it_has_the_voice(gain: float) -> None:
+    voice = np.random.default_rng(0).normal(0, 0.1, 800).astype(np.float32)
+    samples = np.stack([voice, np.float32(gain) * voice])
+    np.testing.assert_array_equal(Audio(samples, 800).mono().samples[0], samples.mean(axis=0))
+
+
 @pytest.mark.parametrize("samples", [np.zeros(5, np.float32), np.zeros((1, 5)), np.zeros((3, 5), np.float32)])
 def test_audio_checks_its_samples(samples: Any) -> None:
     with pytest.raises(AudioError):

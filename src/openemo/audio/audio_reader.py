@@ -28,6 +28,8 @@ _GAP_S = 0.05
 # Gaps may be this much longer than the sound, all together. Longer ones are errors in the time stamps, and
 # silence of their length could fill the memory.
 _MAX_EXTRA_SILENCE_S = 60
+# The mean of two channels with less than this part of the louder one's power has lost the voice.
+_CANCELLED = 0.01
 _FORMATS = (
     "Any sound or video file that FFmpeg decodes will do: WAV, FLAC, MP3, M4A, Ogg, MP4, ... "
     "A playlist will not"
@@ -68,10 +70,15 @@ class Audio:
         return self.num_samples / self.sample_rate_hz
 
     def mono(self) -> Audio:
-        """The mean of the channels."""
+        """The mean of the channels, or the louder channel where the mean cancels the voice (antiphase)."""
         if self.num_channels == 1:
             return self
-        return Audio(self.samples.mean(axis=0, keepdims=True, dtype=np.float32), self.sample_rate_hz)
+        samples = self.samples.mean(axis=0, keepdims=True, dtype=np.float32)
+        powers = [_power(channel) for channel in self.samples]
+        if _power(samples[0]) < _CANCELLED * max(powers):
+            loudest = int(np.argmax(powers))
+            samples = self.samples[loudest : loudest + 1]
+        return Audio(samples, self.sample_rate_hz)
 
     def resample(self, sample_rate_hz: int) -> Audio:
         """The same audio at another rate, band-limited: round(num_samples * ratio) samples, without delay."""
@@ -88,6 +95,10 @@ class Audio:
                 samples[:, filled : filled + values.shape[1]] = values
                 filled += values.shape[1]
         return Audio(samples, sample_rate_hz)
+
+
+def _power(samples: npt.NDArray[np.float32]) -> float:
+    return float(np.vdot(samples, samples))
 
 
 def _layout(num_channels: int) -> str:
