@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from openemo import __version__, data, training
 from openemo.audio import Audio, read_audio
 from openemo.cli.animate import animate as animate_command
 from openemo.cli.evaluate import evaluate
-from openemo.cli.main import main
+from openemo.cli.main import app, main
 from openemo.cli.train import assemble, prepare, train
 from openemo.evaluation.jobs import EvaluationSettings
 from openemo.pipeline import EmoPipeline
@@ -166,6 +167,24 @@ def test_animate(animate: Run, short_voice: Path, tmp_path: Path, capsys: pytest
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4", "voice.mov"]
 
 
+def test_a_drawn_seed_is_printed_and_makes_the_video_again(
+    animate: Run, short_voice: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--size-px", "64", "--framing", "crop", "--steps", "1", "--fps", "2"]
+    assert animate(*options, "--seed", "-1", audio=short_voice) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("seed "))
+    again = tmp_path / "again.mp4"
+    assert animate(*options, "--seed", line.removeprefix("seed "), audio=short_voice, output=again) == 0
+    assert "seed " not in capsys.readouterr().out
+    assert again.read_bytes() == (tmp_path / "out.mp4").read_bytes()
+
+
+@pytest.mark.parametrize("seeds", ["0,-1", "-2", "9223372036854775808"])
+def test_a_report_has_fixed_seeds(seeds: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "--clips", str(tmp_path), "-o", str(tmp_path / "a"), "--seeds", seeds]) == 1
+    assert "seed" in error_of(capsys)
+
+
 def test_several_faces_are_said(
     animate: Run, portrait_path: Path, short_voice: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -239,6 +258,8 @@ def test_input_is_not_overwritten(
         (["--steps", "0"], "`num_inference_steps`"),
         (["--fps", "1000"], "frame rate is out of range"),
         (["--size-px", "3"], "size is out of range"),
+        (["--seed", "-2"], "seed is out of range; got -2"),
+        (["--seed", "9223372036854775808", "--model", "nowhere"], "seed is out of range"),
         (["--model", "nowhere"], "no such model"),
         (["--device", "cuda:99"], "device cannot be used; got 'cuda:99'"),
         (["--device", "toaster"], "device cannot be used; got 'toaster'"),
@@ -269,6 +290,104 @@ def test_wrong_values_exit_1(
 def test_wrong_usage_exits_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
     assert "--help" in error_of(capsys)
+
+
+@pytest.fixture
+def failing_command(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A command of the program with a mistake in it."""
+    monkeypatch.setattr(app, "registered_commands", list(app.registered_commands))
+
+    @app.command("fail")
+    def fail() -> None:
+        raise ZeroDivisionError("two\nlines")
+
+    return "fail"
+
+
+def test_an_unforeseen_error_is_one_line(failing_command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([failing_command]) == 1
+    line = error_of(capsys)
+    assert line.startswith("openemo: error: unexpected ZeroDivisionError: two lines. ")
+    assert "--debug" in line
+
+
+def test_debug_shows_where_an_unforeseen_error_happened(
+    failing_command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--debug", failing_command]) == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith("Traceback")
+    assert 'raise ZeroDivisionError("two' in shown
+    assert main(["--debug", "weights", "verify", str(tmp_path / "missing")]) == 1  # a foreseen one
+    assert "Traceback" not in error_of(capsys)
+
+
+def shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run in bash, where `openemo` is the program; a pipe has the exit code of its first failing part."""
+    start = f'set -o pipefail; openemo() {{ "{sys.executable}" -m openemo "$@"; }}; '
+    return subprocess.run(
+        ["bash", "-c", start + command], capture_output=True, text=True, env=os.environ | environment
+    )
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_closed_pipe_is_no_error(unbuffered: str) -> None:
+    """The reader has gone before anything is printed."""
+    run = shell("openemo weights list | exec 0<&-", PYTHONUNBUFFERED=unbuffered)
+    assert (run.returncode, run.stderr) == (0, "")
+
+
+def test_closed_streams_are_no_error() -> None:
+    run = shell("openemo weights list >&- 2>&-; echo $?; openemo dance 2>&-; echo $?")
+    assert (run.stdout, run.stderr) == ("0\n2\n", "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
+def test_a_full_disk_under_stdout_is_one_line() -> None:
+    run = shell("openemo weights list > /dev/full")
+    assert run.returncode == 1
+    assert run.stderr == "openemo: error: what was printed cannot be written; got No space left on device.\n"
+
+
+def test_closed_streams_leave_their_numbers_to_nobody(tmp_path: Path) -> None:
+    """A file that is opened later must not get the number of stderr, to which libraries write."""
+    code = (
+        "import sys; from openemo.cli.streams import forgiving_streams\n"
+        f"with forgiving_streams(), open({str(tmp_path / 'a')!r}, 'w') as file: assert file.fileno() > 2"
+    )
+    command = f"{shlex.quote(sys.executable)} -c {shlex.quote(code)} <&- 2>&-"
+    assert subprocess.run(["bash", "-c", command]).returncode == 0
+
+
+def test_names_in_any_script_are_printed_in_any_encoding(tmp_path: Path) -> None:
+    """A name of a file that this terminal cannot show, on stdout and on stderr."""
+    code = (
+        "import sys; from openemo.cli.main import app, main; app.command('say')(lambda: print(sys.argv[1]));"
+    )
+    for encoding, shown in (("cp1252", r"\u7f8e.mp4"), ("utf-8", "\u7f8e.mp4")):
+        run = subprocess.run(
+            [sys.executable, "-c", code + "sys.exit(main(['say']))", "\u7f8e.mp4"],
+            capture_output=True,
+            encoding=encoding,
+            env=os.environ | {"PYTHONIOENCODING": encoding},
+        )
+        assert (run.returncode, run.stdout.strip(), run.stderr) == (0, shown, "")
+    run = shell("openemo \u7f8e", PYTHONIOENCODING="cp1252:strict")
+    assert run.returncode == 2
+    assert run.stderr.count("\n") == 1
+    assert r"\u7f8e" in run.stderr
+
+
+@pytest.mark.slow
+def test_a_video_is_no_failure_because_nobody_reads_of_it(
+    tiny_dir: Path, portrait_path: Path, short_voice: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "\u7f8e.mp4"
+    options = ("--model", tiny_dir, "--framing", "crop", "--size-px", "64", "--steps", "1", "--fps", "2")
+    command = ["openemo", "animate", portrait_path, short_voice, "-o", output, *options]
+    run = shell(f"{shlex.join(map(str, command))} 2>&1 | exec 0<&-", PYTHONIOENCODING="cp1252:strict")
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+    assert probe(output).num_frames == 1
 
 
 @pytest.mark.slow

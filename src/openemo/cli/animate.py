@@ -37,7 +37,7 @@ def animate(
     portrait: Annotated[Path, Argument(help="Photo, painting or drawing.", metavar="PORTRAIT")],
     audio: Annotated[Path, Argument(help="Speech or song. A video gives its sound.", metavar="AUDIO")],
     output: Annotated[Path, Option("--output", "-o", help="The video to write.", metavar="OUT.mp4")],
-    seed: Annotated[int, _Motion(help="Same seed, same video.")] = 0,
+    seed: Annotated[int, _Motion(help="Same seed, same video. -1 draws one.")] = 0,
     speed: Annotated[float | None, _Motion(help=_SPEED, show_default=MODELS_OWN)] = None,
     blinks_per_minute: Annotated[float | None, _Motion(help="0 for none.", show_default=MODELS_OWN)] = None,
     lip_motion: Annotated[
@@ -78,12 +78,14 @@ def animate(
     from openemo.audio import read_audio
     from openemo.cli.progress import Stopwatch, print_notes, save_with_bar
     from openemo.devices import find_device, find_dtype
+    from openemo.pipeline.inputs import to_seed
     from openemo.video.images import read_image
     from openemo.video.video_writer import check_output_path
 
     # The cheap checks come before the networks are loaded.
     watch = Stopwatch()
     check_output_path(output)
+    chosen_seed = to_seed(seed)
     image, sound = read_image(portrait), read_audio(audio)
     if output.exists() and any(output.samefile(given) for given in (portrait, audio)):
         raise OutputError("the output would replace the input", got=output, fix="Choose another name")
@@ -106,7 +108,7 @@ def animate(
     animation = pipeline(
         image,
         sound,
-        seed=seed,
+        seed=chosen_seed,
         num_inference_steps=num_inference_steps,
         guidance_scale=guidance_scale,
         speed=speed,
@@ -122,4 +124,6 @@ def animate(
     save_with_bar(animation, output)
     size = f"{animation.width}x{animation.height}"
     print(f"{output}: {animation.duration_s:.2f} s of video, {animation.num_frames} frames, {size}")
+    if seed == -1:
+        print(f"seed {animation.seed}")
     print(watch.summary(animation))

@@ -165,10 +165,16 @@ def _seeds(text: str | None, benchmark: ClipList | None) -> tuple[int, ...]:
     """Those that were asked for, otherwise those of the list of clips, otherwise 0."""
     if text is None:
         return (benchmark.seeds if benchmark is not None else ()) or (0,)
+    from openemo.pipeline.inputs import to_seed
+
     try:
         seeds = tuple(int(word) for word in text.split(","))
     except ValueError as error:
         raise ConfigError("wrong seeds", got=text, expected="whole numbers, such as 0,1,2") from error
+    for seed in seeds:
+        if seed == -1:
+            raise ConfigError("a report has no drawn seeds", got=text, expected="seeds from 0")
+        to_seed(seed)
     if len(set(seeds)) != len(seeds):
         raise ConfigError("a seed is given twice", got=text)
     return seeds

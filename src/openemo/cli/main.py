@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import signal
 import sys
+import textwrap
 import threading
+import traceback
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Annotated
 
 import typer
@@ -15,6 +18,7 @@ from openemo import __version__
 from openemo.cli.animate import animate
 from openemo.cli.demo import demo
 from openemo.cli.evaluate import compare, evaluate
+from openemo.cli.streams import forgiving_streams
 from openemo.cli.train import assemble, prepare, train
 from openemo.cli.weights import weights
 from openemo.errors import OpenEmoError
@@ -43,16 +47,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     # SystemExit removes the half-written file. Python allows signal handlers in the main thread only.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
+    with forgiving_streams():
+        return _run(list(sys.argv[1:] if argv is None else argv))
+
+
+def _run(arguments: list[str]) -> int:
     try:
-        arguments = list(sys.argv[1:] if argv is None else argv)
         # Without standalone mode typer returns exit codes and raises errors.
         code = get_command(app).main(arguments, "openemo", standalone_mode=False, obj=arguments) or 0
+        sys.stdout.flush()
     except OpenEmoError as error:
         return _fail(str(error), EXIT_ERROR)
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         command = "openemo" if context is None else context.command_path
         return _fail(f"{error.format_message().rstrip('.')}. Try `{command} --help`.", error.exit_code)
+    except Exception as error:
+        # Options before the name of the command are those of `openemo` itself.
+        if "--debug" in takewhile(lambda argument: argument.startswith("-"), arguments):
+            traceback.print_exc()
+            return EXIT_ERROR
+        return _fail(_report_of(error), EXIT_ERROR)
     if code == EXIT_INTERRUPTED:
         print("openemo: interrupted", file=sys.stderr)
     return int(code)
@@ -62,6 +77,12 @@ def _fail(message: str, code: int) -> int:
     """Print one line, and return the code."""
     print(f"openemo: error: {' '.join(message.split())}", file=sys.stderr)
     return code
+
+
+def _report_of(error: Exception) -> str:
+    """What to say of an error that nobody foresaw."""
+    said = textwrap.shorten(f"{type(error).__name__}: {error}".rstrip(": "), 300, placeholder=" ...")
+    return f"unexpected {said}. Please report what `openemo --debug COMMAND ...` shows."
 
 
 def _show_version(asked: bool) -> None:
@@ -74,6 +95,9 @@ def _show_version(asked: bool) -> None:
 def _openemo(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show where in the program an unexpected error happened.")
     ] = False,
 ) -> None:
     """One portrait and one voice in, a video of that person speaking or singing out."""
