@@ -37,6 +37,9 @@ def animate(
     portrait: Annotated[Path, Argument(help="Photo, painting or drawing.", metavar="PORTRAIT")],
     audio: Annotated[Path, Argument(help="Speech or song. A video gives its sound.", metavar="AUDIO")],
     output: Annotated[Path, Option("--output", "-o", help="The video to write.", metavar="OUT.mp4")],
+    audio_track: Annotated[
+        int | None, Option(help="Which sound track. 0 is the first.", show_default="the file's default track")
+    ] = None,
     seed: Annotated[int, _Motion(help="Same seed, same video. -1 draws one.")] = 0,
     speed: Annotated[float | None, _Motion(help=_SPEED, show_default=MODELS_OWN)] = None,
     blinks_per_minute: Annotated[float | None, _Motion(help="0 for none.", show_default=MODELS_OWN)] = None,
@@ -86,7 +89,7 @@ def animate(
     watch = Stopwatch()
     check_output_path(output)
     chosen_seed = to_seed(seed)
-    image, sound = read_image(portrait), read_audio(audio)
+    image, sound = read_image(portrait), read_audio(audio, audio_track)
     if output.exists() and any(output.samefile(given) for given in (portrait, audio)):
         raise OutputError("the output would replace the input", got=output, fix="Choose another name")
 

@@ -18,6 +18,7 @@ from openemo import __version__
 from openemo.cli.animate import animate
 from openemo.cli.demo import demo
 from openemo.cli.evaluate import compare, evaluate
+from openemo.cli.notes import warnings_as_notes
 from openemo.cli.streams import forgiving_streams
 from openemo.cli.train import assemble, prepare, train
 from openemo.cli.weights import weights
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # SystemExit removes the half-written file. Python allows signal handlers in the main thread only.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
-    with forgiving_streams():
+    with forgiving_streams(), warnings_as_notes():
         return _run(list(sys.argv[1:] if argv is None else argv))
 
 

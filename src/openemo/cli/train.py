@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from typer import Argument, BadParameter
 
+from openemo.cli.notes import show_log
 from openemo.cli.options import Folder, GuidanceScale, NumInferenceSteps, Output, Overrides, Recipe
 from openemo.errors import ConfigError
 from openemo.training import STAGES
@@ -37,7 +37,7 @@ def train(
     """
     from openemo import training
 
-    _show_log()
+    show_log()
     training.run(stage, recipe, overrides)
 
 
@@ -48,7 +48,7 @@ def prepare(recipe: Recipe, overrides: Overrides = None) -> None:
     """
     from openemo import data
 
-    _show_log()
+    show_log()
     data.run(recipe, overrides)
 
 
@@ -89,8 +89,3 @@ def assemble(
             got=f"{'a' if base else 'no'} base, {given} of {len(parts)} parts",
             fix="Give --base, or all of --autoencoder, --speech-weights and --face-weights",
         )
-
-
-def _show_log() -> None:
-    """Long work reports line by line on stderr."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
