@@ -189,13 +189,6 @@ def test_an_unknown_track(two_tracks: Path, track: int) -> None:
         read_audio(two_tracks, track=track)
 
 
-def test_silent_sound_gets_a_warning(two_tracks: Path, caplog: pytest.LogCaptureFixture) -> None:
-    read_audio(two_tracks)
-    assert not caplog.records
-    read_audio(two_tracks, track=0)
-    assert "a.mkv is silent throughout; sound track 0 of 0 to 1 was read" in caplog.text
-
-
 @pytest.mark.parametrize(
     "name", ["missing.wav", "empty.wav", "text.wav", "folder", "silent.mp4", "header.wav"]
 )

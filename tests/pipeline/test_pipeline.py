@@ -222,6 +222,8 @@ def test_any_schedule_of_diffusers(tiny_pipeline: EmoPipeline, portrait: Frame) 
 def test_silence_works(tiny_pipeline: EmoPipeline, portrait: Frame) -> None:
     silence = Audio(np.zeros((2, 8_000), np.float32), 16_000)
     assert len(frames_of(tiny_pipeline, portrait, silence, num_inference_steps=1)) == 13  # 12.5, halves go up
+    assert "silent throughout" in tiny_pipeline(portrait, silence).warnings[0]
+    assert tiny_pipeline(portrait, tone(0.1)).warnings == ()
 
 
 def test_bfloat16(tiny_pipeline: EmoPipeline, portrait: Frame) -> None:

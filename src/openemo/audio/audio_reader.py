@@ -123,7 +123,7 @@ def read_audio(path: str | Path, track: int | None = None) -> Audio:
     The samples are on the file's clock. The encoder's priming and padding are dropped where the file declares
     them. Silence fills missing parts, and the time before a track that starts later than the picture. It is
     left out if it is over a minute longer than the sound. Of a damaged file, all that can be decoded is
-    returned. A warning is logged in these two cases, and where all samples are 0.
+    returned. A warning is logged in these two cases.
 
     Args:
         track: which audio track, from 0. None takes the one that FFmpeg and players take: the default one if
@@ -172,12 +172,6 @@ def _audio(container: av.container.InputContainer, name: str, track: int | None 
     samples, sample_rate_hz = _decode(container, stream, name)
     if not np.isfinite(samples).all():
         raise AudioError(f"{name} has samples that are not numbers", expected="finite samples")
-    if not samples.any():
-        tracks = container.streams.audio
-        read = (
-            f"; sound track {tracks.index(stream)} of {_numbers(tracks)} was read" if len(tracks) > 1 else ""
-        )
-        logger.warning("%s is silent throughout%s", name, read)
     return Audio(np.clip(samples, -1.0, 1.0, out=samples), sample_rate_hz)
 
 

@@ -276,7 +276,7 @@ class EmoPipeline:
             height=prepared.height,
             audio=sound,
             seed=seed,
-            warnings=prepared.warnings,
+            warnings=prepared.warnings + _sound_warnings(sound),
             make=partial(self._frames, request),
         )
 
@@ -562,6 +562,12 @@ class _Request:
     fps: Fraction
     num_frames: int
     seed: int
+
+
+def _sound_warnings(sound: Audio) -> tuple[str, ...]:
+    if sound.samples.any():
+        return ()
+    return ("the sound is silent throughout; if its file has several sound tracks, choose another",)
 
 
 def _resize(frames_B3FHW: Tensor, size_px: int) -> Tensor:
