@@ -1,12 +1,13 @@
 """Motion-compensated autoencoder: the latent of a frame is how it moved from the reference picture.
 
-A frame is coded as a small backward flow field: where each place of the frame comes from in the reference.
-The decoder moves the reference, shows the inside of the mouth where the flow tears it open, and adds what
-else no warp can show (shadows, edges of lips, lashes), told by flow and reference; so identity, background
-and sharpness come from the photo itself, at any resolution of the photo. At rest the latent is
-zero. This is the principle of neural video codecs and of latent flow diffusion (Ni et al., LFDM, CVPR 2023);
-to the diffusion network the flow is an ordinary latent. A codec's residual code was tried and given up: a
-denoiser's code is the mean of what may be there, and mouths looked better without it (`docs/log/`).
+The latent of a frame is a small backward flow field: where each position of the frame comes from in the
+reference. The decoder warps the reference by it. It draws the inside of the mouth where the flow opens the
+lips, and adds a residual that no warp can show: shadows, edges of lips, lashes. Identity, background and
+sharpness come from the photo itself, at any resolution. Without motion the latent is zero.
+
+Neural video codecs and latent flow diffusion (Ni et al., LFDM, CVPR 2023) use the same principle. To the
+diffusion network the flow is an ordinary latent. A residual code beside the flow was tried and dropped: a
+denoiser predicts its mean, and mouths looked better without it (`docs/log/`).
 
 Shapes: B batch, C channels, F frames, S picture side, H = W = S / 16 latent side.
 """
