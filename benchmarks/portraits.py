@@ -19,11 +19,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from openemo import EmoPipeline
+from openemo.arrays import Image
 from openemo.audio.audio_reader import Audio, read_audio
 from openemo.data.data_recipe import DataRecipe
 from openemo.data.prepare import split_portraits
@@ -39,6 +41,7 @@ from openemo.evaluation.rows import silence_like
 from openemo.face.analyzer import FaceAnalyzer
 from openemo.face.crop import CropRegion
 from openemo.face.landmarks import mouth_opening
+from openemo.face.turning import PictureTurn
 from openemo.models.sync_embedder import ROWS_PER_FRAME, WINDOW_FRAMES
 from openemo.settings import load_recipe
 from openemo.video.images import read_image
@@ -46,6 +49,8 @@ from openemo.video.images import read_image
 RATE_HZ = 16000
 LANGUAGES = ("en", "de", "fr", "es", "pt")
 SIZE_PX = 256
+ROLLS_DEG = (15, 30, 45, 60, 90, 180)
+ROLL_PICTURE_PX = 640  # longest side
 Figures = dict[str, Any]
 
 
@@ -223,12 +228,65 @@ def drift(bench: Bench) -> Figures:
     }
 
 
+def roll(bench: Bench) -> Figures:
+    """Ten portraits turned by an angle, their videos turned back, over the upright portrait's video; 2 s each.
+
+    lips_r: correlation of the mouth's opening with that of the upright video. lips_spread, identity_cosine:
+    over those of the upright video. seam_grey: difference from the still picture along the animated edge.
+    """
+    voice, rows = cut(bench.voice("speech/fleurs-en-002.ogg"), 2.0), {}
+    for path, whole in bench.portraits[:10]:
+        height, width = (round(side * ROLL_PICTURE_PX / max(whole.shape[:2])) for side in whole.shape[:2])
+        picture = np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+        portrait = bench.observer([picture], 25.0, None)
+        _, upright = rolled_frames(bench, picture, voice, 0)
+        seen = bench.observer(upright, 25.0, voice)
+        opening, likeness = seen.curve(mouth_opening), score_identity(seen, portrait)["identity_cosine"]
+        rows[path.stem] = row = {"seam_grey_0": seam_of(bench, picture, upright)}
+        for angle in ROLLS_DEG:
+            still, frames = rolled_frames(bench, picture, voice, angle)
+            turned = bench.observer(frames, 25.0, voice)
+            curve = turned.curve(mouth_opening)
+            row |= {
+                f"lips_r_{angle}": float(np.corrcoef(curve, opening)[0, 1]),
+                f"lips_spread_{angle}": spread(curve) / spread(opening),
+                f"identity_cosine_{angle}": score_identity(turned, portrait)["identity_cosine"] / likeness,
+                f"seam_grey_{angle}": seam_of(bench, still, frames),
+            }
+    return summary(list(rows.values())) | {"each": rows}
+
+
+def rolled_frames(bench: Bench, picture: Image, voice: Audio, angle: float) -> tuple[Image, list[Image]]:
+    """The picture and its video's frames, turned clockwise by an angle in degrees and turned back."""
+    height, width = picture.shape[:2]
+    turned = PictureTurn(-angle % 360, width, height).apply(picture)
+
+    def turn_back(frame: Image) -> Image:
+        back = PictureTurn(angle, turned.shape[1], turned.shape[0]).apply(frame)
+        y, x = (back.shape[0] - height) // 2, (back.shape[1] - width) // 2
+        return back[y : y + height, x : x + width]
+
+    return turn_back(turned), [turn_back(frame) for frame in bench.pipeline(turned, voice, fps=25)]
+
+
+def seam_of(bench: Bench, picture: Image, frames: list[Image]) -> float:
+    """Mean grey levels between frames and picture within 3 % of the edge of the square around the face."""
+    face = bench.pipeline.face_analyzer.find(picture)
+    outer, inner = (CropRegion.around(face, share * bench.pipeline.config.crop_scale) for share in (1, 0.94))
+    ring = np.zeros(picture.shape[:2], bool)
+    for region, is_ring in ((outer, True), (inner, False)):
+        x0, y0, x1, y1 = np.clip(region.box_px, 0, None)
+        ring[y0:y1, x0:x1] = is_ring
+    return float(np.mean([np.abs(frame[ring].astype(float) - picture[ring]).mean() for frame in frames]))
+
+
 PARTS: dict[str, Callable[[Bench], Figures]] = {
     "silence": silent_mouths,
     "likeness": likeness,
     "life": life,
     "languages": languages,
     "drift": drift,
+    "roll": roll,
 }
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from openemo.errors import CheckpointError, FaceError, ImageError
 from openemo.face import Face, FaceAnalyzer, face_width_px, head_pose, mouth_opening, select_face
+from openemo.face.turning import PictureTurn
 from openemo.video.images import read_image
 
 Image = NDArray[np.uint8]
@@ -81,6 +82,25 @@ def test_landmarks_rotate_with_the_picture(analyzer: FaceAnalyzer, portrait: Ima
     assert _error(turned, points) < 0.03
     roll_deg = head_pose(turned.points_px).roll_deg - head_pose(before.points_px).roll_deg
     assert roll_deg == pytest.approx(angle_deg, abs=2.0)
+
+
+@pytest.mark.parametrize("angle_deg", [45.0, 90.0, 135.0, 180.0, 210.0, 270.0, 315.0])
+def test_a_face_is_found_at_any_roll(analyzer: FaceAnalyzer, portrait: Image, angle_deg: float) -> None:
+    before = analyzer.find(portrait)
+    turned = PictureTurn(360 - angle_deg, portrait.shape[1], portrait.shape[0])
+    (face,) = analyzer.find_all(turned.apply(portrait))
+    assert _error(face, turned.points_to_turned(before.points_px)[:, :2]) < 0.03
+    roll_deg = head_pose(face.points_px).roll_deg - head_pose(before.points_px).roll_deg
+    assert roll_deg % 360 == pytest.approx(angle_deg, abs=2)
+
+
+def test_faces_of_different_roll_in_one_picture(analyzer: FaceAnalyzer, portrait: Image) -> None:
+    side = min(portrait.shape[:2])
+    square = portrait[:side, :side]
+    both = np.concatenate([square, np.rot90(square, 2), np.rot90(square)], axis=1)
+    faces = sorted(analyzer.find_all(both), key=lambda face: face.box_px[0])
+    rolls_deg = [head_pose(face.points_px).roll_deg % 360 for face in faces]
+    np.testing.assert_allclose(np.cos(np.radians(np.subtract(rolls_deg, [0, 180, 270]))), 1, atol=0.02)
 
 
 def test_a_grey_image_gives_nearly_the_same_landmarks(analyzer: FaceAnalyzer, portrait: Image) -> None:

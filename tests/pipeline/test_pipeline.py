@@ -17,6 +17,7 @@ from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerAncestral
 
 from openemo.audio import Audio
 from openemo.errors import AudioError, ConfigError, FaceError, ImageError
+from openemo.face.turning import PictureTurn
 from openemo.pipeline import EmoPipeline
 from openemo.pipeline.output import Frame
 from openemo.video.images import read_image
@@ -233,6 +234,39 @@ def test_bfloat16(tiny_pipeline: EmoPipeline, portrait: Frame) -> None:
     full = frames_of(tiny_pipeline, portrait, tone(0.2)).astype(float)
     # 8 bits of mantissa: the mean difference stays under 2 of 255 levels.
     assert np.abs(frames_of(half, portrait, tone(0.2)) - full).mean() < 2
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_face_turned_by_quarters_moves_as_if_upright(
+    tiny_pipeline: EmoPipeline, portrait: Frame, quarters: int
+) -> None:
+    small = np.ascontiguousarray(portrait[::4, 25::4])
+    settings = {"framing": "full", "size_px": None, "num_inference_steps": 1}
+    upright = frames_of(tiny_pipeline, small, tone(0.2), **settings)
+    turned = frames_of(tiny_pipeline, np.ascontiguousarray(np.rot90(small, quarters)), tone(0.2), **settings)
+    np.testing.assert_array_equal(turned, np.rot90(upright, quarters, axes=(1, 2)))
+
+
+@pytest.mark.parametrize("framing", ["full", "crop"])
+def test_a_tilted_face_is_upright_for_the_networks(
+    tiny_pipeline: EmoPipeline, portrait: Frame, framing: Any
+) -> None:
+    height, width = portrait.shape[:2]
+    tilted = PictureTurn(320, width, height).apply(portrait)  # 40 degrees clockwise
+    settings: dict[str, Any] = {"framing": framing, "size_px": 512}
+    upright, prepared = (tiny_pipeline.prepare_portrait(image, **settings) for image in (portrait, tilted))
+    assert np.abs(prepared.crop.astype(int) - upright.crop).mean() < 4
+    np.testing.assert_allclose(prepared.points, upright.points, atol=0.02)
+    still = prepared.composite(np.zeros_like(prepared.picture))
+    assert still.shape == (prepared.height, prepared.width, 3)
+    assert prepared.warnings == ()
+
+
+def test_a_face_that_lies_is_mentioned(tiny_pipeline: EmoPipeline, portrait: Frame) -> None:
+    for quarters, way in ((1, "on its side"), (2, "upside down"), (3, "on its side")):
+        picture = np.ascontiguousarray(np.rot90(portrait, quarters))
+        (warning,) = tiny_pipeline.prepare_portrait(picture).warnings
+        assert way in warning
 
 
 def test_several_faces(tiny_pipeline: EmoPipeline, portrait: Frame) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import cv2
 import numpy as np
@@ -13,6 +13,7 @@ from PIL import Image as Pillow
 from openemo.arrays import Floats, Image
 from openemo.errors import ImageError
 from openemo.face.analyzer import Face
+from openemo.face.turning import PictureTurn, affine_matrix
 
 __all__ = ["CropRegion", "Paster", "Resampling"]
 
@@ -20,6 +21,7 @@ Resampling = Literal["area", "antialiased", "bilinear"]
 
 
 _FEATHER: Final = 0.09  # width of the soft edge over the side of the region
+_UNIT_CORNERS: Final = np.array([(0, 0), (1, 0), (0, 1), (1, 1)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +87,9 @@ class CropRegion:
         side_px = x1 - x0 if size_px is None else size_px
         return _resize(image[rows[:, None], columns], side_px, resampling)
 
-    def paster(self, image: Image) -> Paster:
-        """Pastes frames into this region of an image."""
-        return Paster(self, image)
+    def paster(self, image: Image, turn: PictureTurn | None = None) -> Paster:
+        """Pastes frames into this region of an image; with `turn`, into this region of the turned image."""
+        return Paster(self, image, turn)
 
     def locator_mask(self, face: Face, size_px: int, margin: float) -> NDArray[np.float32]:
         """Mask for the face locator (EMO 3.2), (size_px, size_px) in [0, 1].
@@ -107,19 +109,28 @@ class CropRegion:
 
 
 class Paster:
-    """Pastes frames into one region of one image. All that frames have in common is computed once."""
+    """Pastes frames into one region of one image. All that frames have in common is computed once.
 
-    def __init__(self, region: CropRegion, image: Image) -> None:
-        x0, y0, x1, y1 = region.box_px
-        height, width = image.shape[:2]
+    Args:
+        turn: the region is one of the turned image, and frames are turned back into the image as given.
+    """
+
+    def __init__(self, region: CropRegion, image: Image, turn: PictureTurn | None = None) -> None:
         self._image = image
+        x0, y0, x1, _ = region.box_px
         self._side_px = x1 - x0
-        # The part of the region inside the image, in pixels of the image and of the frame; it may be empty.
-        left, right = np.clip((x0, x1), 0, width)
-        top, bottom = np.clip((y0, y1), 0, height)
-        self._inner = (slice(top, bottom), slice(left, right))
-        self._source = (slice(top - y0, bottom - y0), slice(left - x0, right - x0))
-        mask = feather_mask(self._side_px)[self._source]
+        linear, shift = (np.eye(2), np.zeros(2)) if turn is None else turn.to_given()
+        corner = linear @ (x0, y0) + shift
+        corners = _UNIT_CORNERS * self._side_px @ linear.T + corner
+        # The part of the image that the region covers; it may be empty.
+        size_px = image.shape[1::-1]
+        low = np.clip(np.floor(np.round(corners.min(0), 6)), 0, size_px).astype(int)
+        high = np.clip(np.ceil(np.round(corners.max(0), 6)), 0, size_px).astype(int)
+        self._inner = (slice(low[1], high[1]), slice(low[0], high[0]))
+        self._turn_matrix = None if turn is None else affine_matrix(linear, corner - low)
+        # The same part in pixels of the frame, where it is not turned.
+        self._source = tuple(slice(low[k] - (x0, y0)[k], high[k] - (x0, y0)[k]) for k in (1, 0))
+        mask = self._part(feather_mask(self._side_px))
         self._mask = np.ascontiguousarray(mask)
         self._inverse = np.ascontiguousarray(1.0 - mask)
         self._background = np.ascontiguousarray(image[self._inner])
@@ -139,9 +150,23 @@ class Paster:
             )
         result = self._image.copy()
         if self._mask.size:
-            part = np.ascontiguousarray(_resize(frame, self._side_px)[self._source])
+            part = np.ascontiguousarray(self._part(_resize(frame, self._side_px)))
             result[self._inner] = cv2.blendLinear(part, self._background, self._mask, self._inverse)
         return result
+
+    def _part(self, frame: NDArray[Any]) -> NDArray[Any]:
+        """What of a frame or mask, one pixel for each of the image, lies in the image."""
+        if self._turn_matrix is None:
+            return frame[self._source]
+        rows, columns = self._inner
+        size = (columns.stop - columns.start, rows.stop - rows.start)
+        if 0 in size:
+            return np.zeros((size[1], size[0]), frame.dtype)
+        # The edge of the frame has no weight; beyond it the mask must have none either.
+        border = cv2.BORDER_REPLICATE if frame.ndim == 3 else cv2.BORDER_CONSTANT
+        return np.asarray(
+            cv2.warpAffine(frame, self._turn_matrix, size, flags=cv2.INTER_CUBIC, borderMode=border)
+        )
 
 
 def feather_mask(side_px: int) -> NDArray[np.float32]:

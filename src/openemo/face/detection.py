@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openemo.arrays import Floats
+from openemo.face.square_sampling import rotation_matrix
 from openemo.grids import centre_array
 
 __all__ = [
@@ -47,6 +48,18 @@ class FaceBox:
     def side_px(self) -> float:
         """Longer side of the box, pixels."""
         return float(max(self.box_px[2] - self.box_px[0], self.box_px[3] - self.box_px[1]))
+
+    def turned(self, centre_px: Floats, angle: float) -> FaceBox:
+        """The same face, turned around a point; the box has its new centre and its old size.
+
+        Args:
+            angle: radians, clockwise.
+        """
+        rotation = rotation_matrix(angle)
+        low, high = self.box_px[:2], self.box_px[2:]
+        shift = rotation @ ((low + high) / 2 - centre_px) + centre_px - (low + high) / 2
+        keypoints = (self.keypoints_px - centre_px) @ rotation.T + centre_px
+        return FaceBox(self.box_px + np.tile(shift, 2), keypoints, self.score)
 
 
 def anchor_centres() -> NDArray[np.float32]:

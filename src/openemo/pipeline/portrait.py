@@ -15,7 +15,9 @@ from openemo.config import PipelineConfig
 from openemo.errors import ConfigError
 from openemo.face import CropRegion, Face, FaceAnalyzer, select_face
 from openemo.face.crop import integer_box
+from openemo.face.landmarks import head_pose
 from openemo.face.masks import RegionMasks, box_mask, part_masks, region_masks, resize_mask
+from openemo.face.turning import PictureTurn
 
 __all__ = ["Framing", "PreparedPortrait", "prepare_portrait"]
 
@@ -23,6 +25,8 @@ Framing = Literal["full", "crop"]
 """The whole picture with the animated face in it, or the square around the face."""
 
 
+_UPRIGHT_DEG: Final = 8.0  # networks and rendering cope with such a roll
+_MAX_TURNS, _SAME_ANGLE_DEG = 3, 2.0
 _MIN_SIZE_PX: Final = 64
 _MAX_SIZE_PX: Final = 8192  # H.264 level 6.2
 _CROP_SIZE_PX: Final = 512
@@ -39,7 +43,7 @@ class PreparedPortrait:
         picture: (P, P, 3) uint8, the same square at the size that is decoded.
         locator: (M, S, S) float32, masks for the face locator (EMO 3.2); M is 1, or 4 with parts of the face.
         regions: masks of picture, face and lips, for audio attention by regions.
-        face: the face that is animated, px of the picture as it was given.
+        face: the face that is animated, upright, px of the picture turned so.
         points: (478, 2) its landmarks in units of the crop's side.
         identity: (D,) face embedding; None is nobody in particular.
         width, height: of the video, px.
@@ -85,45 +89,108 @@ def prepare_portrait(
     """
     _check(framing, size_px)
     faces = analyzer.find_all(image)
-    face = select_face(faces, face_index, (image.shape[1], image.shape[0]))
-    region = _region(face, image, config)
-    crop = region.extract(image, crop_px, config.resampling)
+    chosen = select_face(faces, face_index, (image.shape[1], image.shape[0]))
+    upright, face, turn = _turned_upright(image, chosen, analyzer)
+    region = _region(face, upright, config)
+    crop = region.extract(upright, crop_px, config.resampling)
     x0, y0, x1, _ = region.box_px
     # At the photo's own resolution, where the published weights' masks are rounded.
     regions = region_masks(
         face.points_px[:, :2] - (x0, y0), (x1 - x0, x1 - x0), face_expansion=1 + 2 * config.locator_margin
     )
-    locator = _locator(face, image, region, regions, crop_px, config)[None]
+    locator = _locator(face, upright, region, regions, crop_px, config)[None]
     points = np.asarray((face.points_px[:, :2] - (x0, y0)) / (x1 - x0), np.float32)
     if config.locator == "parts":
         locator = np.concatenate([locator, part_masks(points, crop_px)])
-    picture, width, height, composite, warnings = _video_layout(image, region, framing, size_px)
+    if framing == "crop":
+        layout = _crop_layout(image, upright, turn, region, size_px)
+    else:
+        layout = _full_layout(image, turn, region, size_px)
+    warnings = _lying(turn) + layout.warnings
     if face_index is None:
-        warnings = _several(faces, face) + warnings
-    identity = None if embed is None else embed(image, face)
+        warnings = _several(faces, chosen) + warnings
     return PreparedPortrait(
-        crop, picture, locator, regions, face, points, identity, width, height, composite, warnings
+        crop=crop,
+        picture=layout.picture,
+        locator=locator,
+        regions=regions,
+        face=face,
+        points=points,
+        identity=None if embed is None else embed(upright, face),
+        width=layout.shown.shape[1],
+        height=layout.shown.shape[0],
+        composite=layout.composite,
+        warnings=warnings,
     )
 
 
-def _video_layout(
-    image: Image, region: CropRegion, framing: Framing, size_px: int | None
-) -> tuple[Image, int, int, Callable[[Image], Image], tuple[str, ...]]:
-    """`picture`, `width`, `height`, `composite` and `warnings` of a `PreparedPortrait`."""
-    if framing == "crop":
-        side_px = size_px or _CROP_SIZE_PX
-        return region.extract(image, side_px), side_px, side_px, _as_it_is, ()
+def _upright_angle(roll_deg: float) -> float:
+    """Angle in [0, 360) to turn by: none if the face is nearly upright, and close to quarters just these."""
+    quarter_deg = 90.0 * round(roll_deg / 90)
+    return (quarter_deg if abs(roll_deg - quarter_deg) <= _UPRIGHT_DEG else roll_deg) % 360
+
+
+def _turned_upright(
+    image: Image, face: Face, analyzer: FaceAnalyzer
+) -> tuple[Image, Face, PictureTurn | None]:
+    """The picture in which the face is upright, the face as found there, and the turn between both."""
+    angle_deg, upright, found, turn = 0.0, image, face, None
+    for _ in range(_MAX_TURNS):  # the roll of a face far from upright is not known well
+        better_deg = _upright_angle(head_pose(found.points_px).roll_deg + angle_deg)
+        if abs(better_deg - angle_deg) < _SAME_ANGLE_DEG:
+            break
+        angle_deg = better_deg
+        turn = PictureTurn(angle_deg, image.shape[1], image.shape[0])
+        upright = turn.apply(image)
+        expected = Face.of(turn.points_to_turned(face.points_px), face.score)
+        near = (other for other in analyzer.find_all(upright) if other.holds(expected))
+        found = next(near, None) or analyzer.track(upright, expected) or expected
+    return (upright, found, turn) if angle_deg else (image, face, None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Parts of a `PreparedPortrait`. `shown`: what is given, as large as the video."""
+
+    picture: Image
+    shown: Image
+    composite: Callable[[Image], Image]
+    warnings: tuple[str, ...] = ()
+
+
+def _crop_layout(
+    image: Image, upright: Image, turn: PictureTurn | None, region: CropRegion, size_px: int | None
+) -> _Layout:
+    """The square around the face. A turned face stays as given; corners out of its reach are still."""
+    side_px = size_px or _CROP_SIZE_PX
+    picture = region.extract(upright, side_px)
+    if turn is None:
+        return _Layout(picture, picture, _as_it_is)
+    given = replace(region, centre_px=turn.points_to_given(region.centre_px))
+    shown = given.extract(image, side_px)
+    turn_of_shown = replace(turn, width_px=side_px, height_px=side_px)
+    middle = CropRegion(np.array(turn_of_shown.turned_size_px) / 2, side_px)
+    return _Layout(picture, shown, middle.paster(shown, turn_of_shown))
+
+
+def _full_layout(image: Image, turn: PictureTurn | None, region: CropRegion, size_px: int | None) -> _Layout:
+    """The whole picture, smaller where it is too large for a video."""
     shown, scale = _limit_size(image, size_px or _FULL_SIZE_PX)
+    height, width = shown.shape[:2]
     warnings: tuple[str, ...] = ()
     if scale < 1 and size_px is None:
         warnings = (
-            f"the picture is {image.shape[1]}x{image.shape[0]}, the video {shown.shape[1]}x{shown.shape[0]}; "
+            f"the picture is {image.shape[1]}x{image.shape[0]}, the video {width}x{height}; "
             f"ask for size {max(image.shape[:2])} to keep every pixel",
         )
-    region = replace(region, centre_px=region.centre_px * scale, side_px=region.side_px * scale)
-    picture = region.extract(shown, min(round(region.side_px), _MAX_PICTURE_PX))
-    height, width = shown.shape[:2]
-    return picture, width, height, region.paster(shown), warnings
+    centre_px, upright, turn_of_shown = region.centre_px * scale, shown, None
+    if turn is not None:
+        turn_of_shown = replace(turn, width_px=width, height_px=height)
+        centre_px = turn_of_shown.points_to_turned(turn.points_to_given(region.centre_px) * scale)
+        upright = turn_of_shown.apply(shown)
+    region = CropRegion(centre_px, region.side_px * scale)
+    picture = region.extract(upright, min(round(region.side_px), _MAX_PICTURE_PX))
+    return _Layout(picture, shown, region.paster(shown, turn_of_shown), warnings)
 
 
 def _as_it_is(frame: Image) -> Image:
@@ -166,6 +233,13 @@ def _check(framing: Any, size_px: int | None) -> None:
         raise ConfigError(
             "the size is out of range", got=f"{size_px} px", expected=f"{_MIN_SIZE_PX} to {_MAX_SIZE_PX} px"
         )
+
+
+def _lying(turn: PictureTurn | None) -> tuple[str, ...]:
+    if turn is None or 45 <= (turn.angle_deg + 90) % 360 <= 135:
+        return ()
+    way = "upside down" if 135 <= turn.angle_deg <= 225 else "on its side"
+    return (f"the face is {way}, and stays so in the video; turn the picture if that is not meant",)
 
 
 def _several(faces: list[Face], chosen: Face) -> tuple[str, ...]:
