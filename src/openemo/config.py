@@ -59,16 +59,16 @@ class PipelineConfig(StrictModel):
     model_config = ConfigDict(allow_inf_nan=False)
 
     fps: float = Field(25.0, ge=1, le=120)
-    clip_frames: int = Field(12, ge=1)
-    motion_frames: int = Field(4, ge=0)
-    speech_window_tokens: int = Field(10, ge=1)
+    clip_frames: int = Field(12, ge=1, le=1000)
+    motion_frames: int = Field(4, ge=0, le=1000)
+    speech_window_tokens: int = Field(10, ge=1, le=1000)
     num_inference_steps: int = Field(10, ge=1, le=1000)
     guidance_scale: float = Field(1.0, ge=0, le=30)
     guidance_over: Literal["audio", "all"] = "audio"
     first_motion: Literal["zeros", "reference"] = "zeros"
     motion_source: Literal["latents", "frames"] = "latents"
     window_overlap: int | None = Field(None, ge=0)
-    window_shift: int = Field(2, ge=0)
+    window_shift: int = Field(2, ge=0, le=1000)
     noise_limit: float | None = Field(None, gt=0)
     region_weights: tuple[Weight, Weight, Weight] = (1.0, 1.0, 1.0)
     speed: float | None = Field(None, ge=0, le=10)

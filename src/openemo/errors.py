@@ -25,7 +25,10 @@ __all__ = [
     "OpenEmoError",
     "OutputError",
     "TrainingError",
+    "printable",
 ]
+
+_LONGEST = 600  # characters of one clause
 
 
 class OpenEmoError(Exception):
@@ -52,13 +55,14 @@ class OpenEmoError(Exception):
         self.fix = fix
         clauses = [what]
         if got is not None:
-            clauses.append(f"got {got}")
+            text = str(got)
+            clauses.append(f"got {text if len(text) <= _LONGEST else f'{text[:_LONGEST]} ...'}")
         if expected is not None:
             clauses.append(f"expected {expected}")
         message = "; ".join(clauses) + "."
         if fix is not None:
             message += f" {fix.rstrip('.')}."
-        super().__init__(message)
+        super().__init__(printable(message))
 
 
 class InputError(OpenEmoError):
@@ -95,3 +99,15 @@ class TrainingError(OpenEmoError):
 
 class NonFiniteLossError(TrainingError):
     """The loss became NaN or infinite; the update was not applied."""
+
+
+def printable(text: str) -> str:
+    """The text with all that a terminal would act on escaped: control characters, bidirectional overrides,
+    lone surrogates. Names of files and tensors come from others. Line feeds and tabs stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        sign if sign.isprintable() or sign in "\n\t" else sign.encode("unicode_escape").decode()
+        for sign in text
+    )

@@ -9,8 +9,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from openemo.errors import ConfigError
+from openemo.files import read_bounded
 
 __all__ = ["StrictModel", "WrongSetting", "load_recipe", "wrong_setting"]
+
+
+_MOST_RECIPE_BYTES = 200_000
+# Beside YAML's own: of dates and numbers that are none, and of deep nesting.
+_YAML_ERRORS = (OSError, ValueError, RecursionError, yaml.YAMLError)
 
 
 class StrictModel(BaseModel):
@@ -59,17 +65,19 @@ def load_recipe(kind: type[Recipe], path: Path, overrides: list[str]) -> Recipe:
         ConfigError: unreadable, unknown or wrong keys.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        values = _parse(read_bounded(path, _MOST_RECIPE_BYTES).decode("utf-8-sig"))
+    except _YAML_ERRORS as error:
         raise ConfigError(
-            f"the recipe {path} cannot be read", got=error, fix="Give the path of a YAML file"
+            f"the recipe {path} cannot be read",
+            got=str(error) or type(error).__name__,
+            fix="Give the path of a YAML file",
         ) from error
     if not isinstance(values, dict):
         raise ConfigError(
             f"the recipe {path} is not a mapping", got=type(values).__name__, expected="key: value lines"
         )
     try:
-        return kind(**values | dict(_override(override) for override in overrides))
+        return kind.model_validate(values | dict(_override(override) for override in overrides))
     except ValidationError as error:
         wrong = wrong_setting(error)
         raise ConfigError(
@@ -80,11 +88,30 @@ def load_recipe(kind: type[Recipe], path: Path, overrides: list[str]) -> Recipe:
         ) from error
 
 
+class _PlainLoader(yaml.SafeLoader):
+    """YAML without aliases, which could stand for endless values, and without keys that are there twice."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("recipes have no aliases")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        values: dict[Any, Any] = super().construct_mapping(node, deep)
+        if len(values) < len(node.value):
+            raise yaml.YAMLError("a key is there twice")
+        return values
+
+
+def _parse(text: str) -> Any:
+    return yaml.load(text, _PlainLoader)  # noqa: S506 - a subclass of the safe one
+
+
 def _override(text: str) -> tuple[str, Any]:
     key, separator, value = text.partition("=")
     if not separator:
         raise ConfigError("an override is not a setting", got=text, expected="key=value, as in steps=100")
     try:
-        return key, yaml.safe_load(value)
-    except yaml.YAMLError as error:
+        return key, _parse(value)
+    except _YAML_ERRORS as error:
         raise ConfigError("an override has no YAML value", got=text, expected="key=value") from error

@@ -12,7 +12,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from openemo.errors import CheckpointError
+from openemo.errors import CheckpointError, ConfigError
 from openemo.evaluation.metrics.frechet import (
     FVD_FRAMES,
     FrechetDistance,
@@ -124,12 +124,22 @@ def test_changed_mobilenet_is_refused(tmp_path: Path) -> None:
     ("load", "name"), [(reference_frame_features, "FID"), (reference_video_features, "FVD")]
 )
 def test_fid_and_fvd_refuse_another_network(
-    load: Callable[[Path], FrechetFeatures], name: str, tmp_path: Path
+    load: Callable[..., FrechetFeatures], name: str, tmp_path: Path
 ) -> None:
     with pytest.raises(CheckpointError, match=f"{name} needs its reference network"):
-        load(tmp_path / "none.pt")
+        load(tmp_path / "none.pt", allow_torchscript=True)
     with pytest.raises(CheckpointError, match=f"a distance by {FILE_NAME} is not {name}"):
-        load(shipped("mobilenet_v2") / FILE_NAME)
+        load(shipped("mobilenet_v2") / FILE_NAME, allow_torchscript=True)
+
+
+@pytest.mark.parametrize("load", [reference_frame_features, reference_video_features, expression_features])
+def test_torchscript_is_not_run_unless_the_user_says_so(
+    load: Callable[..., FrechetFeatures], tmp_path: Path
+) -> None:
+    path = tmp_path / "network.pt"
+    path.write_text("whatever it is")
+    with pytest.raises(ConfigError, match=r"a program.*--allow-torchscript.*allow_torchscript=True"):
+        load(path)
 
 
 def test_video_windows_have_sixteen_frames_end_to_end(clip: Clip) -> None:
@@ -148,4 +158,4 @@ def test_video_windows_have_sixteen_frames_end_to_end(clip: Clip) -> None:
 def test_expression_distance_needs_a_3d_model(tmp_path: Path) -> None:
     (tmp_path / "text.pt").write_text("no network")
     with pytest.raises(CheckpointError, match="cannot be read as TorchScript"):
-        expression_features(tmp_path / "text.pt")
+        expression_features(tmp_path / "text.pt", allow_torchscript=True)

@@ -115,6 +115,7 @@ def test_command_measures_clips_leaves_out_bad_ones_and_goes_on(
         (["--silence-videos", "."], "--silence-videos is for --videos"),
         (["--videos", ".", "--rows", "silence"], "there are no videos of silence"),
         (["--fid-weights", "none.pt"], "there is no file none.pt"),
+        (["--efid-weights", __file__], "is TorchScript: a program"),
         (["--seeds", "1,1"], "a seed is given twice"),
         (["--seeds", "one"], "wrong seeds; got one"),
         (["--limit", "0"], "got 0; expected 1 or more"),

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import xml.etree.ElementTree as ET
+from dataclasses import replace
+from html import escape
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 
-from openemo.errors import ConfigError, InputError, OutputError
+from openemo.errors import ConfigError, InputError, OutputError, printable
 from openemo.evaluation.benchmark_clips import Clip
 from openemo.evaluation.jobs import EvaluationSettings
 from openemo.evaluation.metrics.confidence import jackknife
@@ -23,6 +27,7 @@ from openemo.evaluation.report.report import (
     figure,
     load_report,
     markdown,
+    plain,
     save_report,
     save_text,
 )
@@ -273,3 +278,86 @@ def test_missing_libraries_are_found_before_the_work(
     with pytest.raises(ConfigError, match=rf"the report needs {library}\. .*openemo\[evaluate\]"):
         check_report_folder(tmp_path / "report")
     assert not (tmp_path / "report").exists()
+
+
+HOSTILE = (
+    "a|b.mp4",
+    "`rm -rf`.mp4",
+    "[click](http://example.com/x).mp4",
+    "![](x).mp4",
+    "<script>alert(1)</script>.mp4",
+    "<img src=x onerror=alert(1)>.mp4",
+    "*bold* _slanted_ ~~gone~~.mp4",
+    "# heading.mp4",
+    "two\nlines\r\n| a | b |\n|---|---|.mp4",
+    "escape\x1b[31m\x07.mp4",
+    "\u202egnp.exe\u2066.mp4",
+    "www.example.com https://example.com me@example.com.mp4",
+    "&lt;b&gt;.mp4",
+    "not text \udcff.mp4",
+    "back\\slash\\.mp4",
+)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_names_of_clips_format_nothing(name: str, tmp_path: Path) -> None:
+    """Rendered as Markdown, each name is its own text again, and nothing else."""
+    measured = _measured(R)
+    first, *others = measured
+    renamed = replace(first, path=tmp_path / name)
+    report = summarise(
+        EvaluationSettings(Path("out"), ROWS),
+        {renamed: measured[first]} | {other: measured[other] for other in others},
+        {renamed.name: f"{name} cannot be read"},
+        title=name,
+        command=f"openemo evaluate --clips '{name}'",
+        environment={"model": name},
+        sets={},
+    )
+    save_report(tmp_path / "report.json", report)
+    assert load_report(tmp_path) == report
+    text = markdown(report)
+    save_text(tmp_path / "report.md", text)
+    assert all(line.isprintable() for line in text.split("\n"))
+    assert not re.search(r"\w://|www\.|[^\\\\]@", re.sub(r"(?m)^    .*$", "", text))  # GitHub links them
+    renderer = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+    blocks = renderer.parse(text)
+    tokens = [token for block in blocks for token in [block, *(block.children or ())]]
+    kinds = [token.type for token in tokens]
+    assert not {"html_inline", "html_block", "link_open", "image", "em_open", "strong_open", "s_open"} & {
+        *kinds
+    }
+    assert {token.content for token in tokens if token.type == "code_inline"} == set(report.metrics)
+    assert kinds.count("table_open") == 1
+    assert [token.tag for token in tokens if token.type == "heading_open"] == ["h1"] + ["h2"] * 4
+    shown = escape(printable(" ".join(name.split())))
+    assert renderer.render(text).count(shown) >= 4  # title, file and reason, command, environment
+    assert comparison_table(report, report, []).split("\n")[0].startswith(f"A: {plain(name)}, seeds")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"subject": "nothing"},
+        {"rows": {}},
+        {"summary": {}},
+        {"rows": {"model": {}, "real": {}}},
+        {"metrics": {}},
+        {"clips": {"other.mp4": "0"}},
+    ],
+)
+def test_reports_whose_parts_do_not_belong_together(change: dict[str, object], tmp_path: Path) -> None:
+    values = _report(_measured(R)).model_dump(mode="json") | change
+    (tmp_path / "report.json").write_text(json.dumps(values))
+    with pytest.raises(InputError, match="is not a report"):
+        load_report(tmp_path)
+
+
+def test_damaged_reports_and_pipes(tmp_path: Path) -> None:
+    for content in (b"", b"[", b"[" * 100_000, b"\xff", b"7"):
+        (tmp_path / "report.json").write_bytes(content)
+        with pytest.raises(InputError):
+            load_report(tmp_path)
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(InputError, match="cannot be read"):
+        load_report(tmp_path / "pipe.json")

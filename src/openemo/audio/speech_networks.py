@@ -3,18 +3,40 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from huggingface_hub.errors import StrictDataclassError
 from safetensors.torch import save_file
 
 from openemo.errors import CheckpointError
 from openemo.files import read_json
+from openemo.network_settings import check_numbers
 from openemo.weight_files import load_network_weights
 
-__all__ = ["load_speech_network", "save_speech_network"]
+__all__ = ["load_speech_network", "save_speech_network", "speech_config"]
 
 WEIGHTS_NAME = "model.safetensors"
+# The settings that the networks read; transformers' configurations have more. By some of those,
+# `attn_implementation` and `auto_map` among them, a file can make transformers download code and run it.
+_SETTINGS: Final = {
+    "whisper": frozenset({
+        "d_model", "encoder_layers", "encoder_attention_heads", "encoder_ffn_dim", "num_mel_bins",
+        "max_source_positions", "activation_function", "dropout", "attention_dropout",
+        "activation_dropout", "encoder_layerdrop", "scale_embedding", "init_std",
+    }),
+    "wav2vec2": frozenset({
+        "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act",
+        "hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "layerdrop",
+        "layer_norm_eps", "feat_extract_norm", "feat_extract_activation", "conv_dim", "conv_kernel",
+        "conv_stride", "conv_bias", "num_feat_extract_layers", "num_conv_pos_embeddings",
+        "num_conv_pos_embedding_groups", "do_stable_layer_norm", "apply_spec_augment", "mask_time_prob",
+        "mask_time_length", "mask_time_min_masks", "mask_feature_prob", "mask_feature_length",
+        "mask_feature_min_masks", "add_adapter", "adapter_kernel_size", "adapter_stride",
+        "num_adapter_layers", "output_hidden_size", "adapter_attn_dim", "initializer_range",
+    }),
+}  # fmt: skip
 
 
 def load_speech_network(network_class: Any, config_class: Any, folder: Path) -> Any:
@@ -23,12 +45,24 @@ def load_speech_network(network_class: Any, config_class: Any, folder: Path) -> 
     Raises:
         CheckpointError: a file is missing or damaged, or the weights do not fit the config.
     """
-    values = read_json(folder / "config.json")
-    try:
-        config = config_class(**values)
-    except ValueError as error:
-        raise CheckpointError(f"{folder / 'config.json'} is wrong", got=error) from error
+    path = folder / "config.json"
+    config = speech_config(config_class, read_json(path), path)
     return load_network_weights(lambda: network_class(config), folder / WEIGHTS_NAME)
+
+
+def speech_config(config_class: Any, values: Mapping[str, Any], path: Path) -> Any:
+    """A configuration of transformers with those of the settings that the network reads, and no others.
+
+    Raises:
+        CheckpointError: a setting is wrong or absurd.
+    """
+    names = _SETTINGS[config_class.model_type]
+    known = {name: value for name, value in values.items() if name in names}
+    check_numbers(known, path, least=0)
+    try:
+        return config_class(**known)
+    except (TypeError, ValueError, StrictDataclassError) as error:
+        raise CheckpointError(f"{path} has a wrong setting", got=str(error).splitlines()[0]) from error
 
 
 def save_speech_network(network: Any, folder: Path) -> None:

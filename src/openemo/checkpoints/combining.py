@@ -15,17 +15,15 @@ from typing import Any, NamedTuple
 
 import torch
 from diffusers import DDIMScheduler
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from openemo import __version__
+from openemo.audio.speech_networks import speech_config
 from openemo.checkpoints.components import WEIGHTS_NAME
 from openemo.checkpoints.folder import (
     CheckpointIndex,
     Wav2VecOptions,
     file_sha256,
-    verify_hashes,
     write_hashes,
 )
 from openemo.checkpoints.folder import write_index as write_model_index
@@ -39,10 +37,12 @@ from openemo.checkpoints.parts import (
     some,
     write_part,
 )
+from openemo.checkpoints.verifying import verify
 from openemo.config import PipelineConfig
 from openemo.errors import CheckpointError
 from openemo.files import fresh_folder, read_json
 from openemo.models import EmoUNet, ReferenceNet, reference_config, unet_config
+from openemo.weight_files import map_weights
 
 __all__ = ["StartNetworks", "combine", "start_networks"]
 
@@ -102,6 +102,10 @@ def start_networks(sd15: Path, animatediff: Path, *, audio_feature_dim: int, see
     """
     image, image_config = _load(sd15, "unet", "EmoUNet")
     motion, motion_config = _load(animatediff, MOTION_MODULES, "MotionModules")
+    for config, names in ((image_config, _SPATIAL), (motion_config, _TEMPORAL)):
+        missing = [name for name in (*names, "block_out_channels", "layers_per_block") if name not in config]
+        if missing:
+            raise CheckpointError("an import lacks settings", got=f"no {', '.join(missing)}")
     for name in ("block_out_channels", "layers_per_block"):
         if list(_as_list(image_config[name])) != list(_as_list(motion_config[name])):
             raise CheckpointError(
@@ -113,14 +117,12 @@ def start_networks(sd15: Path, animatediff: Path, *, audio_feature_dim: int, see
     temporal = {name: motion_config[name] for name in _TEMPORAL}
     in_out = {name: image_config[name] for name in ("in_channels", "out_channels")}
     settings = unet_config("sd15") | spatial | temporal | in_out | {"audio_feature_dim": audio_feature_dim}
+    given = image | motion
+    _check_fit(given, settings)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         unet = EmoUNet(**settings)
     state = unet.state_dict()
-    given = image | motion
-    unknown = sorted(given.keys() - state.keys())
-    if unknown:
-        raise CheckpointError("EMO's network does not have some of the tensors", got=some(unknown))
     unet.load_state_dict(state | given)
 
     reference_settings = reference_config("sd15") | spatial | {"temporal_mid": motion_config["temporal_mid"]}
@@ -128,6 +130,17 @@ def start_networks(sd15: Path, animatediff: Path, *, audio_feature_dim: int, see
     body = {name: tensor.float() for name, tensor in image.items() if not name.startswith(_HEAD)}
     reference_net.load_state_dict(body, assign=True)
     return StartNetworks(unet, reference_net, tuple(sorted(state.keys() - given.keys())))
+
+
+def _check_fit(given: Mapping[str, Tensor], settings: dict[str, Any]) -> None:
+    """Before memory is taken for the network: that it has these tensors, in these shapes."""
+    state = on_meta(EmoUNet, settings).state_dict()
+    unknown = sorted(given.keys() - state.keys())
+    if unknown:
+        raise CheckpointError("EMO's network does not have some of the tensors", got=some(unknown))
+    other = [name for name in given if given[name].shape != state[name].shape]
+    if other:
+        raise CheckpointError("some tensors have another shape than EMO's network", got=some(other))
 
 
 def combine(
@@ -155,12 +168,11 @@ def combine(
     """
     sources = {"sd15": sd15, "animatediff": animatediff, "speech": speech, "autoencoder": autoencoder or sd15}
     for folder in set(sources.values()):
-        verify_hashes(folder)
+        verify(folder)
     records = {role: read_source(folder) for role, folder in sources.items()}
     speech_kind = _kind(records["speech"], "speech_encoder", speech)
     autoencoder_kind = _kind(records["autoencoder"], "autoencoder", sources["autoencoder"])
-    encoder = read_json(speech / "speech_encoder" / "config.json")
-    layers, width = _speech_size(encoder, speech)
+    layers, width = _speech_size(speech)
     networks = start_networks(sd15, animatediff, audio_feature_dim=layers * width, seed=seed)
     kinds = {
         "unet": "EmoUNet",
@@ -196,12 +208,7 @@ def _load(folder: Path, part: str, kind: str) -> tuple[dict[str, Tensor], dict[s
     """Tensors and settings of one part of an import."""
     _kind(read_source(folder), part, folder, kind)
     path = folder / part / WEIGHTS_NAME
-    try:
-        # Memory-mapped, not copied: at full size these are gigabytes.
-        state: dict[str, Tensor] = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path} cannot be read", got=error) from error
-    return state, read_json(folder / part / "config.json")
+    return map_weights(path), read_json(folder / part / "config.json")
 
 
 def _kind(record: SourceRecord, part: str, folder: Path, expected: str | None = None) -> str:
@@ -215,13 +222,15 @@ def _kind(record: SourceRecord, part: str, folder: Path, expected: str | None = 
     return kind
 
 
-def _speech_size(config: Mapping[str, Any], folder: Path) -> tuple[int, int]:
+def _speech_size(folder: Path) -> tuple[int, int]:
     """Number of layers and width. transformers' config files leave out the sizes of the base network."""
     from transformers import Wav2Vec2Config
 
+    path = folder / "speech_encoder" / "config.json"
+    config = read_json(path)
     if config.get("model_type", "wav2vec2") != "wav2vec2":
         raise CheckpointError(f"{folder} is no wav2vec 2.0 import", got=config.get("model_type"))
-    encoder = Wav2Vec2Config(**config)
+    encoder = speech_config(Wav2Vec2Config, config, path)
     return int(encoder.num_hidden_layers), int(encoder.hidden_size)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -30,11 +29,13 @@ from openemo.models import EmoUNet, ReferenceNet
 from openemo.models.autoencoder import Autoencoder
 from openemo.models.image_autoencoder import ImageAutoencoder
 from openemo.models.motion_autoencoder import MotionAutoencoder
+from openemo.network_settings import check_arguments, check_numbers
 from openemo.weight_files import load_network_weights
 
 __all__ = ["Components", "load_components", "load_network", "load_scheduler", "move", "save_components"]
 
 Network = TypeVar("Network", bound=nn.Module)
+_MOST_TIMESTEPS = 100_000
 WEIGHTS_NAME = "diffusion_pytorch_model.safetensors"
 # Classes that a component may have.
 _CLASSES: dict[str, tuple[type[Any], ...]] = {
@@ -156,22 +157,29 @@ def _cast_copy(part: Any, dtype: torch.dtype) -> Any:
 
 def _network_config(cls: type[Any], path: Path) -> dict[str, Any]:
     config = {key: value for key, value in read_json(path, fix=REPAIR).items() if not key.startswith("_")}
-    unknown = sorted(config.keys() - inspect.signature(cls.__init__).parameters.keys())
-    if unknown:
-        raise CheckpointError(
-            f"{path} has settings that {cls.__name__} does not know", got=", ".join(unknown)
-        )
+    check_arguments(cls, config, path, fix=REPAIR)
     return config
 
 
 def load_scheduler(folder: Path) -> Any:
     """A scheduler of diffusers from its saved settings, which name its class. Raises CheckpointError."""
-    settings = read_json(folder / "scheduler_config.json", fix=REPAIR)
+    path = folder / "scheduler_config.json"
+    settings = read_json(path, fix=REPAIR, infinity=True)
     class_name = str(settings.get("_class_name", "none"))
     cls: Any = getattr(diffusers, class_name, None) if class_name.endswith("Scheduler") else None
     if not (isinstance(cls, type) and issubclass(cls, SchedulerMixin)):
         raise CheckpointError(
             "the scheduler is of an unknown class", got=class_name, expected="a scheduler of diffusers"
         )
+    # Schedulers have tables of so many steps.
+    most = _MOST_TIMESTEPS
+    check_numbers(settings, path, least=-most, most=most, longest=most, infinity=True, fix=REPAIR)
+    steps = settings.get("num_train_timesteps", 1)
+    if not isinstance(steps, int) or steps < 1:
+        raise CheckpointError(f"{path} has a wrong setting", got=f"num_train_timesteps {steps}", fix=REPAIR)
     scheduler_class: Any = cls
-    return scheduler_class.from_config(settings)
+    try:
+        return scheduler_class.from_config(settings)
+    except Exception as error:  # its constructors raise anything for settings that do not fit
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise CheckpointError(f"{path} makes no {class_name}", got=reason, fix=REPAIR) from error

@@ -16,11 +16,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from openemo.config import PipelineConfig
 from openemo.errors import CheckpointError, ConfigError
-from openemo.files import read_json
+from openemo.files import read_bounded, read_json
 from openemo.settings import StrictModel, wrong_setting
 from openemo.timing import Anchor
 
@@ -39,6 +39,8 @@ __all__ = [
 
 INDEX_NAME = "model_index.json"
 HASHES_NAME = "SHA256SUMS"
+_MOST_LAYERS = 100
+_MOST_HASHES_BYTES = 2**20
 _HASHED_SUFFIXES = frozenset({".json", ".safetensors", ".onnx"})
 REPAIR = "Copy or install the checkpoint again"
 
@@ -46,7 +48,7 @@ REPAIR = "Copy or install the checkpoint again"
 class WhisperOptions(StrictModel):
     """Arguments of `WhisperEncoder`, explained there."""
 
-    layers: tuple[int, ...]
+    layers: tuple[int, ...] = Field(max_length=_MOST_LAYERS)
     window_tokens: int
     separate_windows: bool = False
     final_norm: bool = True
@@ -58,7 +60,7 @@ class WhisperOptions(StrictModel):
 class Wav2VecOptions(StrictModel):
     """Arguments of `Wav2VecEncoder`, explained there."""
 
-    layers: tuple[int, ...] | None = None
+    layers: tuple[int, ...] | None = Field(None, max_length=_MOST_LAYERS)
     normalise: bool = True
 
 
@@ -122,14 +124,14 @@ def write_index(folder: Path, index: CheckpointIndex) -> None:
 def verify_hashes(folder: Path) -> None:
     """Compares every file with `SHA256SUMS`. Raises CheckpointError at the first difference."""
     path = folder / HASHES_NAME
-    if not path.is_file():
+    if not path.exists():
         raise CheckpointError(
             "a checkpoint cannot be checked", got=f"no {HASHES_NAME} in {folder}", fix=REPAIR
         )
     try:
-        lines = [line.split(maxsplit=1) for line in path.read_text().splitlines()]
-        expected = {name: digest for digest, name in lines}
-    except ValueError as error:
+        text = read_bounded(path, _MOST_HASHES_BYTES).decode()
+        expected = {name: digest for digest, name in (line.split(maxsplit=1) for line in text.splitlines())}
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged", expected="lines of hash and name", fix=REPAIR) from error
     present = _hashed_files(folder)
     for name in sorted(expected.keys() - present.keys()):
@@ -139,6 +141,8 @@ def verify_hashes(folder: Path) -> None:
             f"{folder / name} is not listed in {HASHES_NAME}", fix="Delete it, or save the checkpoint again"
         )
     for name, file in present.items():
+        if not file.is_file():
+            raise CheckpointError(f"{file} is no ordinary file", fix=REPAIR)
         digest = file_sha256(file)
         if digest != expected[name]:
             raise CheckpointError(

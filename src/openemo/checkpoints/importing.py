@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -20,6 +21,9 @@ from openemo.checkpoints.formats.sd15 import read_sd15
 from openemo.checkpoints.formats.speech_encoders import read_wav2vec2, read_whisper
 from openemo.checkpoints.parts import Imported, SourceRecord, write_parts
 from openemo.errors import CheckpointError, ConfigError
+from openemo.models import EmoUNet, ReferenceNet
+from openemo.models.image_autoencoder import ImageAutoencoder
+from openemo.network_settings import check_arguments
 from openemo.pipeline_presets import Family
 
 __all__ = ["Origin", "import_weights"]
@@ -39,6 +43,7 @@ _FAMILIES: dict[str, Family] = {
     "echomimic": "echomimic",
     "echomimic-acc": "echomimic_acc",
 }
+_NETWORKS: dict[str, type[Any]] = {cls.__name__: cls for cls in (EmoUNet, ReferenceNet, ImageAutoencoder)}
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,9 @@ def import_weights(
     if not path.exists():
         raise CheckpointError("there is no such file or folder", got=path, fix="Check the path")
     found: Imported = reader(path)
+    for part in found.parts:
+        if part.kind in _NETWORKS:  # what is written can be loaded
+            check_arguments(_NETWORKS[part.kind], part.config, path)
     terms = licence or LICENCES[form]
     record = SourceRecord(
         format=form,

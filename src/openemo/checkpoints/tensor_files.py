@@ -17,7 +17,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -92,13 +91,17 @@ def read_tensors(path: Path) -> RawWeights:
     Raises:
         CheckpointError: the file is missing, truncated, of another format, or a pickle with code in it.
     """
-    if not path.is_file():
+    try:
+        is_file = path.is_file()
+    except OSError:  # a name that is too long
+        is_file = False
+    if not is_file:
         raise CheckpointError("there is no such file", got=path, fix="Check the path")
     extras: dict[str, Any] = {}
     if path.suffix == ".safetensors":
         try:
             tensors = load_file(path)
-        except (OSError, SafetensorError) as error:
+        except Exception as error:  # of the library, for whatever the header claims
             raise _unreadable(path, error) from error
     elif path.suffix in _PICKLES:
         tensors, extras = _split(path, _unpickle(path))

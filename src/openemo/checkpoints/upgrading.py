@@ -59,15 +59,27 @@ def upgrade(source: Path, output: Path) -> None:
 
 def _rewrite_index(path: Path) -> None:
     index = read_json(path)
-    index["components"] = {name: _CLASSES.get(kind, kind) for name, kind in index["components"].items()}
-    index["pipeline"] = _renamed(index["pipeline"], _PIPELINE_KEYS, _PIPELINE_VALUES)
+    index["components"] = _components(index, path)
+    index["pipeline"] = _renamed(_part(index, "pipeline", path), _PIPELINE_KEYS, _PIPELINE_VALUES)
     path.write_text(json.dumps(index, indent=2) + "\n")
 
 
 def _rewrite_source(path: Path) -> None:
     record = read_json(path)
-    record["components"] = {name: _CLASSES.get(kind, kind) for name, kind in record["components"].items()}
+    record["components"] = _components(record, path)
     path.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def _components(values: dict[str, Any], path: Path) -> dict[str, Any]:
+    return {name: _CLASSES.get(str(kind), kind) for name, kind in _part(values, "components", path).items()}
+
+
+def _part(values: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
+    """Raises CheckpointError where this part is no object."""
+    part = values.get(name)
+    if not isinstance(part, dict):
+        raise CheckpointError(f"{path} is damaged at `{name}`", expected="a JSON object")
+    return part
 
 
 def _rewrite_config(path: Path) -> None:

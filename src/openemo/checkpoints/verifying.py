@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from openemo.checkpoints.folder import INDEX_NAME, read_index, verify_hashes
 from openemo.checkpoints.formats.animatediff import motion_shapes
@@ -14,6 +14,7 @@ from openemo.checkpoints.formats.shapes import on_meta
 from openemo.checkpoints.parts import SOURCE_NAME, read_source, some
 from openemo.errors import CheckpointError
 from openemo.files import read_json
+from openemo.network_settings import check_arguments
 
 __all__ = ["verify"]
 
@@ -38,6 +39,9 @@ def verify(folder: Path) -> dict[str, str]:
     else:
         raise CheckpointError(f"{folder} has no weights of openemo", got=f"no {INDEX_NAME} or {SOURCE_NAME}")
     verify_hashes(folder)
+    for name in components:
+        if name != Path(name).name:
+            raise CheckpointError(f"{folder} has a component of a wrong name", got=repr(name))
     return {name: _check(folder / name, kind) for name, kind in components.items()}
 
 
@@ -45,11 +49,12 @@ def _check(folder: Path, kind: str) -> str:
     expected_of = _expected().get(kind)
     if expected_of is None:
         return f"{kind}: hash"
-    expected = expected_of(read_json(folder / "config.json"))
     files = sorted(folder.glob("*.safetensors"))
     if len(files) != 1:
         raise CheckpointError(f"{folder} must have one file of weights", got=str(len(files)))
     shapes = _header(files[0])
+    path = folder / "config.json"
+    expected = expected_of(read_json(path), path, len(shapes))
     wrong = sorted(name for name in expected.keys() | shapes.keys() if expected.get(name) != shapes.get(name))
     if wrong:
         raise CheckpointError(f"the weights in {folder} do not fit config.json", got=some(wrong))
@@ -57,35 +62,53 @@ def _check(folder: Path, kind: str) -> str:
 
 
 def _header(path: Path) -> Shapes:
+    if not path.is_file():
+        raise CheckpointError(f"{path} cannot be read", got="no ordinary file")
     try:
         with safe_open(path, "pt") as file:
             names = list(file.keys())
             return {name: tuple(file.get_slice(name).get_shape()) for name in names}
-    except (OSError, SafetensorError) as error:
+    except Exception as error:  # of the library, for whatever the header claims
         raise CheckpointError(f"{path} cannot be read", got=error) from error
 
 
-def _expected() -> Mapping[str, Callable[[dict[str, Any]], Shapes]]:
-    """Class name -> function from its settings to the shapes of its tensors."""
-    from diffusers import AutoencoderKL
+def _expected() -> Mapping[str, Callable[[dict[str, Any], Path, int], Shapes]]:
+    """Class name -> function from its settings, their file, and the number of its tensors, to the shapes of
+    its tensors."""
     from transformers import Wav2Vec2Config, Wav2Vec2Model, WhisperConfig
     from transformers.models.whisper.modeling_whisper import WhisperEncoder as WhisperNetwork
 
+    from openemo.audio.speech_networks import speech_config
     from openemo.models import EmoUNet, ReferenceNet
+    from openemo.models.image_autoencoder import ImageAutoencoder
     from openemo.models.motion_autoencoder import MotionAutoencoder
 
-    def network(cls: type[Any]) -> Callable[[dict[str, Any]], Shapes]:
-        return lambda config: _shapes(on_meta(cls, _arguments(config)))
+    def network(cls: type[Any]) -> Callable[[dict[str, Any], Path, int], Shapes]:
+        def shapes(config: dict[str, Any], path: Path, num_tensors: int) -> Shapes:
+            arguments = _arguments(config)
+            check_arguments(cls, arguments, path)
+            return _shapes(on_meta(cls, arguments, num_tensors=num_tensors))
 
-    def encoder(cls: type[Any], config_cls: type[Any]) -> Callable[[dict[str, Any]], Shapes]:
-        return lambda config: _shapes(on_meta(cls, {"config": config_cls(**config)}))
+        return shapes
+
+    def encoder(cls: type[Any], config_cls: type[Any]) -> Callable[[dict[str, Any], Path, int], Shapes]:
+        def shapes(config: dict[str, Any], path: Path, num_tensors: int) -> Shapes:
+            arguments = {"config": speech_config(config_cls, config, path)}
+            return _shapes(on_meta(cls, arguments, num_tensors=num_tensors))
+
+        return shapes
+
+    def motion_modules(config: dict[str, Any], path: Path, num_tensors: int) -> Shapes:
+        arguments = _arguments(config)
+        check_arguments(EmoUNet, arguments, path)
+        return motion_shapes(arguments)
 
     return {
         "EmoUNet": network(EmoUNet),
         "ReferenceNet": network(ReferenceNet),
         "MotionAutoencoder": network(MotionAutoencoder),
-        "ImageAutoencoder": network(AutoencoderKL),
-        "MotionModules": lambda config: motion_shapes(_arguments(config)),
+        "ImageAutoencoder": network(ImageAutoencoder),
+        "MotionModules": motion_modules,
         "Wav2VecEncoder": encoder(Wav2Vec2Model, Wav2Vec2Config),
         "WhisperEncoder": encoder(WhisperNetwork, WhisperConfig),
     }

@@ -52,9 +52,19 @@ def evaluate(
         str, Option(help="Rows of the table beside what is measured.", metavar="ROW,ROW,...")
     ] = ",".join(_ROWS),
     sync_weights: Annotated[Path | None, _Network(help="Published SyncNet, for Sync-C and Sync-D.")] = None,
-    fid_weights: Annotated[Path | None, _Network(help="Inception, for FID.")] = None,
-    fvd_weights: Annotated[Path | None, _Network(help="I3D, for FVD.")] = None,
-    efid_weights: Annotated[Path | None, _Network(help="3D face model's network, for E-FID.")] = None,
+    fid_weights: Annotated[Path | None, _Network(help="Inception, for FID; TorchScript.")] = None,
+    fvd_weights: Annotated[Path | None, _Network(help="I3D, for FVD; TorchScript.")] = None,
+    efid_weights: Annotated[
+        Path | None, _Network(help="3D face model's network, for E-FID; TorchScript.")
+    ] = None,
+    allow_torchscript: Annotated[
+        bool,
+        Option(
+            "--allow-torchscript",
+            help="Run these files: TorchScript is a program that can do anything.",
+            rich_help_panel="Networks of the published metrics",
+        ),
+    ] = False,
     device: Device = "cpu",
     dtype: DType = "float32",
     workers: Annotated[int, Machine(help="Processes. Each needs about 1 GB.")] = 1,
@@ -86,6 +96,7 @@ def evaluate(
         fid_weights=fid_weights,
         fvd_weights=fvd_weights,
         efid_weights=efid_weights,
+        allow_torchscript=allow_torchscript,
         device=device,
         dtype=dtype,
     )
@@ -149,16 +160,20 @@ def _report(settings: EvaluationSettings, clips: list[Clip], workers: int, *, co
 
 
 def _check_paths(settings: EvaluationSettings) -> None:
-    """Raises ConfigError where a path that was given does not exist."""
+    """Raises ConfigError where a path that was given does not exist, or must not be run."""
     for folder in (settings.videos, settings.silence_videos):
         if folder is not None and not folder.is_dir():
             raise ConfigError(f"there is no folder {folder}", fix="Give a folder of videos")
     if settings.silence_videos is not None and settings.videos is None:
         raise ConfigError("--silence-videos is for --videos", fix="A model makes its own videos of silence")
+    from openemo.evaluation.metrics.frechet import check_torchscript
+
     for name in ("sync_weights", "fid_weights", "fvd_weights", "efid_weights"):
         path = getattr(settings, name)
         if path is not None and not path.is_file():
             raise ConfigError(f"there is no file {path}", fix=f"Give --{name.replace('_', '-')} a file")
+        if path is not None and name != "sync_weights":
+            check_torchscript(path, allowed=settings.allow_torchscript)
 
 
 def _seeds(text: str | None, benchmark: ClipList | None) -> tuple[int, ...]:

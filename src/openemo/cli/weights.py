@@ -9,6 +9,7 @@ from typer import Argument, Option, Typer
 
 from openemo.cli.options import Folder, Output
 from openemo.devices import DTYPES, DTypeName, find_dtype
+from openemo.errors import printable
 
 __all__ = ["Format", "weights"]
 
@@ -101,7 +102,7 @@ def import_weights(
     for key, reason in record.left_over.items():
         reasons.setdefault(reason, []).append(key)
     for reason, keys in sorted(reasons.items()):
-        print(f"left over, {len(keys)} such as {keys[0]}: {reason}")
+        print(f"left over, {len(keys)} such as {printable(keys[0])}: {reason}")
 
 
 @weights.command()

@@ -13,7 +13,7 @@ from openemo.settings import StrictModel
 __all__ = ["DataRecipe"]
 
 
-class DataRecipe(StrictModel):
+class DataRecipe(StrictModel, allow_inf_nan=False):
     """What to make from which corpora.
 
     Paths are relative to the working directory of the command. Unknown keys are errors.
@@ -27,28 +27,33 @@ class DataRecipe(StrictModel):
         "whisper", description="kind of `speech_weights`; the same as `speech` of the denoising stages"
     )
     speech_layers: tuple[int, ...] | None = Field(
-        None, description="hidden states of the encoder; None: those that the embedded model reads"
+        None,
+        max_length=100,
+        description="hidden states of the encoder; None: those that the embedded model reads",
     )
     output: Path
     voices_name: str = Field(
         "voices", description="folder of the speech features in `output`; one for each choice of states"
     )
 
-    size_px: int = Field(256, description="side of the crops")
+    size_px: int = Field(256, ge=16, le=4096, description="side of the crops")
     crop_scale: float = Field(
-        1.6, description="side of the crop over the longer side of the face; equal to the checkpoint's"
+        1.6,
+        gt=1,
+        le=4,
+        description="side of the crop over the longer side of the face; equal to the checkpoint's",
     )
-    max_clips: int = 860
-    held_out_clips: int = 40
-    held_out_portraits: int = 60
-    real_sequences: int = Field(250, description="number of real clips beside the driven portraits")
-    driven_frames: int = 48
-    quiet_every: int = Field(10, description="every n-th portrait also gets a sequence without speech")
-    quiet_frames: int = 12
-    voice_variants: int = 4
-    sung_variants: int = Field(0, description="songs of each clip; needs the extra `data`")
-    split_seed: int = 0
-    workers: int = 2
+    max_clips: int = Field(860, ge=1)
+    held_out_clips: int = Field(40, ge=0)
+    held_out_portraits: int = Field(60, ge=0)
+    real_sequences: int = Field(250, ge=0, description="number of real clips beside the driven portraits")
+    driven_frames: int = Field(48, ge=1, le=10_000)
+    quiet_every: int = Field(10, ge=1, description="every n-th portrait also gets a sequence without speech")
+    quiet_frames: int = Field(12, ge=1, le=10_000)
+    voice_variants: int = Field(4, ge=1, le=1000)
+    sung_variants: int = Field(0, ge=0, le=1000, description="songs of each clip; needs the extra `data`")
+    split_seed: int = Field(0, ge=0)
+    workers: int = Field(2, ge=1, le=1000)
 
     @property
     def tracks(self) -> Path:

@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from openemo.array_files import ArrayKind, read_array
 from openemo.audio.media_file import open_media
 from openemo.errors import FaceError
 from openemo.face.analyzer import FaceAnalyzer
+from openemo.face.landmarks import NUM_POINTS
 from openemo.files import whole_file
 
-__all__ = ["Track", "decode_frames", "track_clip", "track_clips"]
+__all__ = ["Track", "decode_frames", "load_track", "track_clip", "track_clips"]
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,11 @@ def decode_frames(path: Path) -> list[NDArray[np.uint8]]:
     """All frames of a short clip, (height, width, 3) uint8 RGB."""
     with open_media(path) as container:
         return [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in container.decode(video=0)]
+
+
+def load_track(path: Path) -> NDArray[np.float32]:
+    """(F, 478, 3) landmarks that `track_clips` wrote. Raises TrainingError if the file is damaged."""
+    return read_array(path, ArrayKind(np.float32, (None, NUM_POINTS, 3)))
 
 
 def track_clip(frames: Sequence[NDArray[np.uint8]], analyzer: FaceAnalyzer) -> Track:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openemo.data.data_recipe import DataRecipe
-from openemo.data.landmark_tracks import decode_frames, track_clips
+from openemo.data.landmark_tracks import decode_frames, load_track, track_clips
 from openemo.data.retargeting import median_poses
 from openemo.data.sequences import driven_sequence, quiet_span, real_sequence
 from openemo.data.singing import load_vocoder
@@ -141,7 +141,7 @@ class _Sequences:
 
     def _make(self, job: _Job, analyzer: FaceAnalyzer) -> bool:
         recipe, rng = self.recipe, np.random.default_rng((self.recipe.split_seed, job.seed))
-        track = np.load(recipe.tracks / f"{job.clip}.npy")
+        track = load_track(recipe.tracks / f"{job.clip}.npy")
         frames = decode_frames(recipe.clips / f"{job.clip}.mp4")
         if job.portrait is None:
             reference = int(rng.choice(median_poses(track, _REFERENCES)))

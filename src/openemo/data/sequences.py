@@ -7,22 +7,34 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from openemo.array_files import REPAIR, ArrayKind, read_arrays
 from openemo.arrays import Image
 from openemo.data.driven import drive_frame
 from openemo.data.retargeting import retarget
+from openemo.errors import TrainingError
 from openemo.face.analyzer import Face
 from openemo.face.crop import CropRegion
-from openemo.face.landmarks import head_pose, mouth_opening
+from openemo.face.landmarks import NUM_POINTS, head_pose, mouth_opening
 from openemo.files import whole_file
 
 __all__ = ["FrameSequence", "driven_sequence", "quiet_span", "real_sequence"]
 
 _JPEG_QUALITY = 93
+_KINDS: Final = {
+    "jpeg": ArrayKind(np.uint8, (None,)),
+    "ends": ArrayKind(np.int64, (None,)),
+    "points_px": ArrayKind(np.float32, (None, NUM_POINTS, 2)),
+    "size_px": ArrayKind(np.int64, ()),
+    "clip": ArrayKind(np.str_, ()),
+    "first_frame": ArrayKind(np.int64, ()),
+    "speed_rad_s": ArrayKind(np.float32, (None,)),
+}
 
 
 @dataclass(frozen=True)
@@ -50,8 +62,13 @@ class FrameSequence:
         return len(self.jpegs) - 1
 
     def picture(self, index: int) -> Image:
-        """(S, S, 3) uint8 RGB; picture 0 is the reference."""
-        decoded = cv2.imdecode(np.frombuffer(self.jpegs[index], np.uint8), cv2.IMREAD_COLOR)
+        """(S, S, 3) uint8 RGB; picture 0 is the reference. Raises TrainingError if it is damaged."""
+        data = np.frombuffer(self.jpegs[index], np.uint8)
+        decoded = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+        if decoded is None or decoded.shape != (self.size_px, self.size_px, 3):
+            raise TrainingError(
+                f"picture {index} of a sequence of {self.clip or 'nobody'} is damaged", fix=REPAIR
+            )
         return np.ascontiguousarray(np.asarray(decoded, np.uint8)[..., ::-1])
 
     def save(self, path: Path) -> None:
@@ -70,17 +87,22 @@ class FrameSequence:
 
     @classmethod
     def load(cls, path: Path) -> FrameSequence:
-        with np.load(path) as data:
-            blob, ends = data["jpeg"].tobytes(), data["ends"]
-            starts = np.concatenate([[0], ends[:-1]])
-            return cls(
-                tuple(blob[a:b] for a, b in zip(starts, ends, strict=True)),
-                data["points_px"],
-                int(data["size_px"]),
-                str(data["clip"]),
-                int(data["first_frame"]),
-                data["speed_rad_s"],
-            )
+        """Raises TrainingError if the file is damaged."""
+        data = read_arrays(path, _KINDS)
+        blob, ends = data["jpeg"].tobytes(), data["ends"]
+        starts = np.concatenate([[0], ends[:-1]])
+        if len(ends) < 2 or len(data["points_px"]) != len(ends) or len(data["speed_rad_s"]) != len(ends) - 1:
+            raise TrainingError(f"the arrays in {path} do not belong together", fix=REPAIR)
+        if (starts > ends).any() or ends[-1] > len(blob):
+            raise TrainingError(f"{path} does not hold the pictures that it names", fix=REPAIR)
+        return cls(
+            tuple(blob[a:b] for a, b in zip(starts, ends, strict=True)),
+            data["points_px"],
+            int(data["size_px"]),
+            str(data["clip"]),
+            int(data["first_frame"]),
+            data["speed_rad_s"],
+        )
 
 
 def _jpeg(picture: Image) -> bytes:

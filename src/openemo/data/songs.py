@@ -9,12 +9,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from openemo.array_files import ArrayKind, read_arrays
 from openemo.files import whole_file
 
 __all__ = ["SUNG_FOLDER", "Song"]
 
 SUNG_FOLDER: Final = "sung"
 """Within a folder of voices."""
+_KINDS: Final = {"tokens": ArrayKind(np.float16, (None, None)), "frames": ArrayKind(np.float64, (None,))}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,5 +37,5 @@ class Song:
 
     @classmethod
     def load(cls, path: Path) -> Song:
-        with np.load(path) as arrays:
-            return cls(arrays["tokens"], arrays["frames"])
+        """Raises TrainingError if the file is damaged."""
+        return cls(**read_arrays(path, _KINDS))

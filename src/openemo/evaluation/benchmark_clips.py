@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import Field
 
 from openemo.checkpoints.folder import file_sha256
-from openemo.errors import ConfigError
+from openemo.errors import ConfigError, printable
 from openemo.settings import StrictModel
 
 __all__ = ["Clip", "ClipList", "find_clips", "find_video", "list_clips", "pair_voices"]
@@ -41,7 +41,8 @@ class Clip:
 
     @property
     def name(self) -> str:
-        return self.path.name
+        """As reports show it: control characters, which a file's name may have, are escaped."""
+        return printable(self.path.name)
 
 
 def find_clips(folder: Path, names: list[str] | None = None, limit: int | None = None) -> list[Clip]:

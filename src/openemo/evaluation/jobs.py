@@ -39,6 +39,7 @@ class EvaluationSettings:
         seeds: of the model's noise.
         sync_weights, fid_weights, fvd_weights, efid_weights: files of the networks behind published figures;
             None leaves the figure out.
+        allow_torchscript: load the last three, which are programs that could do anything.
     """
 
     output: Path
@@ -51,6 +52,7 @@ class EvaluationSettings:
     fid_weights: Path | None = None
     fvd_weights: Path | None = None
     efid_weights: Path | None = None
+    allow_torchscript: bool = False
     device: str = "cpu"
     dtype: str = "float32"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -16,7 +17,7 @@ from openemo.evaluation.jobs import EvaluationSettings, Job, jobs_of, require_vi
 from openemo.evaluation.metrics.av_offset import picture_delay_ms
 from openemo.evaluation.metrics.registry import score
 from openemo.evaluation.observation import Observation
-from openemo.evaluation.records import Record, read_record, write_json, write_record
+from openemo.evaluation.records import Inputs, Record, read_record, write_json, write_record
 from openemo.evaluation.set_metrics import write_features
 from openemo.evaluation.tools import Tools, load_tools
 from openemo.face.landmarks import mouth_opening
@@ -127,10 +128,8 @@ class _ClipMeasurement:
         assert job.making is not None
         assert self.tools.pipeline is not None
         note = job.video.with_suffix(".made.json")
-        if job.video.is_file() and note.is_file():
-            known = json.loads(note.read_text(encoding="utf-8"))
-            if known["inputs"] == job.making:
-                return dict(known["cost"])
+        if job.video.is_file() and (known := _read_note(note, job.making)) is not None:
+            return known
         job.video.parent.mkdir(parents=True, exist_ok=True)
         cost = rows.make_video(
             self.tools.pipeline,
@@ -151,6 +150,17 @@ class _ClipMeasurement:
             assert self.clip.voice is not None
             return rows.as_long_as(read_audio(self.clip.voice), self.audio)
         return self.audio
+
+
+def _read_note(path: Path, making: Inputs | None) -> dict[str, float] | None:
+    """The cost of the video beside it; None if it is missing, damaged, or of a video of other inputs."""
+    try:
+        known = json.loads(path.read_bytes())
+        return (
+            {key: float(cost) for key, cost in known["cost"].items()} if known["inputs"] == making else None
+        )
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return None
 
 
 def _number(value: float) -> float | None:

@@ -9,12 +9,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from openemo.errors import OutputError
+from openemo.array_files import ArrayKind, read_arrays
+from openemo.errors import InputError, OutputError
 from openemo.evaluation import rows
 from openemo.evaluation.jobs import EvaluationSettings, jobs_of
 from openemo.evaluation.metrics.confidence import Estimate, jackknife
 from openemo.evaluation.metrics.frechet import FrechetDistance, FrechetFeatures
 from openemo.evaluation.records import Measured
+from openemo.files import whole_file
 
 __all__ = ["set_figures", "write_features"]
 
@@ -41,10 +43,10 @@ def set_figures(
         clip_of: dict[str, list[int]] = {row: [] for row in shown}
         for number, clip in enumerate(measured):
             jobs = jobs_of(settings, clip)
-            real = next(read_features(job.record)[kind.key] for job in jobs if job.row == rows.REAL)
+            real = next(read_features(job.record, kind.key) for job in jobs if job.row == rows.REAL)
             for job in jobs:
                 if job.row in made:
-                    made[job.row].add(read_features(job.record)[kind.key], real)
+                    made[job.row].add(read_features(job.record, kind.key), real)
                     clip_of[job.row].append(number)
         for row, distance in made.items():
             if clip_of[row]:
@@ -57,15 +59,16 @@ def write_features(record: Path, features: Features) -> None:
     path = record.with_suffix(".npz")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, allow_pickle=False, **features)
+        with whole_file(path) as file:
+            np.savez(file, allow_pickle=False, **features)
     except OSError as error:
         raise OutputError(f"{path} cannot be written", got=error.strerror) from error
 
 
-def read_features(record: Path) -> Features:
-    """The features beside the record."""
-    with np.load(record.with_suffix(".npz")) as file:
-        return {key: file[key] for key in file.files}
+def read_features(record: Path, key: str) -> NDArray[np.float32]:
+    """(N, D) features beside the record. Raises InputError if the file is damaged."""
+    kinds = {key: ArrayKind(np.float32, (None, None))}
+    return read_arrays(record.with_suffix(".npz"), kinds, error=InputError)[key]
 
 
 def _estimate(distance: FrechetDistance, clip_of: NDArray[np.int_]) -> Estimate:

@@ -50,14 +50,20 @@ def load_tools(settings: EvaluationSettings) -> Tools:
 
 
 def set_features(settings: EvaluationSettings) -> tuple[FrechetFeatures, ...]:
-    """Features for distances between sets of clips: those that need no file, and those with a given file."""
+    """Features for distances between sets of clips: those that need no file, and those with a given file.
+
+    Raises:
+        CheckpointError: a file is missing, damaged, or another network.
+        ConfigError: a file is TorchScript, and that is not allowed.
+    """
+    allowed = settings.allow_torchscript
     features = [frame_features(MobileNetV2.from_pretrained()), blendshape_features()]
     if settings.fid_weights is not None:
-        features.append(reference_frame_features(settings.fid_weights))
+        features.append(reference_frame_features(settings.fid_weights, allow_torchscript=allowed))
     if settings.fvd_weights is not None:
-        features.append(reference_video_features(settings.fvd_weights))
+        features.append(reference_video_features(settings.fvd_weights, allow_torchscript=allowed))
     if settings.efid_weights is not None:
-        features.append(expression_features(settings.efid_weights))
+        features.append(expression_features(settings.efid_weights, allow_torchscript=allowed))
     return tuple(features)
 
 

@@ -6,7 +6,7 @@ Shapes: B batch, C channels, F frames, N motion frames, S side of the crop, H x 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 import numpy as np
 from diffusers.configuration_utils import ConfigMixin
@@ -16,7 +16,10 @@ from torch import Tensor
 
 from openemo.rendering.portrait_layers import PortraitPicture
 
-__all__ = ["Autoencoder", "Reference"]
+__all__ = ["MAX_SAMPLE_PX", "Autoencoder", "Reference"]
+
+MAX_SAMPLE_PX: Final = 4096
+"""Largest side of a crop, as in `PipelineConfig.crop_px`."""
 
 
 class Reference(Protocol):

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from openemo.errors import ConfigError
-from openemo.models.autoencoder import Autoencoder
+from openemo.models.autoencoder import MAX_SAMPLE_PX, Autoencoder
 from openemo.rendering.portrait_layers import PortraitPicture
 
 __all__ = ["SD15_SCALING_FACTOR", "ImageAutoencoder", "ImageReference"]
@@ -65,6 +65,12 @@ class ImageAutoencoder(Autoencoder[ImageReference]):
         mid_block_add_attention: bool = True,
     ) -> None:
         super().__init__()
+        if not 0 < sample_size <= MAX_SAMPLE_PX or not scaling_factor > 0:
+            raise ConfigError(
+                "the settings of the autoencoder are out of range",
+                got=f"sample_size {sample_size}, scaling_factor {scaling_factor}",
+                expected=f"1 to {MAX_SAMPLE_PX} px, and a factor above zero",
+            )
         shape: dict[str, Any] = dict(
             block_out_channels=tuple(block_out_channels),
             layers_per_block=layers_per_block,

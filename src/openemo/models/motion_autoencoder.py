@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from openemo.errors import ConfigError
-from openemo.models.autoencoder import Autoencoder
+from openemo.models.autoencoder import MAX_SAMPLE_PX, Autoencoder
 from openemo.models.motion_decoder import PIXEL_STRIDE, MotionDecoder, ReferencePyramid, ResBlock
 from openemo.rendering.flow import FLOW_STRIDES, LATENT_STRIDE, pack_flow, unpack_flow, warp
 from openemo.rendering.mouth_interior import TEETH_SIZE
@@ -96,12 +96,15 @@ class MotionAutoencoder(Autoencoder[MotionReference]):
         flow_scale: float = 0.005,
     ) -> None:
         super().__init__()
-        if sample_size % LATENT_STRIDE:
+        if sample_size % LATENT_STRIDE or not 0 < sample_size <= MAX_SAMPLE_PX:
+            nearest = min(sample_size // LATENT_STRIDE * LATENT_STRIDE, MAX_SAMPLE_PX)
             raise ConfigError(
-                "`sample_size` of the autoencoder must be a multiple of 16",
+                f"`sample_size` of the autoencoder must be a multiple of 16, at most {MAX_SAMPLE_PX}",
                 got=sample_size,
-                fix=f"Use {sample_size // LATENT_STRIDE * LATENT_STRIDE or LATENT_STRIDE}",
+                fix=f"Use {max(nearest, LATENT_STRIDE)}",
             )
+        if not flow_scale > 0:
+            raise ConfigError("`flow_scale` of the autoencoder must be above zero", got=flow_scale)
         if flow_stride not in FLOW_STRIDES:
             raise ConfigError(
                 "`flow_stride` of the autoencoder is not one of those it can pack",

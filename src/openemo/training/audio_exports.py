@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from openemo.errors import CheckpointError
 from openemo.models import EmoUNet
 from openemo.models.audio_layers import AudioTimeEmbedding
 from openemo.models.conditioning import zero_
+from openemo.weight_files import load_weights
 
 __all__ = ["AUDIO_LAYERS_NAME", "is_audio_layer", "load_audio_layers", "swap_audio_layers"]
 
@@ -57,7 +57,7 @@ def _read(unet: EmoUNet, folder: Path) -> dict[str, Tensor]:
     path = folder / AUDIO_LAYERS_NAME
     if not path.is_file():
         raise CheckpointError(f"no audio layers in {folder}", fix="Run `openemo train audio` first")
-    tensors = load_file(path)
+    tensors = load_weights(path)
     wanted = {name: tuple(value.shape) for name, value in unet.state_dict().items() if is_audio_layer(name)}
     got = {name: tuple(value.shape) for name, value in tensors.items()}
     if got != wanted:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from openemo.settings import StrictModel
 
@@ -29,25 +29,27 @@ PredictionType = Literal["sample", "flow_prediction"]
 class LoopRecipe(StrictModel):
     """Settings of every stage. Names are those of diffusers' training scripts where these have one."""
 
+    model_config = ConfigDict(allow_inf_nan=False)
+
     output: Path = Field(description="run folder: state, metrics, exported weights")
     data: Path = Field(description="output folder of `openemo data prepare`")
-    steps: int
-    learning_rate: float
-    lr_warmup_steps: int = 50
+    steps: int = Field(ge=1, le=10**9)
+    learning_rate: float = Field(gt=0, le=100)
+    lr_warmup_steps: int = Field(50, ge=0)
     lr_decay_share: float = Field(
         0.3, ge=0, le=1, description="last part of the steps, in which the learning rate falls to zero"
     )
-    weight_decay: float = 0.01
-    max_grad_norm: float = 1.0
+    weight_decay: float = Field(0.01, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
     ema_decay: float = Field(
         0.998, ge=0, le=1, description="of the moving average of the weights, which is exported"
     )
-    seed: int = 0
-    log_every: int = 20
-    save_every: int = 100
-    num_threads: int = 2
+    seed: int = Field(0, ge=0, lt=2**63)
+    log_every: int = Field(20, ge=1)
+    save_every: int = Field(100, ge=1)
+    num_threads: int = Field(2, ge=1, le=1000)
     num_workers: int = Field(
-        0, ge=0, description="processes that load batches ahead; 0 loads each batch before its step"
+        0, ge=0, le=1000, description="processes that load batches ahead; 0 loads each batch before its step"
     )
 
     @property
@@ -67,9 +69,11 @@ class NetworkRecipe(LoopRecipe):
 class AutoencoderRecipe(NetworkRecipe):
     """Stage 0: frames to latents and back."""
 
-    sequences: int = Field(4, description="sequences per step")
-    frames: int = Field(4, description="frames of each sequence")
-    window_px: int | None = Field(None, description="side of the training windows; None: the whole crop")
+    sequences: int = Field(4, ge=1, le=10_000, description="sequences per step")
+    frames: int = Field(4, ge=1, le=10_000, description="frames of each sequence")
+    window_px: int | None = Field(
+        None, ge=16, le=4096, description="side of the training windows; None: the whole crop"
+    )
     window_on: Literal["eyes and mouth", "mouth"] = "eyes and mouth"
     eye_share: float = Field(0.0, ge=0, le=1, description="part of the steps with windows on the eyes")
     open_mouth_share: float = Field(
@@ -80,18 +84,20 @@ class AutoencoderRecipe(NetworkRecipe):
     decoder_only: bool = Field(
         False, description="keep the reference features, so that networks trained on them still fit"
     )
-    mouth_weight: float = 20.0
-    eye_weight: float = 2.0
+    mouth_weight: float = Field(20.0, ge=0)
+    eye_weight: float = Field(2.0, ge=0)
 
 
 class AudioRecipe(LoopRecipe):
     """Before the image stage: the audio layers, on landmarks of real clips."""
 
     preset: Literal["sd15", "embedded"] = "embedded"
-    clips: int = Field(8, description="clips per step, all frames of each")
-    components: int = Field(12, description="principal components of the face shape to predict")
-    dropout: float = Field(0.1, description="part of the audio features set to zero")
-    quiet_share: float = Field(0.1, description="part of the clips without a voice; their mouth is closed")
+    clips: int = Field(8, ge=1, le=10_000, description="clips per step, all frames of each")
+    components: int = Field(12, ge=1, le=500, description="principal components of the face shape to predict")
+    dropout: float = Field(0.1, ge=0, le=1, description="part of the audio features set to zero")
+    quiet_share: float = Field(
+        0.1, ge=0, le=1, description="part of the clips without a voice; their mouth is closed"
+    )
     sung_share: float = Field(
         0.0, ge=0, le=1, description="part of the clips that are sung, of those with songs in `data`"
     )
@@ -135,24 +141,28 @@ class DenoiserRecipe(NetworkRecipe):
     train_backbone: bool = Field(
         False, description="the video stage trains the backbone too; for networks without SD-1.5's weights"
     )
-    clips: int = Field(8, description="clips per step")
-    clip_frames: int = 12
-    motion_frames: int = 4
-    first_clip_share: float = Field(0.4, description="part of the clips without motion frames")
+    clips: int = Field(8, ge=1, le=10_000, description="clips per step")
+    clip_frames: int = Field(12, ge=1, le=1000)
+    motion_frames: int = Field(4, ge=0, le=1000)
+    first_clip_share: float = Field(0.4, ge=0, le=1, description="part of the clips without motion frames")
     motion_noise: float = Field(
-        0.1, description="noise on the motion frames, so that errors do not accumulate"
+        0.1, ge=0, description="noise on the motion frames, so that errors do not accumulate"
     )
-    audio_dropout: float = Field(0.1, description="part of the clips without audio, for guidance")
-    locator_dropout: float = Field(0.1, description="part of the clips with an all-white face mask")
-    speed_dropout: float = Field(0.3, description="part of the speed stage's steps without a speed")
+    audio_dropout: float = Field(0.1, ge=0, le=1, description="part of the clips without audio, for guidance")
+    locator_dropout: float = Field(
+        0.1, ge=0, le=1, description="part of the clips with an all-white face mask"
+    )
+    speed_dropout: float = Field(
+        0.3, ge=0, le=1, description="part of the speed stage's steps without a speed"
+    )
     head_augmentation: float = Field(
         0.0,
         ge=0,
         description="most head motion added to a clip, in standard deviations of real speakers; needs "
         "`latents: motion`",
     )
-    mouth_weight: float = Field(12.0, description="of the loss at the mouth, added to 1 everywhere")
-    eye_weight: float = Field(4.0, description="the same at each eye")
+    mouth_weight: float = Field(12.0, ge=0, description="of the loss at the mouth, added to 1 everywhere")
+    eye_weight: float = Field(4.0, ge=0, description="the same at each eye")
     temporal_change_weight: float = Field(
         0.0,
         ge=0,
@@ -167,8 +177,12 @@ class DenoiserRecipe(NetworkRecipe):
     terminal_timestep_share: float = Field(
         0.0, ge=0, le=1, description="part of the clips at the noisiest timestep, for few-step sampling"
     )
-    real_share: float = Field(0.3, description="part of real clips; the rest are driven portraits")
-    quiet_share: float = Field(0.08, description="part of clips in which the person does not speak")
+    real_share: float = Field(
+        0.3, ge=0, le=1, description="part of real clips; the rest are driven portraits"
+    )
+    quiet_share: float = Field(
+        0.08, ge=0, le=1, description="part of clips in which the person does not speak"
+    )
     silence_augmentation_share: float = Field(
         0.0,
         ge=0,
@@ -192,10 +206,10 @@ class SyncRecipe(LoopRecipe):
 
     data_recipe: Path = Field(description="recipe of `data`: it says which clips are held out")
     mouths: Path = Field(description="mouth crops and voices in one file, made if missing")
-    voice_variants: int = Field(7, ge=1, description="voices of each clip; the first is its own")
+    voice_variants: int = Field(7, ge=1, le=1000, description="voices of each clip; the first is its own")
     model: dict[str, Any] = Field(default_factory=dict, description="arguments of SyncEmbedder")
-    sequences: int = Field(12, ge=2, description="sequences per step")
+    sequences: int = Field(12, ge=2, le=10_000, description="sequences per step")
     frames: int = Field(
-        44, ge=36, description="frames of each sequence; shifts of 15 frames both ways need 35"
+        44, ge=36, le=10_000, description="frames of each sequence; shifts of 15 frames both ways need 35"
     )
     driven_share: float = Field(0.6, ge=0, le=1, description="part of driven portraits; the rest are real")

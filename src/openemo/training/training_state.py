@@ -6,16 +6,20 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from openemo.errors import CheckpointError
+from openemo.files import partial_file
 from openemo.training.recipes import LoopRecipe
+from openemo.weight_files import map_weights
 
 __all__ = ["TrainingState"]
 
 _FILE_NAME = "state.safetensors"
+_REPAIR = "Delete it to start again, or copy it from a backup"
+_MOST_STEPS = 2**31
 
 
 class TrainingState:
@@ -70,20 +74,19 @@ class TrainingState:
         for index, slot in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{index}/{key}": value for key, value in slot.items()}
         tensors = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
-        partial = folder / f"partial.{_FILE_NAME}"
-        save_file(tensors, partial, metadata={"step": str(self.step)})
-        partial.replace(folder / _FILE_NAME)
+        with partial_file(folder / _FILE_NAME) as partial:
+            save_file(tensors, partial, metadata={"step": str(self.step)})
 
     def resume(self, folder: Path) -> None:
         """Continues from the file in `folder`, if there is one.
 
         Raises:
-            CheckpointError: it is of another network or stage.
+            CheckpointError: it is damaged, or of another network or stage.
         """
         path = folder / _FILE_NAME
         if not path.exists():
             return
-        tensors = load_file(path)
+        tensors = map_weights(path, fix=_REPAIR)
         saved = {name.removeprefix("weight/") for name in tensors if name.startswith("weight/")}
         own = set(self.parameters)
         if saved != own:
@@ -92,11 +95,33 @@ class TrainingState:
                 got=f"{len(saved - own)} unknown, {len(own - saved)} missing tensors",
                 fix="Choose another output folder, or the recipe that wrote it",
             )
+        self._check(tensors, path)
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(tensors[f"weight/{name}"])
                 self.ema[name].copy_(tensors[f"ema/{name}"])
         self.step = self._load_optimizer(tensors)
+
+    def _check(self, tensors: Mapping[str, Tensor], path: Path) -> None:
+        """Raises CheckpointError unless all tensors are there in their shapes, and the step is a count.
+
+        A parameter that never had a gradient has no moments.
+        """
+        shapes = {
+            f"{kind}/{name}": p.shape for name, p in self.parameters.items() for kind in ("weight", "ema")
+        }
+        with_moments = {name.split("/")[1] for name in tensors if name.startswith("optimizer/")}
+        for index, parameter in enumerate(self.parameters.values()):
+            if str(index) in with_moments:
+                moments = dict.fromkeys(("exp_avg", "exp_avg_sq"), parameter.shape) | {"step": torch.Size()}
+                shapes |= {f"optimizer/{index}/{key}": shape for key, shape in moments.items()}
+        found = {name: tensor.shape for name, tensor in tensors.items() if tensor.is_floating_point()}
+        wrong = sorted(tensors.keys() ^ shapes.keys() | {n for n in shapes if shapes[n] != found.get(n)})
+        steps = [] if wrong else [float(tensors[name]) for name in shapes if name.endswith("/step")]
+        if wrong or not steps or not all(1 <= step < _MOST_STEPS for step in steps):
+            raise CheckpointError(
+                f"the state in {path} is damaged", got=", ".join(wrong[:3]) or "no step", fix=_REPAIR
+            )
 
     def _load_optimizer(self, tensors: Mapping[str, Tensor]) -> int:
         """Returns the step that the moments are of."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +17,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 
 from openemo.audio.audio_reader import Audio
 from openemo.errors import OpenEmoError, OutputError
+from openemo.files import partial_file, try_to_write
 from openemo.timing import frame_to_sample
 
 __all__ = ["VideoWriter", "check_output_path"]
@@ -50,7 +50,6 @@ def check_output_path(path: str | Path) -> None:
         expected = "a name that ends in " + ", ".join(_AUDIO_CODECS)
         raise OutputError("unknown kind of video file", got=path.name, expected=expected)
     folder = _target(path).parent
-    trial = _partial_path(path)
     try:
         if not folder.is_dir():
             raise OutputError(f"there is no folder {folder}", fix=f"Make it: mkdir -p {folder}")
@@ -59,11 +58,9 @@ def check_output_path(path: str | Path) -> None:
         if path.exists() and not os.access(path, os.W_OK):
             raise OutputError(f"{path} is write-protected", fix="Choose another name")
         # Permission bits do not tell about read-only and full file systems; only a trial does.
-        trial.write_bytes(bytes(4096))
+        try_to_write(folder)
     except OSError as error:
         raise _output_error(path, error) from error
-    finally:
-        _remove(trial)
 
 
 class VideoWriter:
@@ -114,13 +111,13 @@ class VideoWriter:
         self._audio = audio
         self._video_options = {"crf": str(crf), "preset": preset}
         self._num_samples_written = 0
-        self._partial: Path | None = None
+        self._whole = partial_file(self.path, ending=self.path.suffix.lower())
 
     def __enter__(self) -> Self:
-        self._partial = _partial_path(self.path)
         codec = _AUDIO_CODECS[self.path.suffix.lower()]
         options = {} if self.path.suffix.lower() == ".mkv" else {"movflags": "+faststart"}
         try:
+            self._partial = self._whole.__enter__()
             self._container = av.open(str(self._partial), "w", options=options)
             self._video = self._add_video()
             self._audio_stream = None
@@ -166,11 +163,9 @@ class VideoWriter:
             for packet in stream.encode(None) if stream is not None else ():
                 self._container.mux(packet)
         self._container.close()
-        assert self._partial is not None
         with self._partial.open("rb+") as file:
             os.fsync(file.fileno())
-        self._partial.replace(_target(self.path))
-        self._partial = None
+        self._whole.__exit__(None, None, None)
 
     def _abandon(self, error: BaseException) -> BaseException:
         """Deletes the partial file and returns the error to raise."""
@@ -179,10 +174,10 @@ class VideoWriter:
             # A second failure tells nothing new, and the file is deleted anyway.
             with suppress(av.FFmpegError, OSError):
                 container.close()
-        if self._partial is not None:
-            _remove(self._partial)
-            self._partial = None
-        return _output_error(self.path, error) if isinstance(error, (av.FFmpegError, OSError)) else error
+        if isinstance(error, (av.FFmpegError, OSError)):
+            error = _output_error(self.path, error)
+        self._whole.__exit__(type(error), error, error.__traceback__)
+        return error
 
     @property
     def _sample_rate_hz(self) -> int:
@@ -247,17 +242,6 @@ def _encodable(audio: Audio, codec: str) -> Audio:
 def _target(path: Path) -> Path:
     """The file that is written: where `path` is a symbolic link, what it points to."""
     return Path(os.path.realpath(path))
-
-
-def _partial_path(path: Path) -> Path:
-    """A new hidden name beside the target: a rename is atomic only there."""
-    return _target(path).with_name(f".{secrets.token_hex(8)}.partial{path.suffix.lower()}")
-
-
-def _remove(path: Path) -> None:
-    """Deletes the file if it exists and can be deleted."""
-    with suppress(OSError):
-        path.unlink(missing_ok=True)
 
 
 def _output_error(path: Path, error: av.FFmpegError | OSError) -> OpenEmoError:

@@ -82,7 +82,10 @@ def motion_config_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
 
 def motion_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """Name -> shape of the motion-module tensors of an `EmoUNet` with these arguments and no speed layers."""
-    levels = len(config["block_out_channels"])
+    channels = config.get("block_out_channels")
+    if not isinstance(channels, (list, tuple)):
+        raise CheckpointError("these are no settings of motion modules", got="no block_out_channels")
+    levels = len(channels)
     others = dict(
         attention_levels=(False,) * levels, audio_feature_dim=None, locator_downscale=None, speed_dim=None
     )

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor, nn
 
-from openemo.errors import CheckpointError, ConfigError
+from openemo.errors import CheckpointError
 from openemo.models.image_autoencoder import SD15_SCALING_FACTOR
+from openemo.weight_files import made_on_meta
 
 __all__ = ["axes", "count", "on_meta", "unet_config_of", "vae_config_of"]
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 _MOST = 16  # layers of one kind in one block; SD-1.5 has up to 3
+_MOST_TENSORS = 4000  # SD-1.5's size has 1,600
 # Settings of an EmoUNet that has SD-1.5's layers and no others.
 _IMAGE_ONLY: dict[str, Any] = dict(
     audio_feature_dim=None, temporal_modules=False, locator_downscale=None, speed_dim=None
@@ -82,11 +83,11 @@ def axes(state: Mapping[str, Tensor], key: str, ndim: int) -> tuple[int, ...]:
     return tuple(tensor.shape)
 
 
-def on_meta(cls: type[NetworkT], config: dict[str, Any]) -> NetworkT:
-    """A network on the meta device. Raises CheckpointError if the settings do not fit the class."""
-    try:
-        with torch.device("meta"):
-            return cls(**config)
-    except (TypeError, ValueError, RuntimeError, ZeroDivisionError, ConfigError) as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(f"the settings make no {cls.__name__}", got=reason) from error
+def on_meta(cls: type[NetworkT], config: dict[str, Any], *, num_tensors: int = _MOST_TENSORS) -> NetworkT:
+    """A network on the meta device. Raises CheckpointError if the settings do not fit the class.
+
+    Args:
+        num_tensors: that its weights have.
+    """
+    what = f"the settings make no {cls.__name__}"
+    return made_on_meta(lambda: cls(**config), what, num_tensors=num_tensors)

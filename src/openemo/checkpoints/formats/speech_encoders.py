@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
 from transformers import Wav2Vec2Config, Wav2Vec2Model, WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder as WhisperNetwork
 
+from openemo.audio.speech_networks import speech_config
 from openemo.checkpoints.formats.shapes import axes, on_meta
 from openemo.checkpoints.key_map import KeyMap
 from openemo.checkpoints.parts import Imported, Part
@@ -22,11 +22,8 @@ __all__ = ["read_wav2vec2", "read_whisper"]
 
 FOLDER = "speech_encoder"
 _STEMS = ("model", "pytorch_model")
-_MOST = 100_000  # far above every size in a speech encoder's config
-_MOST_LAYERS = 100
 # Our class that loads the part.
 _READERS: dict[type[Any], str] = {Wav2Vec2Model: "Wav2VecEncoder", WhisperNetwork: "WhisperEncoder"}
-_NOT_OF_THE_NETWORK = frozenset({"dtype", "architectures", "transformers_version", "model_type"})
 _WAV2VEC2_LEFT_OVER = {
     r"lm_head\..*": "its text output: only hidden states are used",
     r"(quantizer|project_hid|project_q)\..*": "of its pre-training task",
@@ -56,7 +53,7 @@ def read_wav2vec2(path: Path) -> Imported:
     """A transformers folder: config.json, weights, and preprocessor_config.json if there is one."""
     settings = _settings(path, "wav2vec2")
     # Without masking, which is for its own training, the network has no mask embedding.
-    config = _config(Wav2Vec2Config, settings | {"mask_time_prob": 0.0, "mask_feature_prob": 0.0}, path)
+    config = speech_config(Wav2Vec2Config, settings | {"mask_time_prob": 0.0, "mask_feature_prob": 0.0}, path)
     raw = read_weights(find_weights(path, _STEMS))
     prefix = "wav2vec2." if any(key.startswith("wav2vec2.") for key in raw.tensors) else ""
     old_norm = any(key.endswith("pos_conv_embed.conv.weight_g") for key in raw.tensors)
@@ -75,7 +72,7 @@ def read_wav2vec2(path: Path) -> Imported:
 def read_whisper(path: Path) -> Imported:
     """A transformers folder, or OpenAI's own file with "dims". Raises CheckpointError."""
     if path.is_dir():
-        config = _config(WhisperConfig, _settings(path, "whisper"), path)
+        config = speech_config(WhisperConfig, _settings(path, "whisper"), path)
         raw = read_weights(find_weights(path, _STEMS))
         prefix = next((p for p in ("model.encoder.", "encoder.") if f"{p}conv1.weight" in raw.tensors), "")
         return _import(
@@ -121,24 +118,6 @@ def _settings(folder: Path, model_type: str) -> dict[str, Any]:
     return settings
 
 
-def _config(cls: type[Any], settings: dict[str, Any], path: Path) -> Any:
-    """Uses only settings of the class itself: other keys could make transformers download and run code.
-
-    Raises:
-        CheckpointError: a setting is wrong or absurdly large.
-    """
-    known = {name: settings[name] for name in settings.keys() & cls().to_dict().keys() - _NOT_OF_THE_NETWORK}
-    for name, value in known.items():
-        most = _MOST_LAYERS if "layers" in name else _MOST
-        for number in value if isinstance(value, list) else [value]:
-            if isinstance(number, (int, float)) and not -_MOST <= number <= most:
-                raise CheckpointError(f"{path} has an absurd setting", got=f"{name} {number}")
-    try:
-        return cls(**known)
-    except (TypeError, ValueError, StrictDataclassError) as error:
-        raise CheckpointError(f"{path} has a wrong setting", got=str(error).splitlines()[0]) from error
-
-
 def _openai_config(raw: RawWeights, path: Path) -> Any:
     dims = raw.extras.get("dims")
     names = ("n_audio_head", "n_audio_layer", "n_mels", "n_audio_ctx", "n_audio_state")
@@ -155,7 +134,7 @@ def _openai_config(raw: RawWeights, path: Path) -> Any:
         num_mel_bins=dims["n_mels"],
         max_source_positions=dims["n_audio_ctx"],
     )
-    return _config(WhisperConfig, settings, path)
+    return speech_config(WhisperConfig, settings, path)
 
 
 def _openai_name(own: str) -> str:

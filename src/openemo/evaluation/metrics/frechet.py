@@ -27,6 +27,7 @@ __all__ = [
     "FrechetDistance",
     "FrechetFeatures",
     "blendshape_features",
+    "check_torchscript",
     "expression_features",
     "frame_features",
     "frechet_distance",
@@ -125,12 +126,17 @@ def blendshape_features() -> FrechetFeatures:
     return FrechetFeatures("e_fd_blendshapes", lambda seen: seen.blendshapes[seen.has_face], frechet_distance)
 
 
-def reference_frame_features(path: Path) -> FrechetFeatures:
+def reference_frame_features(path: Path, *, allow_torchscript: bool = False) -> FrechetFeatures:
     """FID (Heusel et al. 2017) of 16 frames of each clip, with the reference Inception network at `path`.
 
+    Args:
+        allow_torchscript: the file is a program, which is run.
+
     Raises:
+        ConfigError: TorchScript is not allowed.
         CheckpointError: the file is missing, or another network, whose figure would not be FID.
     """
+    check_torchscript(path, allowed=allow_torchscript)
     network = _reference(path, INCEPTION_SHA256, "FID", "inception-2015-12-05.pt of StyleGAN2-ADA")
 
     def extract(seen: Observation) -> NDArray[np.float32]:
@@ -141,12 +147,17 @@ def reference_frame_features(path: Path) -> FrechetFeatures:
     return FrechetFeatures("fid", extract, reference_distance)
 
 
-def reference_video_features(path: Path) -> FrechetFeatures:
+def reference_video_features(path: Path, *, allow_torchscript: bool = False) -> FrechetFeatures:
     """FVD (Unterthiner et al. 2018) of consecutive windows of 16 frames, with the reference I3D at `path`.
 
+    Args:
+        allow_torchscript: the file is a program, which is run.
+
     Raises:
+        ConfigError: TorchScript is not allowed.
         CheckpointError: the file is missing, or another network, whose figure would not be FVD.
     """
+    check_torchscript(path, allowed=allow_torchscript)
     network = _reference(path, I3D_SHA256, "FVD", "i3d_torchscript.pt of StyleGAN-V")
 
     def extract(seen: Observation) -> NDArray[np.float32]:
@@ -168,16 +179,18 @@ def video_windows(seen: Observation, network: Callable[[torch.Tensor], torch.Ten
     return np.concatenate(rows) if rows else np.zeros((0, 1), np.float32)
 
 
-def expression_features(path: Path) -> FrechetFeatures:
+def expression_features(path: Path, *, allow_torchscript: bool = False) -> FrechetFeatures:
     """E-FID (EMO 4.2), of the expression parameters that a 3D face model finds in every frame with a face.
 
     Args:
         path: TorchScript of the model: from faces (N, 3, 150, 150) in [0, 1], cut by `face_chip`, to
             expression parameters (N, D). The figure depends on the model, so name the model beside it.
+        allow_torchscript: the file is a program, which is run.
 
     Raises:
-        CheckpointError: the file cannot be read.
+        ConfigError: TorchScript is not allowed. CheckpointError: the file cannot be read.
     """
+    check_torchscript(path, allowed=allow_torchscript)
     network = _script(path)
 
     def extract(seen: Observation) -> NDArray[np.float32]:
@@ -189,6 +202,15 @@ def expression_features(path: Path) -> FrechetFeatures:
             return np.asarray(network(faces).numpy(), np.float32)
 
     return FrechetFeatures("e_fid", extract, frechet_distance)
+
+
+def check_torchscript(path: Path, *, allowed: bool) -> None:
+    """Raises ConfigError unless the user allows it."""
+    if not allowed:
+        raise ConfigError(
+            f"{path} is TorchScript: a program, which could do anything that you can do",
+            fix="If you trust where it is from, say so with --allow-torchscript (`allow_torchscript=True`)",
+        )
 
 
 def _reference(path: Path, sha256: str, name: str, expected: str) -> Any:

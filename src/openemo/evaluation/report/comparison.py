@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from openemo.errors import ConfigError
 from openemo.evaluation.metrics.confidence import Estimate, paired_difference
-from openemo.evaluation.report.report import Report, interval
+from openemo.evaluation.report.report import Report, interval, plain
 from openemo.evaluation.rows import REAL
 
 __all__ = ["Difference", "compare", "comparison_table"]
@@ -48,6 +48,8 @@ def compare(first: Report, second: Report) -> list[Difference]:
         ours = first.column(first.subject, key)
         # In the first report's order of clips.
         theirs = [_nan(second.rows[second.subject][clip].get(key)) for clip in first.clips]
+        if any(key not in report.summary[report.subject] for report in (first, second)):
+            continue
         if key not in second.metrics or not (np.isfinite(ours) & np.isfinite(theirs)).any():
             continue
         if facts.better == "near_real":
@@ -74,8 +76,8 @@ def comparison_table(first: Report, second: Report, differences: list[Difference
     """Markdown with a line per metric, and how many differences chance would give."""
     beyond = sum(difference.verdict != "within noise" for difference in differences)
     lines = [
-        f"A: {first.title}, seeds {', '.join(map(str, first.seeds))}",
-        f"B: {second.title}, seeds {', '.join(map(str, second.seeds))}",
+        f"A: {plain(first.title)}, seeds {', '.join(map(str, first.seeds))}",
+        f"B: {plain(second.title)}, seeds {', '.join(map(str, second.seeds))}",
         f"{len(first.clips)} clips; A - B paired over clips, with 95 % bootstrap intervals.",
         "",
         "| | A | B | A - B | |",
@@ -84,7 +86,7 @@ def comparison_table(first: Report, second: Report, differences: list[Difference
     for item in differences:
         near = " (distance to real)" if first.metrics[item.metric].better == "near_real" else ""
         lines.append(
-            f"| {item.title}{near} | {interval(item.first)} | {interval(item.second)} "
+            f"| {plain(item.title)}{near} | {interval(item.first)} | {interval(item.second)} "
             f"| {interval(item.difference)} | {item.verdict} |"
         )
     lines += [

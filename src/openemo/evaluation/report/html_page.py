@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from openemo.errors import printable
 from openemo.evaluation import rows
 from openemo.evaluation.benchmark_clips import Clip
 from openemo.evaluation.jobs import EvaluationSettings, shown_video
@@ -29,6 +30,7 @@ def html_page(report: Report, settings: EvaluationSettings, measured: Measured) 
         autoescape=True,
         trim_blocks=True,
         undefined=StrictUndefined,
+        finalize=_shown,
         keep_trailing_newline=True,
     )
     environment.filters |= {"figure": figure, "interval": interval}
@@ -45,6 +47,13 @@ def html_page(report: Report, settings: EvaluationSettings, measured: Measured) 
         clips=[_clip(report, measured, clip) for clip in ranked],
         clip_keys=_clip_keys(report),
     )
+
+
+def _shown(value: Any) -> Any:
+    """Texts without what would act on the page: control characters and bidirectional overrides."""
+    from markupsafe import Markup
+
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _by_lips(report: Report) -> list[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from openemo.errors import printable
 from openemo.evaluation import rows
 from openemo.evaluation.report.report import figure
 
@@ -113,6 +114,7 @@ def _svg(
     import matplotlib
     from matplotlib.figure import Figure
 
+    title = printable(title)
     (width, height), (left, bottom, box_width, box_height) = size_px, box_px
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # the reader's own settings must not change the page

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from openemo.errors import ConfigError, InputError, OutputError
+from openemo.errors import ConfigError, InputError, OutputError, printable
 from openemo.evaluation.metrics.confidence import Estimate
 from openemo.evaluation.records import write_json
-from openemo.evaluation.rows import ROW_TITLES
+from openemo.evaluation.rows import REAL, ROW_TITLES
+from openemo.files import read_bounded, try_to_write, whole_file
 
 __all__ = [
     "BETTER",
@@ -22,11 +24,17 @@ __all__ = [
     "figure",
     "load_report",
     "markdown",
+    "plain",
     "save_report",
     "save_text",
 ]
 
+_MOST_BYTES: Final = 256 * 2**20  # a clip has a few kB in each row
 Better = Literal["higher", "lower", "near_real", "info"]
+# What Markdown acts on. A dot or colon only where it makes a link, an underscore only at a word's edge.
+_MARKDOWN: Final = re.compile(
+    r"[\\`*\[\]<>|~#!&@]|(?<=www)\.|:(?=//)|(?<![^\W_])_|_(?![^\W_])", re.IGNORECASE
+)
 BETTER: Final[dict[Better, str]] = {
     "higher": "higher is better",
     "lower": "lower is better",
@@ -94,6 +102,16 @@ class Report(_Part):
     order: list[OrderCheck]
     notes: list[str]
 
+    @model_validator(mode="after")
+    def _parts_belong_together(self) -> Self:
+        if self.subject not in self.rows or self.subject not in self.summary:
+            raise ValueError(f"there is no row {self.subject!r}")
+        if any(self.clips.keys() - self.rows[row].keys() for row in (self.subject, REAL) if row in self.rows):
+            raise ValueError("a row lacks clips")
+        if {key for figures in self.summary.values() for key in figures} - self.metrics.keys():
+            raise ValueError("there are figures of unknown metrics")
+        return self
+
     def column(self, row: str, metric: str) -> list[float]:
         """The figure of each clip, in the order of `clips`; NaN if there is none."""
         values = (self.rows[row][clip].get(metric) for clip in self.clips)
@@ -109,11 +127,9 @@ def check_report_folder(folder: Path) -> None:
     for library in ("jinja2", "matplotlib"):
         if find_spec(library) is None:
             raise ConfigError(f"the report needs {library}", fix="pip install 'openemo[evaluate]'")
-    trial = folder / ".trial"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        trial.write_bytes(b"")
-        trial.unlink()
+        try_to_write(folder)
     except OSError as error:
         raise OutputError(
             f"the folder {folder} cannot be written to", got=error.strerror, fix="Give another folder with -o"
@@ -130,7 +146,7 @@ def load_report(path: Path) -> Report:
     path = path / "report.json" if path.is_dir() else path
     fix = "Give the report.json that `openemo evaluate` wrote"
     try:
-        return Report.model_validate_json(path.read_bytes())
+        return Report.model_validate_json(read_bounded(path, _MOST_BYTES))
     except OSError as error:
         raise InputError(f"the report {path} cannot be read", got=error.strerror, fix=fix) from error
     except ValidationError as error:
@@ -140,9 +156,10 @@ def load_report(path: Path) -> Report:
 
 
 def save_text(path: Path, text: str) -> None:
-    """Write a text file. Raises OutputError."""
+    """Write the whole text file or nothing. Raises OutputError."""
     try:
-        path.write_text(text, encoding="utf-8")
+        with whole_file(path) as file:
+            file.write(text.encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise OutputError(f"{path} cannot be written", got=error.strerror) from error
 
@@ -166,11 +183,17 @@ def interval(estimate: Estimate) -> str:
     return f"{figure(estimate.value)} [{figure(estimate.low)}, {figure(estimate.high)}]"
 
 
+def plain(text: str) -> str:
+    """A text as Markdown shows it: names of files, which others chose, format nothing and link nowhere."""
+    line = printable(" ".join(text.split()))
+    return _MARKDOWN.sub(r"\\\g<0>", line)
+
+
 def markdown(report: Report) -> str:
     """The table with intervals, the order of the rows, clips left out, and how to reproduce it."""
     rows = list(report.summary)
     lines = [
-        f"# Evaluation of {report.title}",
+        f"# Evaluation of {plain(report.title)}",
         "",
         f"{len(report.clips)} clips, seeds {', '.join(map(str, report.seeds))}; mean over clips "
         "[95 % bootstrap interval over clips].",
@@ -191,9 +214,10 @@ def markdown(report: Report) -> str:
     ]
     if report.failures:
         lines += ["", f"## {len(report.failures)} clips left out of all rows", ""]
-        lines += [f"- {name}: {reason}" for name, reason in report.failures.items()]
-    lines += ["", "## How it was measured", "", f"    {report.command}", ""]
-    lines += [f"- {name}: {value}" for name, value in report.environment.items()]
+        lines += [f"- {plain(name)}: {plain(reason)}" for name, reason in report.failures.items()]
+    command = " ".join(printable(report.command).split())
+    lines += ["", "## How it was measured", "", f"    {command}", ""]
+    lines += [f"- {plain(name)}: {plain(value)}" for name, value in report.environment.items()]
     lines += [f"- {note}" for note in report.notes]
     lines += ["", "## What the figures are", ""]
     lines += [f"- {facts.title} (`{key}`): {facts.source}" for key, facts in report.metrics.items()]

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from openemo.arrays import Doubles
 from openemo.audio.speech_features import SpeechFeatures
+from openemo.data.landmark_tracks import load_track
 from openemo.errors import TrainingError
 from openemo.face.landmarks import STABLE, face_width_px, mouth_opening
 from openemo.face.similarity import fit_similarity
@@ -83,7 +84,7 @@ class AudioDataset:
             others = self.voices if recipe.teacher_voices is None else load_voices(recipe.teacher_voices)
             self.voices = concatenate_features(self.voices, others)
         self.songs = load_songs(recipe.data / "voices") if recipe.sung_share else {}
-        tracks = {path.stem: np.load(path) for path in sorted((recipe.data / "tracks").glob("*.npy"))}
+        tracks = {path.stem: load_track(path) for path in sorted((recipe.data / "tracks").glob("*.npy"))}
         self.clips = [clip for clip in tracks if clip in self.voices]
         if not self.clips:
             raise TrainingError(

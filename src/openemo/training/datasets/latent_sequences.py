@@ -5,13 +5,17 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import torch
 from accelerate import PartialState
 from numpy.typing import NDArray
 
+from openemo.array_files import REPAIR, ArrayKind, read_arrays
 from openemo.data.sequences import FrameSequence
+from openemo.errors import TrainingError
+from openemo.face.landmarks import NUM_POINTS
 from openemo.face.motion_conditions import motion_conditions
 from openemo.files import whole_file
 from openemo.training.datasets.latent_coders import LatentCoder, read_pictures
@@ -21,6 +25,16 @@ __all__ = ["LatentSequence", "encode_sequences"]
 log = logging.getLogger(__name__)
 
 _FRAMES_AT_ONCE = 16
+_KINDS: Final = {
+    "latents": ArrayKind(np.float16, (None,) * 4),
+    "features": ArrayKind(np.float16, (None,) * 3),
+    "boxes": ArrayKind(np.float32, (None, 4)),
+    "face": ArrayKind(np.float32, (NUM_POINTS, 2)),
+    "motion_conditions": ArrayKind(np.float32, (None, None)),
+    "clip": ArrayKind(np.str_, ()),
+    "first_frame": ArrayKind(np.int64, ()),
+    "speed_rad_s": ArrayKind(np.float32, (None,)),
+}
 
 
 @dataclass(frozen=True)
@@ -46,8 +60,10 @@ class LatentSequence:
 
     @classmethod
     def load(cls, path: Path) -> LatentSequence:
-        with np.load(path) as data:
-            fields = {name: data[name] for name in cls.__dataclass_fields__}
+        """Raises TrainingError if the file is damaged."""
+        fields: dict[str, Any] = read_arrays(path, _KINDS)
+        if len({len(fields[name]) for name in ("latents", "boxes", "motion_conditions", "speed_rad_s")}) > 1:
+            raise TrainingError(f"the arrays in {path} are of different lengths", fix=REPAIR)
         return cls(**fields | {"clip": str(fields["clip"]), "first_frame": int(fields["first_frame"])})
 
     def save(self, path: Path) -> None:

@@ -6,14 +6,16 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from openemo.array_files import REPAIR, ArrayKind, read_arrays
 from openemo.audio.audio_reader import read_audio
 from openemo.audio.relative_mel import relative_log_mel
 from openemo.data.data_recipe import DataRecipe
-from openemo.data.landmark_tracks import decode_frames
+from openemo.data.landmark_tracks import decode_frames, load_track
 from openemo.data.prepare import split_clips
 from openemo.data.sequences import FrameSequence
 from openemo.data.voice_augmentation import SAMPLE_RATE_HZ, vary_voice
@@ -23,6 +25,15 @@ from openemo.files import whole_file
 from openemo.models.sync_embedder import MEL_BINS, rows_of_frames
 
 __all__ = ["MARGIN_PX", "SyncData", "pack_sync_data"]
+
+_KINDS: Final = {
+    "crops": ArrayKind(np.uint8, (None,) * 3),
+    "starts": ArrayKind(np.int64, (None,)),
+    "clips": ArrayKind(np.int64, (None,)),
+    "first_frames": ArrayKind(np.int64, (None,)),
+    "driven": ArrayKind(np.bool_, (None,)),
+    "voices": ArrayKind(np.float16, (None, None, None, MEL_BINS)),
+}
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +66,18 @@ class SyncData:
 
     @classmethod
     def load(cls, path: Path) -> SyncData:
-        with np.load(path) as data:
-            return cls(**{name: data[name] for name in cls.__dataclass_fields__})
+        """Raises TrainingError if the file is damaged."""
+        data = cls(**read_arrays(path, _KINDS))
+        owners = data.clips
+        if (
+            len(data.starts) != len(owners) + 1
+            or {len(data.first_frames), len(data.driven)} != {len(owners)}
+            or (np.diff(data.starts) < 1).any()
+            or data.starts[[0, -1]].tolist() != [0, len(data.crops)]
+            or not ((owners >= 0) & (owners < len(data.voices))).all()
+        ):
+            raise TrainingError(f"the arrays in {path} do not belong together", fix=REPAIR)
+        return data
 
     def save(self, path: Path) -> None:
         """Writes one .npz, complete or not at all."""
@@ -107,7 +128,9 @@ def _real_mouths(
     recipe: DataRecipe, clips: list[Path], size_px: tuple[int, int]
 ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     for done, clip in enumerate(clips, 1):
-        crops, seen = mouth_crops(decode_frames(clip), np.load(recipe.tracks / f"{clip.stem}.npy"), size_px)
+        crops, seen = mouth_crops(
+            decode_frames(clip), load_track(recipe.tracks / f"{clip.stem}.npy"), size_px
+        )
         if seen.all():
             yield clip.stem, crops
         if done % 50 == 0:

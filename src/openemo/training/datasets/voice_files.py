@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from openemo.array_files import ArrayKind, read_array
 from openemo.data.songs import SUNG_FOLDER, Song
 from openemo.errors import TrainingError
 
 __all__ = ["Voices", "concatenate_features", "load_songs", "load_voices", "pick_voice"]
 
+_KIND: Final = ArrayKind(np.float16, (None, None))
 Voices = dict[str, list[NDArray[np.float16]]]
 """(num_tokens, D) speech features of each clip in all variants; the key "" holds audio without a voice."""
 
 
 def load_voices(folder: Path) -> Voices:
-    """Reads NAME.VARIANT.npy files; "quiet" becomes the key ""."""
+    """Reads NAME.VARIANT.npy files; "quiet" becomes the key "". Raises TrainingError if one is damaged."""
     voices: Voices = {}
     for path in sorted(folder.glob("*.npy")):
         name = path.name.split(".")[0]
-        voices.setdefault("" if name == "quiet" else name, []).append(np.load(path))
+        voices.setdefault("" if name == "quiet" else name, []).append(read_array(path, _KIND))
     return voices
 
 

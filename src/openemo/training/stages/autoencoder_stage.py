@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from openemo.array_files import ArrayKind, read_array
 from openemo.errors import TrainingError
 from openemo.face.landmarks import LEFT_EYE, OUTER_LIPS, RIGHT_EYE
 from openemo.face.region_weights import region_weight
@@ -18,6 +19,7 @@ from openemo.models.motion_autoencoder import MotionAutoencoder
 from openemo.rendering.flow import jacobian_determinant, warp
 from openemo.training.datasets.autoencoder_dataset import AutoencoderDataset, FrameBatch
 from openemo.training.exports import load_export
+from openemo.training.new_networks import new_network
 from openemo.training.objective import autocast
 from openemo.training.recipes import AutoencoderRecipe
 
@@ -34,9 +36,7 @@ class AutoencoderStage:
 
     def __init__(self, recipe: AutoencoderRecipe) -> None:
         self.recipe = recipe
-        with torch.random.fork_rng(devices=()):
-            torch.manual_seed(recipe.seed)
-            self.model = MotionAutoencoder(**recipe.model)
+        self.model = new_network(MotionAutoencoder, recipe.model, recipe.seed)
         if recipe.initial_weights is not None:
             self.model = load_export(MotionAutoencoder, recipe.initial_weights)
         self.dataset = AutoencoderDataset(recipe, int(self.model.config.flow_stride))
@@ -92,11 +92,11 @@ def _load_teeth(model: MotionAutoencoder, path: Path) -> None:
     """The row of teeth that data preparation made, if it made one.
 
     Raises:
-        TrainingError: it is of another size.
+        TrainingError: it is damaged, or of another size.
     """
     if not path.exists():
         return
-    teeth = np.load(path)
+    teeth = read_array(path, ArrayKind(np.float32))
     if teeth.shape != model.teeth.shape:
         raise TrainingError(
             f"the row of teeth in {path} has another size",

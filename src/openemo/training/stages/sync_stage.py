@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from openemo.checkpoints.folder import write_hashes
 from openemo.models.sync_embedder import SyncEmbedder
 from openemo.training.datasets.sync_dataset import SyncBatch, SyncDataset
+from openemo.training.new_networks import new_network
 from openemo.training.recipes import SyncRecipe
 
 __all__ = ["MAX_SHIFT_FRAMES", "SyncStage", "shift_similarity"]
@@ -46,9 +47,7 @@ class SyncStage:
     """
 
     def __init__(self, recipe: SyncRecipe) -> None:
-        with torch.random.fork_rng(devices=()):
-            torch.manual_seed(recipe.seed)
-            self.model = SyncEmbedder(**recipe.model)
+        self.model = new_network(SyncEmbedder, recipe.model, recipe.seed)
         self.model.to(memory_format=torch.channels_last)
         self.modules: Mapping[str, nn.Module] = {"sync": self.model}
         self.dataset = SyncDataset(recipe, (int(self.model.config.height), int(self.model.config.width)))

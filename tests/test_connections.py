@@ -1,0 +1,142 @@
+"""No connection and no file that the user did not ask for: seen by the kernel, native code included."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.no_sockets import SUPPORTED
+
+TESTS = Path(__file__).resolve().parent
+PACKAGE = TESTS.parent / "src" / "openemo"
+filtered = pytest.mark.skipif(not SUPPORTED, reason="system calls are only filtered on Linux")
+traced = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+# What changes a file system, or reaches beyond the process.
+CALLS = (
+    "socket,connect,sendto,sendmsg,sendmmsg,bind,open,openat,openat2,creat,mkdir,mkdirat,mknod,mknodat,rename,renameat,"
+    "renameat2,unlink,unlinkat,rmdir,link,linkat,symlink,symlinkat,truncate,chmod,fchmodat,chown,fchownat,utimensat"
+)
+NOWHERE = ("/dev/null", "/dev/tty", "/dev/shm/", "/proc/self/", "/sys/fs/cgroup/")
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> dict[str, Path]:
+    """Home, temporary files, working directory and output, all empty."""
+    folders = {name: tmp_path / name for name in ("home", "temp", "work", "out")}
+    for folder in folders.values():
+        folder.mkdir()
+    return folders
+
+
+@pytest.fixture
+def animate(portrait_path: Path, places: dict[str, Path], tmp_path: Path) -> list[str]:
+    """A command of a third of a second of video."""
+    voice = tmp_path / "voice.wav"
+    samples = 6000 * np.sin(np.arange(5_000) * 0.2) * np.sin(np.arange(5_000) * 0.004)
+    with wave.open(str(voice), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        file.writeframes(samples.astype("<i2").tobytes())
+    return ["animate", str(portrait_path), str(voice), "-o", str(places["out"] / "video.mp4")]
+
+
+def run(arguments: list[str], places: dict[str, Path], prefix: list[str]) -> subprocess.CompletedProcess[str]:
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "HF_", "ORT_"))
+    }
+    environment |= {
+        "HOME": str(places["home"]),
+        "TMPDIR": str(places["temp"]),
+        "PYTHONPATH": f"{PACKAGE.parent}{os.pathsep}{TESTS.parent}",
+        "PYTHONDONTWRITEBYTECODE": "1",  # caches of modules are Python's own
+    }
+    return subprocess.run(
+        [*prefix, sys.executable, *arguments],
+        env=environment,
+        cwd=places["work"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def is_undisturbed(places: dict[str, Path]) -> None:
+    for name in ("home", "temp", "work"):
+        assert [path for path in places[name].rglob("*") if path.is_file()] == []
+
+
+@filtered
+def test_the_filter_ends_native_code_at_its_first_socket(places: dict[str, Path]) -> None:
+    done = run([str(TESTS / "no_sockets.py"), "--probe"], places, [])
+    assert done.stdout == "filtered\n", done.stderr
+    assert done.returncode == -signal.SIGSYS
+
+
+@filtered
+@pytest.mark.slow
+def test_importing_any_module_opens_no_socket(places: dict[str, Path]) -> None:
+    done = run([str(TESTS / "no_sockets.py"), "--import"], places, [])
+    assert done.returncode == 0, (done.stdout[-200:], done.stderr[-2000:])
+    assert done.stdout.count("\n") > 150
+    is_undisturbed(places)
+
+
+@filtered
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["animate", "demo"])
+def test_commands_open_no_socket_and_leave_nothing(
+    command: str, animate: list[str], places: dict[str, Path]
+) -> None:
+    arguments = animate if command == "animate" else ["demo", "-o", str(places["out"])]
+    done = run([str(TESTS / "no_sockets.py"), *arguments], places, [])
+    assert done.returncode == 0, (done.stdout[-200:], done.stderr[-2000:])
+    names = {"animate": ["video.mp4"], "demo": ["demo.mp4", "demo.png"]}[command]
+    assert sorted(path.name for path in places["out"].iterdir()) == names
+    is_undisturbed(places)
+
+
+@traced
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["animate", "import"])
+def test_no_traced_call_reaches_beyond_the_output(
+    command: str, animate: list[str], places: dict[str, Path], tmp_path: Path
+) -> None:
+    log = tmp_path / "calls.txt"
+    arguments = ["-m", "openemo", *animate]
+    if command == "import":
+        every = "import pkgutil, importlib, openemo\n" + (
+            "for m in pkgutil.walk_packages(openemo.__path__, 'openemo.'):\n"
+            "    m.name.endswith('__main__') or importlib.import_module(m.name)"
+        )
+        arguments = ["-c", every]
+    prefix = ["strace", "-f", "-y", "--seccomp-bpf", "-s", "300", "-e", f"trace={CALLS}", "-o", str(log)]
+    done = run(arguments, places, prefix)
+    if "ptrace" in done.stderr and done.returncode:
+        pytest.skip("tracing is not allowed here")
+    assert done.returncode == 0, done.stderr[-2000:]
+    text = log.read_text(errors="replace")
+    assert text.count("openat(") > 1000
+    allowed = (str(places["out"]), str(places["temp"]), *NOWHERE)
+    assert [call for call in changes(text) if not any(f'"{place}' in call for place in allowed)] == []
+    assert [line for line in text.splitlines() if " connect(" in line or " bind(" in line] == []
+    assert [line for line in text.splitlines() if re.search(r" socket\((?!AF_UNIX)", line)] == []
+
+
+def changes(text: str) -> Iterator[str]:
+    """The successful calls that change a file system. Opening to read changes none."""
+    for line in text.splitlines():
+        call = re.match(r"\d+ +(\w+)\((.*)\) += (\d+)", line)
+        if call is None or call[1] in ("socket", "connect", "bind", "sendto", "sendmsg", "sendmmsg"):
+            continue
+        if call[1].startswith("open") and not re.search(r"O_WRONLY|O_RDWR|O_CREAT|O_TRUNC", call[2]):
+            continue
+        yield line
