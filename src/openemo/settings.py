@@ -15,8 +15,6 @@ __all__ = ["StrictModel", "WrongSetting", "load_recipe", "wrong_setting"]
 
 
 _MOST_RECIPE_BYTES = 200_000
-# Beside YAML's own: of dates and numbers that are none, and of deep nesting.
-_YAML_ERRORS = (OSError, ValueError, RecursionError, yaml.YAMLError)
 
 
 class StrictModel(BaseModel):
@@ -66,7 +64,7 @@ def load_recipe(kind: type[Recipe], path: Path, overrides: list[str]) -> Recipe:
     """
     try:
         values = _parse(read_bounded(path, _MOST_RECIPE_BYTES).decode("utf-8-sig"))
-    except _YAML_ERRORS as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(
             f"the recipe {path} cannot be read",
             got=str(error) or type(error).__name__,
@@ -104,7 +102,12 @@ class _PlainLoader(yaml.SafeLoader):
 
 
 def _parse(text: str) -> Any:
-    return yaml.load(text, _PlainLoader)  # noqa: S506 - a subclass of the safe one
+    """Raises ValueError."""
+    try:
+        return yaml.load(text, _PlainLoader)  # noqa: S506 - a subclass of the safe one
+    except Exception as error:  # of dates and numbers that are none, of deep nesting, and YAML's own
+        reason = str(error) if isinstance(error, (yaml.YAMLError, ValueError)) else type(error).__name__
+        raise ValueError(f"no YAML: {reason}") from error
 
 
 def _override(text: str) -> tuple[str, Any]:
@@ -113,5 +116,5 @@ def _override(text: str) -> tuple[str, Any]:
         raise ConfigError("an override is not a setting", got=text, expected="key=value, as in steps=100")
     try:
         return key, _parse(value)
-    except _YAML_ERRORS as error:
+    except ValueError as error:
         raise ConfigError("an override has no YAML value", got=text, expected="key=value") from error

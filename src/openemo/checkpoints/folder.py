@@ -141,8 +141,6 @@ def verify_hashes(folder: Path) -> None:
             f"{folder / name} is not listed in {HASHES_NAME}", fix="Delete it, or save the checkpoint again"
         )
     for name, file in present.items():
-        if not file.is_file():
-            raise CheckpointError(f"{file} is no ordinary file", fix=REPAIR)
         digest = file_sha256(file)
         if digest != expected[name]:
             raise CheckpointError(
@@ -165,6 +163,8 @@ def _hashed_files(folder: Path) -> dict[str, Path]:
 
 
 def file_sha256(path: Path) -> str:
-    """64 hexadecimal digits, as `sha256sum` prints them."""
+    """64 hexadecimal digits, as `sha256sum` prints them. Raises CheckpointError for devices and pipes."""
+    if not path.is_file():
+        raise CheckpointError(f"{path} is no ordinary file", fix=REPAIR)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -22,7 +22,7 @@ from openemo.cli.notes import warnings_as_notes
 from openemo.cli.streams import forgiving_streams
 from openemo.cli.train import assemble, prepare, train
 from openemo.cli.weights import weights
-from openemo.errors import OpenEmoError
+from openemo.errors import OpenEmoError, printable
 
 __all__ = ["main"]
 
@@ -76,7 +76,7 @@ def _run(arguments: list[str]) -> int:
 
 def _fail(message: str, code: int) -> int:
     """Print one line, and return the code."""
-    print(f"openemo: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"openemo: error: {printable(' '.join(message.split()))}", file=sys.stderr)
     return code
 
 

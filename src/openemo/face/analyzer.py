@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,7 +30,6 @@ from openemo.face.square_sampling import rotation_matrix, sample_square
 __all__ = ["Face", "FaceAnalyzer", "FaceBox", "select_face"]
 
 
-_FILES: Final = ("face_detection_full_range.onnx", "face_landmarks_detector.onnx", "face_blendshapes.onnx")
 _LANDMARK_INPUT_PX: Final = 256  # side of the landmark network's input
 _REGION_SCALE: Final = 1.5  # the square that it reads, over the longer side of the face box; as in MediaPipe
 _MIN_DETECTION_SCORE: Final = 0.5
@@ -58,6 +58,12 @@ _BLENDSHAPE_POINTS: Final = (
     362, 365, 373, 374, 375, 377, 378, 379, 380, 381, 382, 384, 385, 386, 387, 388, 389, 390, 397, 398,
     400, 402, 405, 409, 415, 454, 466, 468, 469, 470, 471, 472, 473, 474, 475, 476, 477,
 )  # fmt: skip
+# Files of the networks: shape of the input after the batch, and numbers in each output that is read.
+_FILES: Final[dict[str, tuple[list[int], list[int]]]] = {
+    "face_detection_full_range.onnx": ([DETECTOR_INPUT_PX] * 2 + [3], [2304 * 16, 2304]),
+    "face_landmarks_detector.onnx": ([_LANDMARK_INPUT_PX] * 2 + [3], [NUM_POINTS * 3, 1]),
+    "face_blendshapes.onnx": ([len(_BLENDSHAPE_POINTS), 2], [52]),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,8 +356,20 @@ def _load(path: Path) -> OnnxSession:
             "a face network is missing", got=f"no file {path}", fix="Install the package again"
         )
     try:
-        return open_session(path)
+        session = open_session(path)
     except ONNX_ERRORS as error:
         raise CheckpointError(
             "a face network is damaged", got=f"{path}: {error}", fix="Install the package again"
         ) from error
+    inputs, outputs = _FILES[path.name]
+    found = [list(one.shape[1:]) for one in session.get_inputs()]
+    numbers = [math.prod(n for n in one.shape if isinstance(n, int)) for one in session.get_outputs()]
+    types = {one.type for one in (*session.get_inputs(), *session.get_outputs())}
+    if found != [inputs] or numbers[: len(outputs)] != outputs or types != {"tensor(float)"}:
+        raise CheckpointError(
+            f"{path} is another network",
+            got=f"inputs {found}, {numbers} numbers in the outputs",
+            expected=f"{[inputs]} and {outputs}",
+            fix="Install the package again",
+        )
+    return session

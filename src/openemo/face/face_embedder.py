@@ -43,7 +43,8 @@ class FaceEmbedder:
             session = open_session(Path(path))
         except ONNX_ERRORS as error:
             raise CheckpointError(
-                f"the face embedder {path} cannot be read", got=str(error).splitlines()[0]
+                f"the face embedder {path} cannot be read",
+                got=(str(error) or type(error).__name__).splitlines()[0],
             ) from error
         shape = session.get_inputs()[0].shape
         if len(session.get_inputs()) != 1 or list(shape[1:]) != [3, _SIZE_PX, _SIZE_PX]:

@@ -15,40 +15,34 @@ from numpy.typing import NDArray
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime
-from onnxruntime.capi.onnxruntime_pybind11_state import (
-    Fail,
-    InvalidArgument,
-    InvalidGraph,
-    InvalidProtobuf,
-    NoSuchFile,
-    RuntimeException,
-)
+from onnxruntime.capi import onnxruntime_pybind11_state as _library
 
 __all__ = ["ONNX_ERRORS", "OnnxInput", "OnnxSession", "open_session", "run_session"]
 
 ONNX_ERRORS: Final = (
-    InvalidProtobuf,
-    InvalidGraph,
-    Fail,
-    RuntimeException,
-    InvalidArgument,
-    NoSuchFile,
+    *(kind for kind in vars(_library).values() if isinstance(kind, type) and issubclass(kind, Exception)),
     OSError,
+    ValueError,
+    RuntimeError,
+    IndexError,
 )
 """What `open_session` raises for files that are missing or are no network."""
 
 
 class OnnxInput(Protocol):
-    """One input of a network. Unnamed dimensions are None, named ones their names."""
+    """One input or output of a network. Unnamed dimensions are None, named ones their names."""
 
     name: str
     shape: list[int | str | None]
+    type: str
 
 
 class OnnxSession(Protocol):
     """The methods of `onnxruntime.InferenceSession` that are used here."""
 
     def get_inputs(self) -> Sequence[OnnxInput]: ...
+
+    def get_outputs(self) -> Sequence[OnnxInput]: ...
 
     def run(
         self, output_names: None, input_feed: Mapping[str, NDArray[np.float32]], /
@@ -62,7 +56,10 @@ def open_session(path: Path) -> OnnxSession:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    # Without a second try, which prints a line of its own before it fails as well.
+    session = onnxruntime.InferenceSession(
+        str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0
+    )
     return cast(OnnxSession, session)
 
 
