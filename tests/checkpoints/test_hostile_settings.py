@@ -118,7 +118,7 @@ def load_autoencoder(folder: Path) -> object:
 
 
 def load_speech_encoder(folder: Path) -> object:
-    return WhisperEncoder.from_pretrained(folder / "speech_encoder")
+    return WhisperEncoder.from_pretrained(folder / "speech_encoder", layers=(1,))
 
 
 def load_ddim(folder: Path) -> object:

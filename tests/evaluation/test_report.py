@@ -330,7 +330,7 @@ def test_names_of_clips_format_nothing(name: str, tmp_path: Path) -> None:
     assert {token.content for token in tokens if token.type == "code_inline"} == set(report.metrics)
     assert kinds.count("table_open") == 1
     assert [token.tag for token in tokens if token.type == "heading_open"] == ["h1"] + ["h2"] * 4
-    shown = escape(printable(" ".join(name.split())))
+    shown = escape(" ".join(printable(name).split()))
     assert renderer.render(text).count(shown) >= 4  # title, file and reason, command, environment
     assert comparison_table(report, report, []).split("\n")[0].startswith(f"A: {plain(name)}, seeds")
 

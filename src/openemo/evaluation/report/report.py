@@ -185,7 +185,7 @@ def interval(estimate: Estimate) -> str:
 
 def plain(text: str) -> str:
     """A text as Markdown shows it: names of files, which others chose, format nothing and link nowhere."""
-    line = printable(" ".join(text.split()))
+    line = " ".join(printable(text).split())
     return _MARKDOWN.sub(r"\\\g<0>", line)
 
 

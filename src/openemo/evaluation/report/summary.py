@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from openemo.errors import printable
 from openemo.evaluation import rows
 from openemo.evaluation.jobs import HARNESS_VERSION, EvaluationSettings
 from openemo.evaluation.metrics import frame_statistics as over_frames
@@ -86,12 +87,13 @@ def summarise(
     return Report(
         harness_version=HARNESS_VERSION,
         subject=settings.subject,
-        title=title,
-        command=command,
-        environment=environment,
+        # Texts that users and files bring; a JSON file cannot hold all that a path can.
+        title=printable(title),
+        command=printable(command),
+        environment={name: printable(value) for name, value in environment.items()},
         seeds=settings.seeds,
         clips={clip.name: clip.sha256 for clip in measured},
-        failures=failures,
+        failures={printable(name): printable(reason) for name, reason in failures.items()},
         metrics={
             key: facts for key, facts in metrics.items() if any(key in keyed for keyed in summary.values())
         },
