@@ -24,7 +24,7 @@ from openemo.checkpoints.parts import some
 from openemo.errors import CheckpointError
 from openemo.files import read_json
 
-__all__ = ["RawWeights", "find_weights", "read_tensors", "read_weights"]
+__all__ = ["RawWeights", "find_weights", "read_tensors", "read_weights", "unpickle"]
 
 _PICKLES = frozenset({".ckpt", ".pth", ".pt", ".bin"})
 _WRAPPERS = ("state_dict", "model_state_dict")
@@ -104,7 +104,7 @@ def read_tensors(path: Path) -> RawWeights:
         except Exception as error:  # of the library, for whatever the header claims
             raise _unreadable(path, error) from error
     elif path.suffix in _PICKLES:
-        tensors, extras = _split(path, _unpickle(path))
+        tensors, extras = _split(path, unpickle(path))
     else:
         known = ", ".join(sorted(_PICKLES))
         raise CheckpointError(f"{path} is of an unknown kind", expected=f".safetensors, or one of {known}")
@@ -138,7 +138,8 @@ def _read_shards(index: Path) -> RawWeights:
     return RawWeights(tensors, files=tuple(files))
 
 
-def _unpickle(path: Path) -> Any:
+def unpickle(path: Path) -> Any:
+    """The contents of a file that `torch.save` wrote, without its code. Raises CheckpointError."""
     try:
         is_archive = zipfile.is_zipfile(path)
         if is_archive:

@@ -202,8 +202,9 @@ def _ldm_names(
     numbers = {key: torch.full((1, 1, 1, 1), i) for i, key in enumerate(ordered)}
     try:
         converted = convert(numbers, config)
-    except (KeyError, IndexError, ValueError) as error:
-        raise CheckpointError("the file's keys are not those of Stable Diffusion", got=error) from error
+    except Exception as error:  # it takes the names apart as if they were right
+        reason = f"{type(error).__name__}: {error}"
+        raise CheckpointError("the file's keys are not those of Stable Diffusion", got=reason) from error
     return {own: ordered[int(number.flatten()[0])] for own, number in converted.items() if number is not None}
 
 

@@ -6,7 +6,6 @@ face box differs: it comes from landmarks. The crop was made for the boxes of th
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -16,18 +15,18 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from scipy.signal import medfilt
 from torch import Tensor
 
 from openemo.arrays import Floats
 from openemo.audio.mfcc import SAMPLE_RATE_HZ, mfcc
+from openemo.checkpoints.tensor_files import unpickle
 from openemo.errors import CheckpointError
 from openemo.evaluation.networks.own_sync_network import TrackedVideo
 from openemo.evaluation.networks.syncnet import CROP_PX, MFCC_ROWS, SyncNet
 from openemo.models.sync_embedder import ROWS_PER_FRAME, SYNC_FPS, WINDOW_FRAMES
 from openemo.timing import frames_at_rate, parse_fps
+from openemo.weight_files import map_weights
 
 __all__ = ["PublishedSyncNet", "face_crops"]
 
@@ -130,13 +129,7 @@ def _median(values: Floats) -> Floats:
 def _read_weights(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"there is no file {path}", expected=_EXPECTED, fix="Check the path")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError, SafetensorError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path} cannot be read as weights", got=reason, expected=_EXPECTED) from error
+    weights: Any = map_weights(path) if path.suffix == ".safetensors" else unpickle(path)
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise CheckpointError(
             f"{path} holds something else than weights", got=type(weights).__name__, expected=_EXPECTED

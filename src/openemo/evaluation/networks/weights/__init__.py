@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from openemo.checkpoints.folder import verify_hashes
 from openemo.errors import CheckpointError
+from openemo.weight_files import map_weights
 
 __all__ = ["FILE_NAME", "load_weights", "shipped"]
 
@@ -29,10 +28,10 @@ def load_weights(network: torch.nn.Module, folder: Path) -> Any:
         CheckpointError: a file is missing, was changed, or does not fit the network exactly.
     """
     verify_hashes(folder)
+    weights = map_weights(folder / FILE_NAME, fix="Install again")
     try:
-        weights = {name: tensor.float() for name, tensor in load_file(folder / FILE_NAME).items()}
-        network.load_state_dict(weights, strict=True)
-    except (OSError, SafetensorError, RuntimeError) as error:
+        network.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, strict=True)
+    except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(
             f"the weights in {folder} do not fit {type(network).__name__}", got=reason, fix="Install again"
