@@ -43,10 +43,16 @@ def read_array(path: Path, kind: ArrayKind) -> NDArray[Any]:
 
 
 def read_arrays(
-    path: Path, kinds: Mapping[str, ArrayKind], *, error: type[OpenEmoError] = TrainingError
+    path: Path, kinds: Mapping[str, ArrayKind] | ArrayKind, *, error: type[OpenEmoError] = TrainingError
 ) -> dict[str, NDArray[Any]]:
-    """These arrays of a .npz file, as `numpy.savez` writes it. Raises `error` as `read_array`."""
+    """Arrays of a .npz file, as `numpy.savez` writes it. Raises `error` as `read_array`.
+
+    Args:
+        kinds: of the arrays that are read; one kind for all reads all that the file has.
+    """
     with _errors(path, error), _opened(path) as file, zipfile.ZipFile(file) as archive:
+        if isinstance(kinds, ArrayKind):
+            kinds = dict.fromkeys((name.removesuffix(".npy") for name in archive.namelist()), kinds)
         arrays = {}
         for name, kind in kinds.items():
             entry = archive.getinfo(f"{name}.npy")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import math
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -38,7 +39,8 @@ def check_arguments(
         )
     check_numbers(values, path, least=0, fix=fix)
     try:
-        _arguments_of(cls).model_validate(values, strict=True)
+        # As JSON, in which a list stands for a tuple as well.
+        _arguments_of(cls).model_validate_json(json.dumps(values, default=repr), strict=True)
     except ValidationError as error:
         wrong = wrong_setting(error)
         raise CheckpointError(

@@ -220,12 +220,9 @@ def test_full_device(tmp_path: Path) -> None:
             for _ in range(99):
                 writer.write(noise)
 
-    link = tmp_path / ".full.mkv"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "openemo.video.video_writer.check_output_path", lambda path: link.symlink_to("/dev/full")
-        )
-        patch.setattr("openemo.video.video_writer._partial_path", lambda path: link)
+        patch.setattr("openemo.video.video_writer.check_output_path", lambda path: None)
+        patch.setattr("openemo.files._new_file", lambda path: path.symlink_to("/dev/full"))
         with pytest.raises(OutputError, match="disk is full"):
             write()
     assert not list(tmp_path.iterdir())

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from openemo.array_files import ArrayKind, read_arrays
+from openemo.array_files import REPAIR, ArrayKind, read_arrays
 from openemo.errors import InputError, OutputError
 from openemo.evaluation import rows
 from openemo.evaluation.jobs import EvaluationSettings, jobs_of
@@ -43,10 +43,10 @@ def set_figures(
         clip_of: dict[str, list[int]] = {row: [] for row in shown}
         for number, clip in enumerate(measured):
             jobs = jobs_of(settings, clip)
-            real = next(read_features(job.record, kind.key) for job in jobs if job.row == rows.REAL)
+            real = next(_features(job.record, kind.key) for job in jobs if job.row == rows.REAL)
             for job in jobs:
                 if job.row in made:
-                    made[job.row].add(read_features(job.record, kind.key), real)
+                    made[job.row].add(_features(job.record, kind.key), real)
                     clip_of[job.row].append(number)
         for row, distance in made.items():
             if clip_of[row]:
@@ -65,10 +65,16 @@ def write_features(record: Path, features: Features) -> None:
         raise OutputError(f"{path} cannot be written", got=error.strerror) from error
 
 
-def read_features(record: Path, key: str) -> NDArray[np.float32]:
-    """(N, D) features beside the record. Raises InputError if the file is damaged."""
-    kinds = {key: ArrayKind(np.float32, (None, None))}
-    return read_arrays(record.with_suffix(".npz"), kinds, error=InputError)[key]
+def read_features(record: Path) -> Features:
+    """The features beside the record. Raises InputError if the file is damaged."""
+    return read_arrays(record.with_suffix(".npz"), ArrayKind(np.float32, (None, None)), error=InputError)
+
+
+def _features(record: Path, key: str) -> NDArray[np.float32]:
+    features = read_features(record)
+    if key not in features:
+        raise InputError(f"{record.with_suffix('.npz')} has no {key}", fix=REPAIR)
+    return features[key]
 
 
 def _estimate(distance: FrechetDistance, clip_of: NDArray[np.int_]) -> Estimate:
