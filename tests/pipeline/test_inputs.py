@@ -191,7 +191,7 @@ def test_a_compressed_file_is_the_same_from_memory(voice_path: Path) -> None:
         ((RATE_HZ, np.zeros(800, np.uint8)), "got uint8; expected int16, int32 or float"),
         ((RATE_HZ, np.full(800, 12_000.0)), "got a peak of 12000; expected -1 to 1"),
         ((RATE_HZ, np.full(800, np.nan)), "got a peak of nan"),
-        ((0, np.zeros(800, np.float32)), "wrong sample rate; got 0"),
+        ((0, np.zeros(800, np.float32)), "sample rate of the sound is out of range; got 0 Hz"),
         ({"waveform": torch.zeros(1, 1, 800)}, "a mapping with waveform; expected"),
         ({"waveform": torch.zeros(1, 800), "sample_rate": RATE_HZ}, r"got shape \(1, 800\)"),
         ({"waveform": torch.zeros(2, 1, 800), "sample_rate": RATE_HZ}, r"got shape \(2, 1, 800\)"),

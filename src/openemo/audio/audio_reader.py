@@ -8,17 +8,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain
 from pathlib import Path
+from typing import BinaryIO, Final
 
 import av
 import numpy as np
 import numpy.typing as npt
 
 from openemo.audio.media_file import open_media
-from openemo.errors import AudioError
+from openemo.decoding_limits import DEFAULT_LIMITS, DecodingLimits
+from openemo.errors import AudioError, OpenEmoError
+from openemo.input_files import open_input
 
-__all__ = ["Audio", "decode_audio", "read_audio"]
+__all__ = ["Audio", "check_sample_rate", "decode_audio", "read_audio"]
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +30,15 @@ _GAP_S = 0.05
 # Gaps may be this much longer than the sound, all together. Longer ones are errors in the time stamps, and
 # silence of their length could fill the memory.
 _MAX_EXTRA_SILENCE_S = 60
+# Telephones have 8 kHz, the fastest converters 768 kHz.
+_RATES_HZ: Final = (1_000, 768_000)
+# Samples that are not encrypted are named by their codec.
+_ENCRYPTED: Final = frozenset(("drms", "enca", "aavd"))
+# What FFmpeg's wrapper raises on damaged files, beside FFmpeg's own errors.
+_DECODER_ERRORS: Final = (
+    *(OSError, ValueError, EOFError, LookupError, TypeError, AttributeError, AssertionError),
+    *(ArithmeticError, BufferError, RuntimeError),
+)
 # The mean of two channels with less than this part of the louder one's power has lost the voice.
 _CANCELLED = 0.01
 _FORMATS = (
@@ -117,7 +128,7 @@ def _frames(audio: Audio, layout: str) -> Iterator[av.AudioFrame]:
         yield frame
 
 
-def read_audio(path: str | Path, track: int | None = None) -> Audio:
+def read_audio(path: str | Path, track: int | None = None, limits: DecodingLimits = DEFAULT_LIMITS) -> Audio:
     """Decodes an audio track of a file at its own rate, as mono or stereo (more channels are mixed down).
 
     The samples are on the file's clock. The encoder's priming and padding are dropped where the file declares
@@ -130,49 +141,64 @@ def read_audio(path: str | Path, track: int | None = None) -> Audio:
             one is marked, otherwise by bit rate.
 
     Raises:
-        AudioError: the file is missing, not a media file, has no such track, or has no audio that can be
-            decoded.
+        AudioError: the file is missing, not a media file, has no such track, has no audio that can be
+            decoded, or is over the limits.
     """
-    path = Path(path)
-    with _unreadable(str(path)):
-        if not path.exists():
-            raise AudioError(f"there is no file {path}", fix="Check the path")
-        if not path.is_file():
-            raise AudioError(f"{path} is not a file", expected="a sound or video file")
-        if path.stat().st_size == 0:
-            raise _empty(str(path))
-        with open_media(path) as container:
-            return _audio(container, str(path), track)
+    with open_input(Path(path), "file", AudioError, limits) as file:
+        return decode_audio(file, str(path), track, limits)
 
 
-def decode_audio(data: bytes, name: str) -> Audio:
-    """As `read_audio`, from the bytes of a file; `name` is for the errors and warnings."""
-    if not data:
-        raise _empty(name)
-    with _unreadable(name), open_media(io.BytesIO(data)) as container:
-        return _audio(container, name)
+def decode_audio(
+    source: bytes | BinaryIO, name: str, track: int | None = None, limits: DecodingLimits = DEFAULT_LIMITS
+) -> Audio:
+    """As `read_audio`, from the bytes of a file or a seekable one; `name` is for the errors and warnings."""
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
+    with _unreadable(name, limits):
+        if file.seek(0, io.SEEK_END) == 0:
+            raise AudioError(f"{name} is empty", got="0 bytes", expected="a sound or video file")
+        file.seek(0)
+        with open_media(file) as container:
+            return _audio(container, name, track, limits)
 
 
-def _empty(name: str) -> AudioError:
-    return AudioError(f"{name} is empty", got="0 bytes", expected="a sound or video file")
+def check_sample_rate(sample_rate_hz: int, name: str) -> None:
+    """Raises AudioError for a rate that no sound has."""
+    low, high = _RATES_HZ
+    if not low <= sample_rate_hz <= high:
+        raise AudioError(
+            f"the sample rate of {name} is out of range",
+            got=f"{sample_rate_hz} Hz",
+            expected=f"{low:,} to {high:,} Hz",
+        )
 
 
 @contextmanager
-def _unreadable(name: str) -> Iterator[None]:
+def _unreadable(name: str, limits: DecodingLimits) -> Iterator[None]:
     """Turns FFmpeg's errors into AudioError."""
     try:
         yield
-    except (av.FFmpegError, OSError) as error:
-        reason = error.strerror or type(error).__name__
+    except OpenEmoError:
+        raise
+    except MemoryError as error:
+        raise _too_much_memory(name, limits) from error
+    except (av.FFmpegError, *_DECODER_ERRORS) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise AudioError(f"{name} cannot be read as sound", got=reason, fix=_FORMATS) from error
 
 
-def _audio(container: av.container.InputContainer, name: str, track: int | None = None) -> Audio:
+def _audio(
+    container: av.container.InputContainer, name: str, track: int | None, limits: DecodingLimits
+) -> Audio:
     stream = _find_track(container, name, track)
-    samples, sample_rate_hz = _decode(container, stream, name)
-    if not np.isfinite(samples).all():
-        raise AudioError(f"{name} has samples that are not numbers", expected="finite samples")
-    return Audio(np.clip(samples, -1.0, 1.0, out=samples), sample_rate_hz)
+    return Audio(*_decode(container, stream, name, limits))
+
+
+def _too_much_memory(name: str, limits: DecodingLimits) -> AudioError:
+    return AudioError(
+        f"{name} needs too much memory",
+        expected=f"at most {limits.max_memory_bytes / 1e6:,.0f} MB of samples",
+        fix="Give a shorter part of it, or convert it to 48 kHz",
+    )
 
 
 def _find_track(container: av.container.InputContainer, name: str, track: int | None) -> av.AudioStream:
@@ -193,13 +219,13 @@ def _numbers(tracks: Sequence[av.AudioStream]) -> str:
 
 
 def _decode(
-    container: av.container.InputContainer, stream: av.AudioStream, name: str
+    container: av.container.InputContainer, stream: av.AudioStream, name: str, limits: DecodingLimits
 ) -> tuple[npt.NDArray[np.float32], int]:
     """All samples (channels, n), silence where the file's clock has gaps; and their rate."""
     pieces: list[npt.NDArray[np.float32]] = []
     gaps: list[int] = []  # samples of silence before each piece
     origin_s = Fraction(container.start_time or 0, 1_000_000)
-    converter = _Converter()
+    converter = _Converter(name, limits)
     length = 0
     for frame in _decoded_frames(container, stream, name):
         values = converter(frame)
@@ -212,16 +238,45 @@ def _decode(
         gaps.append(gap)
         length += gap + values.shape[1]
     if not pieces:
-        raise AudioError(
-            f"no sound can be decoded from {name}", got="an empty or truncated track", fix=_FORMATS
-        )
+        raise _no_sound(stream, name)
     if "mp4" in container.format.name:
         _drop_padding(pieces, length - gaps[0], stream, converter.sample_rate_hz)
     if not _are_plausible(gaps, length, converter.sample_rate_hz, name):
         gaps = [0] * len(pieces)
-    silences = (np.zeros((piece.shape[0], gap), np.float32) for gap, piece in zip(gaps, pieces, strict=True))
-    filled = chain.from_iterable(zip(silences, pieces, strict=True))
-    return np.concatenate(list(filled), axis=1), converter.sample_rate_hz
+    length = sum(gaps) + sum(piece.shape[1] for piece in pieces)
+    _check_length(length, len(pieces[0]), converter.sample_rate_hz, name, limits)
+    return _joined(pieces, gaps, length), converter.sample_rate_hz
+
+
+def _joined(pieces: list[npt.NDArray[np.float32]], gaps: list[int], length: int) -> npt.NDArray[np.float32]:
+    """The pieces with silence before each. They are given up one by one, so that none is held twice."""
+    samples = np.zeros((len(pieces[0]), length), np.float32)
+    end = length
+    while pieces:
+        piece = pieces.pop()
+        samples[:, end - piece.shape[1] : end] = piece
+        end -= piece.shape[1] + gaps[len(pieces)]
+    return samples
+
+
+def _no_sound(stream: av.AudioStream, name: str) -> AudioError:
+    if stream.codec_context is not None and stream.codec_context.codec_tag in _ENCRYPTED:
+        return AudioError(f"the sound of {name} is encrypted", fix="Give a file without copy protection")
+    return AudioError(f"no sound can be decoded from {name}", got="an empty or truncated track", fix=_FORMATS)
+
+
+def _check_length(
+    length: int, num_channels: int, sample_rate_hz: int, name: str, limits: DecodingLimits
+) -> None:
+    if length > limits.max_seconds * sample_rate_hz:
+        raise AudioError(
+            f"{name} is too long",
+            got=f"over {length / sample_rate_hz:,.0f} s of sound",
+            expected=f"at most {limits.max_seconds:,g} s",
+            fix="Cut it, or raise the limit: `--max-seconds`, in Python `DecodingLimits`",
+        )
+    if length * num_channels * 4 > limits.max_memory_bytes:
+        raise _too_much_memory(name, limits)
 
 
 def _are_plausible(gaps: list[int], length: int, sample_rate_hz: int, name: str) -> bool:
@@ -270,7 +325,9 @@ def _decoded_frames(
 class _Converter:
     """Converts decoded frames to float32, at the rate and number of channels of the first one."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, limits: DecodingLimits) -> None:
+        self.name, self.limits = name, limits
+        self.num_samples = 0
         self.sample_rate_hz = 0
         self._layout = ""
         self._source: tuple[str, str, int] | None = None
@@ -279,9 +336,22 @@ class _Converter:
     def __call__(self, frame: av.AudioFrame) -> npt.NDArray[np.float32]:
         source = (frame.format.name, frame.layout.name, frame.sample_rate)
         if self._resampler is None or source != self._source:
+            self._check(frame)
             self.sample_rate_hz = self.sample_rate_hz or frame.sample_rate
             self._layout = self._layout or _layout(frame.layout.nb_channels)
             self._resampler = av.AudioResampler(format="fltp", layout=self._layout, rate=self.sample_rate_hz)
             self._source = source
+        empty = np.empty((1 if self._layout == "mono" else 2, 0), np.float32)
         parts = [part.to_ndarray() for part in self._resampler.resample(frame)]
-        return np.concatenate(parts, axis=1).astype(np.float32, copy=False)
+        values = np.concatenate(parts or [empty], axis=1).astype(np.float32, copy=False)
+        if not np.isfinite(values).all():
+            raise AudioError(f"{self.name} has samples that are not numbers", expected="finite samples")
+        self.num_samples += values.shape[1]
+        _check_length(self.num_samples, len(values), self.sample_rate_hz, self.name, self.limits)
+        return np.clip(values, -1.0, 1.0, out=values)
+
+    def _check(self, frame: av.AudioFrame) -> None:
+        check_sample_rate(frame.sample_rate, self.name)
+        if frame.layout.nb_channels > self.limits.max_channels:
+            got, expected = f"{frame.layout.nb_channels} channels", f"at most {self.limits.max_channels}"
+            raise AudioError(f"{self.name} has too many channels", got=got, expected=expected)

@@ -18,6 +18,7 @@ from openemo.cli.options import (
     Model,
     NumInferenceSteps,
 )
+from openemo.decoding_limits import DEFAULT_LIMITS, DecodingLimits
 from openemo.errors import OutputError
 
 __all__ = ["animate"]
@@ -26,6 +27,7 @@ _Framing = Literal["full", "crop"]
 _Offload = Literal["none", "model", "sequential"]
 _Motion = partial(Option, rich_help_panel="Motion")
 _Picture = partial(Option, rich_help_panel="Picture")
+_Reading = partial(Option, rich_help_panel="_Reading of files")
 
 _SPEED = "Speed of head rotation in rad/s: 0.1 to 1.0 for speech, 1.0 to 1.3 for song."
 _OFFLOAD = (
@@ -73,23 +75,28 @@ def animate(
         int | None, Machine(help="Frames per attention call. Fewer need less memory.", show_default="all")
     ] = None,
     decode_frames: Annotated[int, Machine(help="Frames decoded together.")] = 4,
+    max_pixels: Annotated[int, _Reading(help="Largest portrait.")] = DEFAULT_LIMITS.max_pixels,
+    max_seconds: Annotated[float, _Reading(help="Longest sound.")] = DEFAULT_LIMITS.max_seconds,
+    sandbox: Annotated[
+        bool,
+        _Reading("--sandbox/--no-sandbox", help="Decode the files in processes that can do nothing else."),
+    ] = True,
 ) -> None:
     """Make a video of the person in PORTRAIT speaking or singing AUDIO.
 
     The video is as long as AUDIO.
     """
-    from openemo.audio import read_audio
     from openemo.cli.progress import Stopwatch, print_notes, save_with_bar
     from openemo.devices import find_device, find_dtype
-    from openemo.pipeline.inputs import to_seed
-    from openemo.video.images import read_image
+    from openemo.pipeline.inputs import to_inputs, to_seed
     from openemo.video.video_writer import check_output_path
 
     # The cheap checks come before the networks are loaded.
     watch = Stopwatch()
     check_output_path(output)
     chosen_seed = to_seed(seed)
-    image, sound = read_image(portrait), read_audio(audio, audio_track)
+    limits = DecodingLimits(max_pixels=max_pixels, max_seconds=max_seconds)
+    image, sound = to_inputs(portrait, audio, audio_track=audio_track, limits=limits, sandbox=sandbox)
     if output.exists() and any(output.samefile(given) for given in (portrait, audio)):
         raise OutputError("the output would replace the input", got=output, fix="Choose another name")
 

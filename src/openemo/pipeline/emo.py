@@ -26,6 +26,7 @@ from openemo import checkpoints
 from openemo.audio import Audio, SpeechEncoder, SpeechFeatures
 from openemo.checkpoints.components import Components, load_components, move, save_components
 from openemo.config import PipelineConfig
+from openemo.decoding_limits import DEFAULT_LIMITS, DecodingLimits
 from openemo.errors import AudioError, ConfigError
 from openemo.face import FaceAnalyzer
 from openemo.face.face_embedder import FaceEmbedder
@@ -35,7 +36,7 @@ from openemo.models import EmoUNet, ReferenceNet
 from openemo.models.attention import slice_attention
 from openemo.models.autoencoder import Autoencoder
 from openemo.pipeline.conditions import ClipConditions, ReferenceConditions, clip_conditions
-from openemo.pipeline.inputs import to_audio, to_image, to_integer, to_seed
+from openemo.pipeline.inputs import to_inputs, to_integer, to_seed
 from openemo.pipeline.offload import Offload, OffloadKind
 from openemo.pipeline.output import Animation, Frame, Progress
 from openemo.pipeline.portrait import Framing, PreparedPortrait, prepare_portrait
@@ -233,6 +234,9 @@ class EmoPipeline:
         size_px: int | None = None,
         framing: Framing = "full",
         face_index: int | None = None,
+        audio_track: int | None = None,
+        limits: DecodingLimits = DEFAULT_LIMITS,
+        sandbox: bool = True,
     ) -> Animation:
         """Plan the video; its frames are made while they are read.
 
@@ -245,6 +249,10 @@ class EmoPipeline:
             size_px: side of the crop (None: 512); with "full", longest side of the video (None: up to 1920).
             framing: "full" for the whole picture with the animated face in it, "crop" for the square alone.
             face_index: which face, 0 the leftmost; None takes the largest.
+            audio_track: which sound track of a file, 0 the first; None takes the one that players take.
+            limits: of pictures and sounds that are decoded.
+            sandbox: decode files in processes of their own, which can do nothing else and end alone if they
+                crash. It costs about 0.3 s; arrays, tensors and images of PIL need none.
 
         Raises:
             ImageError, AudioError, FaceError, ConfigError: what was given cannot be used.
@@ -260,7 +268,7 @@ class EmoPipeline:
         )
         self._check_controls(config)
         rate = parse_fps(config.fps if fps is None else fps)
-        image, sound = to_image(portrait), to_audio(audio)
+        image, sound = to_inputs(portrait, audio, audio_track=audio_track, limits=limits, sandbox=sandbox)
         length = self.num_frames(sound, rate)
         # 1. Portrait: find the face, cut it out, draw its masks.
         prepared = self.prepare_portrait(

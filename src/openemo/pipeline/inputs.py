@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, overload
 
@@ -13,10 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from openemo.audio.audio_reader import Audio, decode_audio, read_audio
+from openemo.audio.audio_reader import Audio, check_sample_rate, decode_audio
+from openemo.decoding_limits import DEFAULT_LIMITS, DecodingLimits
 from openemo.errors import AudioError, ConfigError, ImageError, InputError
+from openemo.input_files import in_memory, open_input, read_in_bounds
 from openemo.pipeline.output import Frame
-from openemo.video.images import convert_image, decode_image, read_image
+from openemo.sandbox.decoding import AudioDecoding, ImageDecoding
+from openemo.video.images import convert_image, decode_image
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,7 +30,7 @@ if TYPE_CHECKING:
     Portrait = MediaFile | Pillow.Image | NDArray[Any] | Tensor
     Sound = MediaFile | Audio | tuple[int, NDArray[Any]] | Mapping[str, Any]
 
-__all__ = ["to_audio", "to_image", "to_integer", "to_seed"]
+__all__ = ["to_audio", "to_image", "to_inputs", "to_integer", "to_seed"]
 
 _MAX_SEED: Final = 2**63 - 1
 _DRAWN_SEEDS: Final = 2**32  # short enough to type
@@ -43,52 +48,94 @@ _SOUNDS: Final = (
 )
 
 
-def to_image(portrait: Portrait) -> Frame:
+def to_inputs(
+    portrait: Portrait,
+    audio: Sound,
+    *,
+    audio_track: int | None = None,
+    limits: DecodingLimits = DEFAULT_LIMITS,
+    sandbox: bool = True,
+) -> tuple[Frame, Audio]:
+    """Both at a time, see `to_image` and `to_audio`."""
+    with _image(portrait, limits, sandbox) as image, _audio(audio, audio_track, limits, sandbox) as sound:
+        return image(), sound()
+
+
+def to_image(portrait: Portrait, *, limits: DecodingLimits = DEFAULT_LIMITS, sandbox: bool = True) -> Frame:
     """The portrait as (H, W, 3) uint8 RGB.
 
     Args:
         portrait: path, bytes of a file, or file opened for binary reading, as `read_image` reads them; image
             of PIL; array or tensor (H, W), (H, W, 1 | 3 | 4), (1 | 3 | 4, H, W), with or without a leading
             1, uint8 or float in [0, 1]. The fourth channel is opacity; transparent pixels are put on white.
+        sandbox: decode a file in a process of its own, which costs about 0.3 s.
 
     Raises:
         ImageError: something else, or it cannot be read.
     """
-    if isinstance(portrait, Pillow.Image):
-        return convert_image(portrait, "the picture")
-    if isinstance(portrait, (str, os.PathLike)):
-        return read_image(Path(portrait))
-    if _is_array(portrait):
-        return _image_of_array(_to_numpy(portrait))
-    data = _bytes_of(portrait, ImageError)
-    if data is None:
-        raise ImageError("the portrait cannot be used", got=_kind(portrait), expected=_PICTURES)
-    return decode_image(data, "the picture")
+    with _image(portrait, limits, sandbox) as result:
+        return result()
 
 
-def to_audio(audio: Sound) -> Audio:
+def to_audio(
+    audio: Sound,
+    track: int | None = None,
+    *,
+    limits: DecodingLimits = DEFAULT_LIMITS,
+    sandbox: bool = True,
+) -> Audio:
     """The sound as samples of one or two channels.
 
     Args:
         audio: path, bytes of a file, or file opened for binary reading, as `read_audio` reads them; `Audio`;
             (sample rate, array) as gradio gives, the array (N,) or (N, channels), int16, int32 or float in
             [-1, 1]; {"waveform": (1, channels, N), "sample_rate": rate} as ComfyUI gives.
+        track: which audio track of a file, from 0, see `read_audio`.
+        sandbox: decode a file in a process of its own, which costs about 0.3 s.
 
     Raises:
         AudioError: something else, or it cannot be read.
     """
+    with _audio(audio, track, limits, sandbox) as result:
+        return result()
+
+
+@contextmanager
+def _image(portrait: Portrait, limits: DecodingLimits, sandbox: bool) -> Iterator[Callable[[], Frame]]:
+    """Starts reading; what it gives waits for the image."""
+    if isinstance(portrait, Pillow.Image):
+        yield partial(convert_image, portrait, "the picture", limits)
+    elif _is_array(portrait):
+        yield partial(_image_of_array, _to_numpy(portrait))
+    else:
+        with ExitStack() as stack:
+            file, name = _file_of(portrait, "image", ImageError, limits)
+            stack.enter_context(file)
+            if sandbox:
+                yield stack.enter_context(ImageDecoding(file, name, limits)).result
+            else:
+                yield partial(decode_image, file, name, limits)
+
+
+@contextmanager
+def _audio(
+    audio: Sound, track: int | None, limits: DecodingLimits, sandbox: bool
+) -> Iterator[Callable[[], Audio]]:
+    """Starts reading; what it gives waits for the sound."""
     if isinstance(audio, Audio):
-        return audio
-    if isinstance(audio, (str, os.PathLike)):
-        return read_audio(Path(audio))
-    if isinstance(audio, tuple):
-        return _audio_of_pair(audio)
-    if isinstance(audio, Mapping):
-        return _audio_of_mapping(audio)
-    data = _bytes_of(audio, AudioError)
-    if data is None:
-        raise AudioError("the sound cannot be used", got=_kind(audio), expected=_SOUNDS)
-    return decode_audio(data, "the sound")
+        yield lambda: audio
+    elif isinstance(audio, tuple):
+        yield partial(_audio_of_pair, audio)
+    elif isinstance(audio, Mapping):
+        yield partial(_audio_of_mapping, audio)
+    else:
+        with ExitStack() as stack:
+            file, name = _file_of(audio, "file", AudioError, limits)
+            stack.enter_context(file)
+            if sandbox:
+                yield stack.enter_context(AudioDecoding(file, name, limits, track=track)).result
+            else:
+                yield partial(decode_audio, file, name, track, limits)
 
 
 def to_seed(seed: int) -> int:
@@ -141,19 +188,25 @@ def _kind(value: object) -> str:
     return f"an object of type {type(value).__name__}"
 
 
-def _bytes_of(value: Any, failure: type[InputError]) -> bytes | None:
-    """The bytes, or the rest of an open file; None for all else."""
+def _file_of(
+    value: Any, kind: str, failure: type[InputError], limits: DecodingLimits
+) -> tuple[BinaryIO, str]:
+    """The file of a path, of bytes, or of the rest of an open file; and its name for the errors."""
+    if isinstance(value, (str, os.PathLike)):
+        path = Path(value)
+        return open_input(path, kind, failure, limits), str(path)
+    name = "the picture" if failure is ImageError else "the sound"
     if isinstance(value, (bytes, bytearray, memoryview)):
-        return bytes(value)
+        return in_memory(bytes(value)), name
     if isinstance(value, io.TextIOBase):
         raise failure("the file is open for reading text", fix='Open it with mode "rb"')
-    if not hasattr(value, "read"):
-        return None
-    try:
-        data = value.read()
-    except (OSError, ValueError) as error:
-        raise failure("the open file cannot be read", got=str(error)) from error
-    return data if isinstance(data, bytes) else None
+    if hasattr(value, "read"):
+        try:
+            return in_memory(read_in_bounds(value.read, name, failure, limits)), name
+        except (OSError, ValueError, TypeError) as error:
+            raise failure("the open file cannot be read", got=str(error)) from error
+    what, expected = ("portrait", _PICTURES) if failure is ImageError else ("sound", _SOUNDS)
+    raise failure(f"the {what} cannot be used", got=_kind(value), expected=expected)
 
 
 def _image_of_array(values: NDArray[Any]) -> Frame:
@@ -221,6 +274,7 @@ def _audio_of_mapping(sound: Mapping[str, Any]) -> Audio:
 
 def _audio_of_array(values_CN: NDArray[Any], sample_rate_hz: int) -> Audio:
     """Samples (channels, N) of any scale that their type tells."""
+    check_sample_rate(sample_rate_hz, "the sound")
     if values_CN.dtype in (np.int16, np.int32):
         full = -float(np.iinfo(values_CN.dtype).min)
         return Audio(np.ascontiguousarray(values_CN / full, np.float32), sample_rate_hz)

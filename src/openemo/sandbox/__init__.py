@@ -1,0 +1,1 @@
+"""Decodes pictures and sounds in processes of their own, which may do nothing else."""
