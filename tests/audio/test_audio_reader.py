@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import struct
 import tracemalloc
 from fractions import Fraction
 from pathlib import Path
@@ -11,8 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from av.stream import Disposition
+from PIL import Image as Pillow
 
-from openemo.audio.audio_reader import Audio, read_audio
+from openemo.audio import audio_reader
+from openemo.audio.audio_reader import Audio, decode_audio, read_audio
+from openemo.decoding_limits import DecodingLimits
 from openemo.errors import AudioError
 
 Samples = npt.NDArray[np.float32]
@@ -320,3 +324,107 @@ def test_mono_is_the_mean_where_it_has_the_voice(gain: float) -> None:
 def test_audio_checks_its_samples(samples: Any) -> None:
     with pytest.raises(AudioError):
         Audio(samples, 16_000)
+
+
+def wav_header(sample_rate_hz: int, channels: int, num_bytes: int) -> bytes:
+    """Of 16-bit samples."""
+    block = 2 * channels
+    form = struct.pack("<HHIIHH", 1, channels, sample_rate_hz, sample_rate_hz * block % 2**32, block, 16)
+    head = b"WAVEfmt " + struct.pack("<I", len(form)) + form + b"data" + struct.pack("<I", num_bytes)
+    return b"RIFF" + struct.pack("<I", len(head) + num_bytes) + head
+
+
+@pytest.mark.parametrize("sample_rate_hz", [1, 900, 800_000, 10_000_000])
+def test_rates_that_no_sound_has(sample_rate_hz: int) -> None:
+    data = wav_header(sample_rate_hz, 1, 4_000) + bytes(4_000)
+    with pytest.raises(
+        AudioError, match=rf"rate of a\.wav is out of range; got {sample_rate_hz} Hz; expected 1,000"
+    ):
+        decode_audio(data, "a.wav")
+
+
+@pytest.mark.parametrize("channels", [65, 255])
+def test_too_many_channels(channels: int) -> None:
+    data = wav_header(16_000, channels, channels * 2_000) + bytes(channels * 2_000)
+    with pytest.raises(
+        AudioError, match=r"a\.wav has too many channels; got \d+ channels; expected at most 64"
+    ):
+        decode_audio(data, "a.wav")
+
+
+def test_channels_are_mixed(tmp_path: Path) -> None:
+    encode(tmp_path / "a.wav", "pcm_s16le", np.full((6, 8_000), 0.1, np.float32), 16_000)
+    assert read_audio(tmp_path / "a.wav").num_channels == 2
+
+
+def test_a_sound_over_the_limit_of_seconds_ends_early(tmp_path: Path) -> None:
+    """Ten hours of silence are 8 MB of FLAC; here two minutes."""
+    encode(tmp_path / "a.flac", "flac", np.zeros((1, 120 * 16_000), np.float32), 16_000)
+    assert read_audio(tmp_path / "a.flac", limits=DecodingLimits(max_seconds=120)).duration_s == 120
+    tracemalloc.start()
+    try:
+        with pytest.raises(
+            AudioError,
+            match=r"a\.flac is too long; got over 10 s of sound; expected at most 10 s.*--max-seconds",
+        ):
+            read_audio(tmp_path / "a.flac", limits=DecodingLimits(max_seconds=10))
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 2 * 10 * 16_000 * 4
+
+
+def test_a_sound_over_the_limit_of_memory_ends_early(tmp_path: Path) -> None:
+    encode(tmp_path / "a.flac", "flac", np.zeros((2, 120_000), np.float32), 96_000)
+    assert (
+        read_audio(tmp_path / "a.flac", limits=DecodingLimits(max_memory_bytes=960_000)).num_samples
+        == 120_000
+    )
+    with pytest.raises(AudioError, match=r"a\.flac needs too much memory; expected at most 0\.9 MB"):
+        read_audio(tmp_path / "a.flac", limits=DecodingLimits(max_memory_bytes=900_000))
+
+
+def test_long_sounds_are_joined_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = np.random.default_rng(2).normal(0, 0.1, (2, 50_000)).clip(-1, 1).astype(np.float32)
+    encode(tmp_path / "a.wav", "pcm_f32le", sent, 16_000)
+    encode_with_gap(tmp_path / "gap.mka", gap_s=2)
+    gap = read_audio(tmp_path / "gap.mka").samples
+    monkeypatch.setattr(audio_reader, "_BLOCK_BYTES", 9_000)
+    np.testing.assert_array_equal(read_audio(tmp_path / "a.wav").samples, sent)
+    np.testing.assert_array_equal(read_audio(tmp_path / "gap.mka").samples, gap)
+
+
+def test_a_pattern_is_a_name(tmp_path: Path) -> None:
+    """FFmpeg reads `x%03d.png` as a series of pictures."""
+    encode(tmp_path / "x%03d.wav", "pcm_s16le", click_track(16_000), 16_000)
+    assert read_audio(tmp_path / "x%03d.wav").num_samples > 0
+    Pillow.new("RGB", (40, 30)).save(tmp_path / "x001.png")
+    with pytest.raises(AudioError, match=r"there is no file .*x%03d\.png"):
+        read_audio(tmp_path / "x%03d.png")
+    with pytest.raises(AudioError, match=r"x001\.png has no sound"):
+        read_audio(tmp_path / "x001.png")
+
+
+def test_encrypted_sound_is_named(tmp_path: Path) -> None:
+    encode(tmp_path / "a.m4a", "aac", click_track(16_000), 16_000)
+    data = (tmp_path / "a.m4a").read_bytes().replace(b"mp4a", b"drms")
+    with pytest.raises(AudioError, match=r"the sound of a\.m4a is encrypted"):
+        decode_audio(data, "a.m4a")
+
+
+def test_the_track_of_a_file_in_memory(two_tracks: Path) -> None:
+    data = two_tracks.read_bytes()
+    assert decode_audio(data, "a", track=0).num_samples == 16_000
+    assert decode_audio(data, "a").num_samples == 32_000
+
+
+def test_many_tracks(tmp_path: Path) -> None:
+    path = tmp_path / "many.mka"
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream("pcm_s16le", rate=8_000, layout="mono") for _ in range(100)]
+        for number, stream in enumerate(streams):
+            frame = av.AudioFrame.from_ndarray(np.full((1, 800), number / 128, np.float32), "fltp", "mono")
+            frame.sample_rate, frame.pts, frame.time_base = 8_000, 0, Fraction(1, 8_000)
+            container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+    np.testing.assert_array_equal(read_audio(path, 99).samples, np.full((1, 800), 99 / 128, np.float32))

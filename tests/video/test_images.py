@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
+import sys
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -13,10 +16,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from PIL import ImageCms
+from PIL import ImageCms, PngImagePlugin
 
+from openemo.decoding_limits import DecodingLimits
 from openemo.errors import ImageError, OutputError
-from openemo.video.images import contact_sheet, read_image, write_image
+from openemo.video import images
+from openemo.video.images import contact_sheet, decode_image, read_image, write_image
 
 Image = NDArray[np.uint8]
 HEIGHT, WIDTH = 47, 61
@@ -267,3 +272,139 @@ def test_contact_sheet_places_frames_row_by_row() -> None:
     assert (mixed[:9, 20:] == 255).all()
     with pytest.raises(ImageError, match="contact sheet"):
         contact_sheet([], 3, 40)
+
+
+def test_the_phones_own_format(shared_dir: Path) -> None:
+    image = read_image(shared_dir / "data/cases/iphone.heic")
+    assert image.shape == (512, 512, 3)
+    assert image.std() > 30
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".heic", ".avif", ".jxl"])
+def test_new_formats_are_turned_once(tmp_path: Path, picture: Image, suffix: str, orientation: int) -> None:
+    """Their own orientation counts; an EXIF tag beside it says the same a second time."""
+    exif = Pillow.Exif()
+    exif[0x0112] = orientation
+    stored = Pillow.fromarray(picture)
+    path = tmp_path / f"turned{suffix}"
+    buffer = io.BytesIO()
+    stored.save(buffer, "JPEG", exif=exif, quality=98, subsampling=0)
+    upright = decode_image(buffer.getvalue(), "jpeg")
+    if suffix == ".heic":
+        import pillow_heif
+
+        with Pillow.open(buffer) as opened:
+            pillow_heif.register_heif_opener()  # its writer turns the tag into HEIF's own
+            opened.save(path, "HEIF", quality=98, chroma=444)
+    elif suffix == ".jxl":
+        path.write_bytes(pytest.importorskip("pylibjxl").jpeg_to_jxl(buffer.getvalue()))
+    else:
+        stored.save(path, exif=exif, quality=98, subsampling="4:4:4")
+    assert _difference(read_image(path), upright) <= 12  # three lossy formats
+
+
+def test_tiles_of_heic(tmp_path: Path, picture: Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Phones store tiles."""
+    import pillow_heif
+
+    monkeypatch.setattr(pillow_heif.options, "GRID_TILE_SIZE", 64)
+    large = Pillow.fromarray(picture).resize((200, 150))
+    pillow_heif.from_pillow(large).save(tmp_path / "tiles.heic", quality=98, chroma=444)
+    assert _difference(read_image(tmp_path / "tiles.heic"), np.array(large)) <= 12
+
+
+@pytest.mark.parametrize(
+    ("suffix", "module", "package"),
+    [("heic", "pillow_heif", "pillow-heif"), ("jxl", "pylibjxl", "openemo[jxl]")],
+)
+def test_a_missing_library_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, module: str, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    start = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" if suffix == "heic" else b"\xff\x0a"
+    with pytest.raises(ImageError, match=rf"(HEIC|JPEG XL) image.*pip install '{re.escape(package)}'"):
+        decode_image(start + bytes(99), "photo")
+
+
+@pytest.mark.parametrize(
+    ("start", "kind"),
+    [
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "an EPS file"),
+        (b"%PDF-1.7\n", "a PDF file"),
+        (b"<svg xmlns='x'/>", "an SVG file"),
+    ],
+)
+def test_programs_and_drawings_are_not_run(start: bytes, kind: str) -> None:
+    with pytest.raises(ImageError, match=f"is not an image; got {kind}; expected a JPEG"):
+        decode_image(start + b"%%BoundingBox: 0 0 9 9\n", "page")
+
+
+@pytest.mark.parametrize("kind", ["EPS", "PCX", "SGI", "ICO", "DDS", "MSP", "SPIDER"])
+def test_formats_without_portraits_are_refused(picture: Image, kind: str) -> None:
+    buffer = io.BytesIO()
+    image = Pillow.fromarray(picture)
+    (image.convert("1") if kind == "MSP" else image.convert("F") if kind == "SPIDER" else image).save(
+        buffer, kind
+    )
+    with pytest.raises(ImageError, match="is not an image"):
+        decode_image(buffer.getvalue(), "old")
+
+
+@pytest.mark.parametrize("size", [(70_000, 1), (1, 70_000), (401, 100)])
+def test_a_picture_over_the_limits_is_refused_from_its_header(size: tuple[int, int]) -> None:
+    buffer = io.BytesIO()
+    Pillow.new("P", size).save(buffer, "PNG", compress_level=9)
+    whole = buffer.getvalue()
+    with pytest.raises(ImageError, match=r"too large; got .* px; expected at most 0\.04 megapixels"):
+        decode_image(whole[: whole.index(b"IDAT") + 8], "large", DecodingLimits(max_pixels=40_000))
+
+
+def test_a_file_over_the_limit_is_not_read() -> None:
+    limits = DecodingLimits(max_file_bytes=99)
+    with pytest.raises(
+        ImageError, match="the file big is too large; got 100 bytes; expected at most 99 bytes"
+    ):
+        decode_image(bytes(100), "big", limits)
+
+
+@pytest.mark.parametrize("mode", ["P", "RGBA", "LA", "I;16", "CMYK"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_conversion_in_parts_changes_nothing(
+    picture: Image, monkeypatch: pytest.MonkeyPatch, mode: str, orientation: int
+) -> None:
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    image = Pillow.fromarray(picture)
+    if mode == "I;16":
+        image = image.convert("I")
+    elif mode in ("RGBA", "LA"):
+        image.putalpha(Pillow.fromarray(picture[..., 2]))
+    image = image.convert(mode)
+    exif = Pillow.Exif()
+    exif[0x0112] = orientation
+    more: dict[str, Any] = {"transparency": 3} if mode == "P" else {}
+    buffer = io.BytesIO()
+    image.save(
+        buffer, "TIFF" if mode == "CMYK" else "PNG", icc_profile=_swapped_primaries(srgb), exif=exif, **more
+    )
+    whole = decode_image(buffer.getvalue(), "whole")
+    monkeypatch.setattr(images, "_PART_PIXELS", 200)
+    np.testing.assert_array_equal(decode_image(buffer.getvalue(), "parts"), whole)
+
+
+def test_bombs_in_the_chunks_of_a_png(picture: Image) -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Comment", "a" * 40_000_000, zip=True)
+    buffer = io.BytesIO()
+    Pillow.fromarray(picture).save(buffer, "PNG", pnginfo=info)
+    with pytest.raises(ImageError, match="damaged or truncated"):
+        decode_image(buffer.getvalue(), "bomb")
+
+
+def test_only_the_first_of_many_frames_is_decoded(picture: Image) -> None:
+    buffer = io.BytesIO()
+    frames = [Pillow.new("P", (61, 47), number) for number in range(2_000)]
+    Pillow.fromarray(picture).save(buffer, "GIF", save_all=True, append_images=frames)
+    start = time.process_time()
+    assert decode_image(buffer.getvalue(), "many").shape == (47, 61, 3)
+    assert time.process_time() - start < 0.5

@@ -32,7 +32,9 @@ _GAP_S = 0.05
 _MAX_EXTRA_SILENCE_S = 60
 # Telephones have 8 kHz, the fastest converters 768 kHz.
 _RATES_HZ: Final = (1_000, 768_000)
-# Samples that are not encrypted are named by their codec.
+# Pieces of this size together go back to the system when they are given up; small ones stay with the process.
+_BLOCK_BYTES: Final = 2**26
+# Codes that MP4 and its kin have in place of the codec's where the sound is encrypted.
 _ENCRYPTED: Final = frozenset(("drms", "enca", "aavd"))
 # What FFmpeg's wrapper raises on damaged files, beside FFmpeg's own errors.
 _DECODER_ERRORS: Final = (
@@ -190,13 +192,15 @@ def _audio(
     container: av.container.InputContainer, name: str, track: int | None, limits: DecodingLimits
 ) -> Audio:
     stream = _find_track(container, name, track)
+    if stream.codec_context is not None and stream.codec_context.codec_tag in _ENCRYPTED:
+        raise AudioError(f"the sound of {name} is encrypted", fix="Give a file without copy protection")
     return Audio(*_decode(container, stream, name, limits))
 
 
 def _too_much_memory(name: str, limits: DecodingLimits) -> AudioError:
     return AudioError(
         f"{name} needs too much memory",
-        expected=f"at most {limits.max_memory_bytes / 1e6:,.0f} MB of samples",
+        expected=f"at most {limits.max_memory_bytes / 1e6:,g} MB of samples",
         fix="Give a shorter part of it, or convert it to 48 kHz",
     )
 
@@ -226,7 +230,7 @@ def _decode(
     gaps: list[int] = []  # samples of silence before each piece
     origin_s = Fraction(container.start_time or 0, 1_000_000)
     converter = _Converter(name, limits)
-    length = 0
+    length = run = run_bytes = 0  # a run of pieces without a gap, and where it starts
     for frame in _decoded_frames(container, stream, name):
         values = converter(frame)
         gap = 0
@@ -234,11 +238,17 @@ def _decode(
             late = round((frame.pts * frame.time_base - origin_s) * converter.sample_rate_hz) - length
             if late > _GAP_S * converter.sample_rate_hz or (length == 0 and late > 0):
                 gap = late
+        if gap or run_bytes > _BLOCK_BYTES:
+            _merge(pieces, gaps, run)
+            run, run_bytes = len(pieces), 0
+        run_bytes += values.nbytes
         pieces.append(values)
         gaps.append(gap)
         length += gap + values.shape[1]
     if not pieces:
-        raise _no_sound(stream, name)
+        raise AudioError(
+            f"no sound can be decoded from {name}", got="an empty or truncated track", fix=_FORMATS
+        )
     if "mp4" in container.format.name:
         _drop_padding(pieces, length - gaps[0], stream, converter.sample_rate_hz)
     if not _are_plausible(gaps, length, converter.sample_rate_hz, name):
@@ -246,6 +256,13 @@ def _decode(
     length = sum(gaps) + sum(piece.shape[1] for piece in pieces)
     _check_length(length, len(pieces[0]), converter.sample_rate_hz, name, limits)
     return _joined(pieces, gaps, length), converter.sample_rate_hz
+
+
+def _merge(pieces: list[npt.NDArray[np.float32]], gaps: list[int], start: int) -> None:
+    """Makes one piece of those from `start` on, between which there is no gap."""
+    if len(pieces) - start > 1:
+        pieces[start:] = [np.concatenate(pieces[start:], axis=1)]
+        del gaps[start + 1 :]
 
 
 def _joined(pieces: list[npt.NDArray[np.float32]], gaps: list[int], length: int) -> npt.NDArray[np.float32]:
@@ -257,12 +274,6 @@ def _joined(pieces: list[npt.NDArray[np.float32]], gaps: list[int], length: int)
         samples[:, end - piece.shape[1] : end] = piece
         end -= piece.shape[1] + gaps[len(pieces)]
     return samples
-
-
-def _no_sound(stream: av.AudioStream, name: str) -> AudioError:
-    if stream.codec_context is not None and stream.codec_context.codec_tag in _ENCRYPTED:
-        return AudioError(f"the sound of {name} is encrypted", fix="Give a file without copy protection")
-    return AudioError(f"no sound can be decoded from {name}", got="an empty or truncated track", fix=_FORMATS)
 
 
 def _check_length(

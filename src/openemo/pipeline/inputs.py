@@ -106,7 +106,7 @@ def _image(portrait: Portrait, limits: DecodingLimits, sandbox: bool) -> Iterato
     if isinstance(portrait, Pillow.Image):
         yield partial(convert_image, portrait, "the picture", limits)
     elif _is_array(portrait):
-        yield partial(_image_of_array, _to_numpy(portrait))
+        yield partial(_image_of_array, _to_numpy(portrait, ImageError))
     else:
         with ExitStack() as stack:
             file, name = _file_of(portrait, "image", ImageError, limits)
@@ -176,12 +176,15 @@ def _is_array(value: object) -> bool:
     return isinstance(value, np.ndarray) or hasattr(value, "requires_grad")
 
 
-def _to_numpy(value: Any) -> NDArray[Any]:
+def _to_numpy(value: Any, failure: type[InputError]) -> NDArray[Any]:
     """An array, or a tensor of torch on any device; numpy has no bfloat16."""
     if isinstance(value, np.ndarray):
         return value
-    tensor = value.detach().cpu()
-    return np.asarray(tensor.float() if tensor.is_floating_point() else tensor)
+    try:
+        tensor = value.detach().cpu()
+        return np.asarray(tensor.float() if tensor.is_floating_point() else tensor)
+    except (TypeError, RuntimeError, AttributeError) as error:  # sparse or without values
+        raise failure("the tensor cannot be used", got=str(error), expected="a dense tensor") from error
 
 
 def _kind(value: object) -> str:
@@ -246,7 +249,7 @@ def _audio_of_pair(pair: tuple[Any, ...]) -> Audio:
     if len(pair) != 2 or not _is_integer(pair[0]) or not _is_array(pair[1]):
         got = f"({', '.join(type(part).__name__ for part in pair)})"
         raise AudioError("the sound is not (sample rate, array), in this order", got=got, expected=_SOUNDS)
-    values = _to_numpy(pair[1])
+    values = _to_numpy(pair[1], AudioError)
     if values.ndim not in (1, 2) or (values.ndim == 2 and values.shape[1] not in (1, 2)):
         raise AudioError(
             "the sound has the wrong form",
@@ -262,7 +265,7 @@ def _audio_of_mapping(sound: Mapping[str, Any]) -> Audio:
         raise AudioError("the sound cannot be used", got=got, expected=_SOUNDS)
     if not _is_integer(sound["sample_rate"]):
         raise AudioError("wrong sample rate", got=repr(sound["sample_rate"]), expected="a whole number of Hz")
-    values = _to_numpy(sound["waveform"])
+    values = _to_numpy(sound["waveform"], AudioError)
     if values.ndim != 3 or values.shape[0] != 1 or values.shape[1] not in (1, 2):
         raise AudioError(
             "the waveform has the wrong form",

@@ -63,6 +63,10 @@ class _Decoding:
         self._timer.daemon = True
         self._timer.start()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def __enter__(self) -> Self:
         return self
 
@@ -78,7 +82,7 @@ class _Decoding:
         assert self._process.stdout is not None
         line = self._process.stdout.readline(_MAX_HEADER_BYTES)
         if not line.endswith(b"\n"):
-            raise self._ended()
+            raise self._wrong_answer() if len(line) == _MAX_HEADER_BYTES else self._ended()
         try:
             header = json.loads(line)
             for logger, text in header["notes"]:

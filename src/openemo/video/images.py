@@ -332,7 +332,7 @@ def _to_8_bit(image: Pillow.Image, white: float) -> Pillow.Image:
 def _too_much_memory(name: str, limits: DecodingLimits) -> ImageError:
     return ImageError(
         f"{name} needs too much memory",
-        expected=f"at most {limits.max_memory_bytes / 1e6:,.0f} MB",
+        expected=f"at most {limits.max_memory_bytes / 1e6:,g} MB",
         fix="Make it smaller, or save it as JPEG or PNG",
     )
 
