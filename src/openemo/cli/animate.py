@@ -88,7 +88,7 @@ def animate(
     """
     from openemo.cli.progress import Stopwatch, print_notes, save_with_bar
     from openemo.devices import find_device, find_dtype
-    from openemo.pipeline.inputs import to_inputs, to_seed
+    from openemo.pipeline.inputs import start_inputs, to_seed
     from openemo.video.video_writer import check_output_path
 
     # The cheap checks come before the networks are loaded.
@@ -96,11 +96,12 @@ def animate(
     check_output_path(output)
     chosen_seed = to_seed(seed)
     limits = DecodingLimits(max_pixels=max_pixels, max_seconds=max_seconds)
-    image, sound = to_inputs(portrait, audio, audio_track=audio_track, limits=limits, sandbox=sandbox)
+    with start_inputs(portrait, audio, audio_track=audio_track, limits=limits, sandbox=sandbox) as inputs:
+        from openemo.pipeline import EmoPipeline  # takes seconds, in which the files are decoded
+
+        image, sound = inputs()
     if output.exists() and any(output.samefile(given) for given in (portrait, audio)):
         raise OutputError("the output would replace the input", got=output, fix="Choose another name")
-
-    from openemo.pipeline import EmoPipeline
 
     pipeline = EmoPipeline.from_pretrained(
         model,

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     Portrait = MediaFile | Pillow.Image | NDArray[Any] | Tensor
     Sound = MediaFile | Audio | tuple[int, NDArray[Any]] | Mapping[str, Any]
 
-__all__ = ["to_audio", "to_image", "to_inputs", "to_integer", "to_seed"]
+__all__ = ["start_inputs", "to_audio", "to_image", "to_inputs", "to_integer", "to_seed"]
 
 _MAX_SEED: Final = 2**63 - 1
 _DRAWN_SEEDS: Final = 2**32  # short enough to type
@@ -57,8 +57,22 @@ def to_inputs(
     sandbox: bool = True,
 ) -> tuple[Frame, Audio]:
     """Both at a time, see `to_image` and `to_audio`."""
+    with start_inputs(portrait, audio, audio_track=audio_track, limits=limits, sandbox=sandbox) as inputs:
+        return inputs()
+
+
+@contextmanager
+def start_inputs(
+    portrait: Portrait,
+    audio: Sound,
+    *,
+    audio_track: int | None = None,
+    limits: DecodingLimits = DEFAULT_LIMITS,
+    sandbox: bool = True,
+) -> Iterator[Callable[[], tuple[Frame, Audio]]]:
+    """Starts `to_inputs`; what it gives waits for the result. Sandboxes work meanwhile."""
     with _image(portrait, limits, sandbox) as image, _audio(audio, audio_track, limits, sandbox) as sound:
-        return image(), sound()
+        yield lambda: (image(), sound())
 
 
 def to_image(portrait: Portrait, *, limits: DecodingLimits = DEFAULT_LIMITS, sandbox: bool = True) -> Frame:
