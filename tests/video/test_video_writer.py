@@ -1,10 +1,7 @@
 from __future__ import annotations
 
 import errno
-import resource
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,7 +14,8 @@ from openemo.audio.audio_reader import Audio, read_audio
 from openemo.errors import OpenEmoError, OutputError
 from openemo.timing import frame_to_sample, num_frames
 from openemo.video.video_reader import probe, read_frames
-from openemo.video.video_writer import VideoWriter, check_output_path
+from openemo.video.video_target import check_output_path
+from openemo.video.video_writer import VideoWriter
 
 WIDTH, HEIGHT = 64, 48
 FPS = Fraction(25)
@@ -75,6 +73,9 @@ NTSC = Fraction(30_000, 1001)
         (".mp4", Fraction(50), 192_000, 1),
         (".mov", Fraction(25), 48_000, 2),
         (".mkv", NTSC, 16_000, 1),
+        (".webm", Fraction(25), 48_000, 2),
+        (".webm", NTSC, 44_100, 1),
+        (".webm", Fraction(30), 8_000, 1),
     ],
 )
 def test_audio_and_video_are_in_sync(
@@ -90,7 +91,7 @@ def test_audio_and_video_are_in_sync(
     info = probe(path)
     assert (info.width, info.height, info.num_frames, info.has_audio) == (WIDTH, HEIGHT, frames, True)
     # Matroska stores times in milliseconds, not the rate.
-    assert float(info.fps) == pytest.approx(float(fps), rel=1e-3 if suffix == ".mkv" else 1e-9)
+    assert float(info.fps) == pytest.approx(float(fps), rel=1e-3 if suffix in (".mkv", ".webm") else 1e-9)
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -176,22 +177,9 @@ def test_no_frames(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@contextmanager
-def file_size_limit(num_bytes: int) -> Iterator[None]:
-    """The kernel stops files at this size, as a full disk does with another error number."""
-    old = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, old[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, old)
-        signal.signal(signal.SIGXFSZ, handler)
-
-
 @pytest.mark.parametrize("limit", [0, 9_000, 60_000, 300_000])
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_full_disk(tmp_path: Path, limit: int, suffix: str) -> None:
+def test_full_disk(tmp_path: Path, limit: int, suffix: str, file_size_limit: Callable[[int], None]) -> None:
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 255, (25, HEIGHT, WIDTH, 3), np.uint8)
 
@@ -202,7 +190,8 @@ def test_full_disk(tmp_path: Path, limit: int, suffix: str) -> None:
                 for frame in noise:
                     writer.write(frame)
 
-    with file_size_limit(limit), pytest.raises(OutputError, match="larger than allowed") as caught:
+    file_size_limit(limit)
+    with pytest.raises(OutputError, match="larger than allowed") as caught:
         write()
     assert getattr(caught.value.__cause__, "errno", None) == errno.EFBIG
     assert not list(tmp_path.iterdir())
@@ -221,7 +210,7 @@ def test_full_device(tmp_path: Path) -> None:
                 writer.write(noise)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("openemo.video.video_writer.check_output_path", lambda path: None)
+        patch.setattr("openemo.video.video_writer.check_output_path", lambda path, transparent: None)
         patch.setattr("openemo.files._new_file", lambda path: path.symlink_to("/dev/full"))
         with pytest.raises(OutputError, match="disk is full"):
             write()

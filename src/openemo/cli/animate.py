@@ -89,7 +89,7 @@ def animate(
     from openemo.cli.progress import Stopwatch, print_notes, save_with_bar
     from openemo.devices import find_device, find_dtype
     from openemo.pipeline.inputs import start_inputs, to_seed
-    from openemo.video.video_writer import check_output_path
+    from openemo.video.video_target import check_output_path
 
     # The cheap checks come before the networks are loaded.
     watch = Stopwatch()

@@ -28,7 +28,7 @@ def demo(
     from openemo.pipeline import EmoPipeline
     from openemo.video.images import contact_sheet, read_image, write_image
     from openemo.video.video_reader import read_frames
-    from openemo.video.video_writer import check_output_path
+    from openemo.video.video_target import check_output_path
 
     watch = Stopwatch()
     try:

@@ -1,9 +1,8 @@
-"""Writes frames and audio to a video file. No incomplete file is left behind."""
+"""Writes frames and audio to a video. No incomplete file is left behind."""
 
 from __future__ import annotations
 
-import errno
-import os
+from collections.abc import Iterable
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -16,79 +15,62 @@ import numpy.typing as npt
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
 
 from openemo.audio.audio_reader import Audio
-from openemo.errors import OpenEmoError, OutputError
-from openemo.files import partial_file, try_to_write
+from openemo.errors import OutputError
 from openemo.timing import frame_to_sample
+from openemo.video.gif_palette import GifPalette
+from openemo.video.video_formats import find_format
+from openemo.video.video_target import check_output_path, output_error, whole_video
 
-__all__ = ["VideoWriter", "check_output_path"]
+__all__ = ["VideoWriter"]
 
-_AUDIO_CODECS: Final = {".mp4": "aac", ".mov": "pcm_s16le", ".mkv": "pcm_s16le"}
-# AAC rates that players support, too.
-_AAC_RATES_HZ: Final = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
-_AAC_BITS_PER_S_AND_CHANNEL: Final = 96_000
-_PIECE_SAMPLES: Final = 1_024
-_REASONS: Final = {
-    errno.ENOSPC: ("the disk is full", "Free some space or choose another folder"),
-    errno.EDQUOT: ("the disk quota is used up", "Free some space or choose another folder"),
-    errno.EFBIG: ("the file is larger than allowed here", "Choose another folder or a smaller size"),
-    errno.EACCES: ("no permission to write", "Choose another folder or change its permissions"),
-    errno.EPERM: ("no permission to write", "Choose another folder or change its permissions"),
-    errno.EROFS: ("the file system is read-only", "Choose another folder"),
-    errno.ENAMETOOLONG: ("the file name is too long", "Choose a shorter name"),
+# Rates that players support, too. PCM takes any.
+_RATES_HZ: Final = {
+    "aac": (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000),
+    "libopus": (8_000, 12_000, 16_000, 24_000, 48_000),
 }
-
-
-def check_output_path(path: str | Path) -> None:
-    """Checks early whether a video can be written to `path`; changes nothing.
-
-    Raises:
-        OutputError: unknown file type, missing or unwritable folder, or the target is a folder or
-            write-protected.
-    """
-    path = Path(path)
-    if path.suffix.lower() not in _AUDIO_CODECS:
-        expected = "a name that ends in " + ", ".join(_AUDIO_CODECS)
-        raise OutputError("unknown kind of video file", got=path.name, expected=expected)
-    folder = _target(path).parent
-    try:
-        if not folder.is_dir():
-            raise OutputError(f"there is no folder {folder}", fix=f"Make it: mkdir -p {folder}")
-        if path.is_dir():
-            raise OutputError(f"{path} is a folder", expected="the name of a file")
-        if path.exists() and not os.access(path, os.W_OK):
-            raise OutputError(f"{path} is write-protected", fix="Choose another name")
-        # Permission bits do not tell about read-only and full file systems; only a trial does.
-        try_to_write(folder)
-    except OSError as error:
-        raise _output_error(path, error) from error
+_BITS_PER_S_AND_CHANNEL: Final = {"aac": 96_000, "libopus": 64_000}
+_PIECE_SAMPLES: Final = 1_024
 
 
 class VideoWriter:
-    """Writes a video: H.264 4:2:0 in BT.709, with AAC in .mp4 and 16-bit PCM in .mov and .mkv.
+    """Writes a video in the format of the path's ending.
 
         with VideoWriter("out.mp4", fps=Fraction(25), width=512, height=512, audio=audio) as writer:
             for frame in frames:
                 writer.write(frame)
 
-    Frame k is shown from k / fps. The audio starts with the first frame and is always written completely,
-    whatever the number of frames. AAC's priming is declared, so that players and `read_audio` drop it. 4:2:0
-    needs even sides: an odd width or height grows by one repeated column or row.
+    | path | picture | transparent picture | sound |
+    |---|---|---|---|
+    | .mp4 | H.264 4:2:0 | - | AAC |
+    | .mov | H.264 4:2:0 | ProRes 4444 | 16-bit PCM |
+    | .mkv | H.264 4:2:0 | - | 16-bit PCM |
+    | .webm | VP9 4:2:0 | VP9 with alpha | Opus |
+    | .gif | 256 colours | pixels are transparent or opaque | left out |
+    | .webp | lossy WebP | lossy WebP with alpha | left out |
+    | frames/%05d.png | a PNG per frame, from 00001 | PNG with alpha | left out |
+
+    Video is in BT.709. Alpha is straight: colours are not multiplied by it. Frame k is shown from k / fps.
+    The audio starts with the first frame and is always written completely, whatever the number of frames. The
+    priming of AAC and Opus is declared, so that players and `read_audio` drop it. H.264, VP9 and ProRes need
+    even sides: an odd width or height grows by one repeated column or row.
 
     The video is written to a hidden file beside the target. It replaces the target when the block ends
     without an error. Any exception, also KeyboardInterrupt, deletes it and leaves the target as it was.
-    A symbolic link stays, and the file that it points to is replaced.
+    A symbolic link stays, and the file that it points to is replaced. A folder of frames appears whole, too,
+    and must be new or empty.
 
     Args:
-        path: the target; .mp4, .mov or .mkv.
+        path: the target.
         fps: frames per second.
         width, height: of the frames given to `write`, in pixels.
         audio: None for a video without audio.
-        crf: x264 quality, 0 (lossless) to 51; 18 looks like the original.
+        transparent: frames have a fourth channel, opacity, and the video has an alpha channel.
+        crf: quality of H.264 and VP9, 0 (lossless) to 51; 18 looks like the original.
         preset: of x264, "ultrafast" to "veryslow".
 
     Raises:
-        OutputError: `path` cannot be written, the disk is full, a frame has another size, or there are no
-            frames.
+        OutputError: `path` cannot be written, the disk is full, a frame has another size, there are no
+            frames, or the format cannot show so many of them per second.
     """
 
     def __init__(
@@ -99,49 +81,64 @@ class VideoWriter:
         width: int,
         height: int,
         audio: Audio | None,
+        transparent: bool = False,
         crf: int = 18,
         preset: str = "medium",
     ) -> None:
-        check_output_path(path)
+        check_output_path(path, transparent=transparent)
+        self._kind = find_format(Path(path), transparent=transparent)
+        if self._kind.max_fps is not None and fps > self._kind.max_fps:
+            raise OutputError(
+                f"a {Path(path).suffix} has too few frames per second for this video",
+                got=f"{float(fps):g}",
+                expected=f"at most {float(self._kind.max_fps):g}",
+                fix="Choose another `fps`, or another ending",
+            )
         self.path = Path(path)
         self.fps = fps
         self.width = width
         self.height = height
         self.num_frames = 0
-        self._audio = audio
-        self._video_options = {"crf": str(crf), "preset": preset}
+        self._shape = (height, width, 4 if transparent else 3)
+        self._audio = None if self._kind.sound is None else audio
+        self._video_options = self._kind.options | _quality(self._kind.codec, crf, preset)
+        self._palette: GifPalette | None = None
+        if self._kind.pixels == "pal8":
+            self._palette = GifPalette(width, height, fps, transparent=transparent)
         self._num_samples_written = 0
-        self._whole = partial_file(self.path, ending=self.path.suffix.lower())
+        self._whole = whole_video(self.path)
 
     def __enter__(self) -> Self:
-        codec = _AUDIO_CODECS[self.path.suffix.lower()]
-        options = {} if self.path.suffix.lower() == ".mkv" else {"movflags": "+faststart"}
+        kind = self._kind
         try:
-            self._partial = self._whole.__enter__()
-            self._container = av.open(str(self._partial), "w", options=options)
+            target = str(self._whole.__enter__())
+            self._container = av.open(target, "w", format=kind.container, options=kind.container_options)
             self._video = self._add_video()
             self._audio_stream = None
-            if self._audio is not None and self._audio.num_samples:
-                self._audio = _encodable(self._audio, codec)
-                self._audio_stream = self._add_audio(self._audio, codec)
+            if self._audio is not None and self._audio.num_samples and kind.sound is not None:
+                self._audio = _encodable(self._audio, kind.sound)
+                self._audio_stream = self._add_audio(self._audio, kind.sound)
         except BaseException as error:
             raise self._abandon(error) from error
         return self
 
     def write(self, frame: npt.NDArray[np.uint8]) -> None:
-        """Appends a frame, (height, width, 3) uint8 RGB, and the audio up to the end of that frame."""
-        if frame.shape != (self.height, self.width, 3) or frame.dtype != np.uint8:
+        """Appends a frame and the audio up to the end of that frame.
+
+        Args:
+            frame: (height, width, 3) uint8 RGB; (height, width, 4) with opacity, straight, where the video is
+                transparent.
+        """
+        if frame.shape != self._shape or frame.dtype != np.uint8:
             got = f"{frame.dtype} of shape {frame.shape}"
-            raise OutputError(
-                "wrong kind of frame", got=got, expected=f"uint8 of {self.height, self.width, 3}"
-            )
+            raise OutputError("wrong kind of frame", got=got, expected=f"uint8 of {self._shape}")
         try:
-            for packet in self._video.encode(self._picture(frame)):
-                self._container.mux(packet)
+            picture = self._picture(frame)
+            self._encode([picture] if self._palette is None else self._palette.add(picture))
             self.num_frames += 1
             self._write_audio(frame_to_sample(self.num_frames, self.fps, self._sample_rate_hz))
         except (av.FFmpegError, OSError) as error:
-            raise _output_error(self.path, error) from error
+            raise output_error(self.path, error) from error
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -157,25 +154,25 @@ class VideoWriter:
     def _finish(self) -> None:
         if self.num_frames == 0:
             raise OutputError(f"nothing to write to {self.path}", got="0 frames")
+        if self._palette is not None:
+            self._encode(self._palette.finish())
         if self._audio is not None:
             self._write_audio(self._audio.num_samples)
         for stream in (self._video, self._audio_stream):
             for packet in stream.encode(None) if stream is not None else ():
                 self._container.mux(packet)
         self._container.close()
-        with self._partial.open("rb+") as file:
-            os.fsync(file.fileno())
         self._whole.__exit__(None, None, None)
 
     def _abandon(self, error: BaseException) -> BaseException:
-        """Deletes the partial file and returns the error to raise."""
+        """Deletes what is incomplete, and returns the error to raise."""
         container = getattr(self, "_container", None)
         if container is not None:
             # A second failure tells nothing new, and the file is deleted anyway.
             with suppress(av.FFmpegError, OSError):
                 container.close()
         if isinstance(error, (av.FFmpegError, OSError)):
-            error = _output_error(self.path, error)
+            error = output_error(self.path, error)
         self._whole.__exit__(type(error), error, error.__traceback__)
         return error
 
@@ -184,34 +181,48 @@ class VideoWriter:
         return 1 if self._audio is None else self._audio.sample_rate_hz
 
     def _add_video(self) -> av.VideoStream:
-        stream = self._container.add_stream("libx264", rate=self.fps, options=self._video_options)
-        stream.width = self.width + self.width % 2
-        stream.height = self.height + self.height % 2
-        stream.pix_fmt = "yuv420p"
+        kind = self._kind
+        stream = self._container.add_stream(kind.codec, rate=self.fps, options=self._video_options)
+        assert isinstance(stream, av.VideoStream)
+        stream.width = self.width + self.width % 2 * kind.is_yuv
+        stream.height = self.height + self.height % 2 * kind.is_yuv
+        stream.pix_fmt = kind.pixels
         context = stream.codec_context
         context.time_base = 1 / self.fps
-        context.color_range = ColorRange.MPEG
-        context.colorspace = Colorspace.ITU709
-        context.color_primaries = ColorPrimaries.BT709
-        context.color_trc = ColorTrc.BT709
+        if kind.is_yuv:
+            context.color_range = ColorRange.MPEG
+            context.colorspace = Colorspace.ITU709
+            context.color_primaries = ColorPrimaries.BT709
+            context.color_trc = ColorTrc.BT709
         return stream
 
     def _add_audio(self, audio: Audio, codec: str) -> av.AudioStream:
         layout = "mono" if audio.num_channels == 1 else "stereo"
         stream = self._container.add_stream(codec, rate=audio.sample_rate_hz, layout=layout)
         assert isinstance(stream, av.AudioStream)
-        if codec == "aac":
-            stream.bit_rate = _AAC_BITS_PER_S_AND_CHANNEL * audio.num_channels
+        if codec in _BITS_PER_S_AND_CHANNEL:
+            stream.bit_rate = _BITS_PER_S_AND_CHANNEL[codec] * audio.num_channels
         return stream
 
+    def _encode(self, pictures: Iterable[av.VideoFrame]) -> None:
+        for picture in pictures:
+            for packet in self._video.encode(picture):
+                self._container.mux(packet)
+
     def _picture(self, frame: npt.NDArray[np.uint8]) -> av.VideoFrame:
-        even = np.pad(frame, ((0, self.height % 2), (0, self.width % 2), (0, 0)), mode="edge")
-        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24").reformat(
-            format="yuv420p",
-            dst_colorspace=Colorspace.ITU709,
-            dst_color_range=ColorRange.MPEG,
-            interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND,
-        )
+        kind, pixels = self._kind, "rgb24" if frame.shape[2] == 3 else "rgba"
+        if kind.is_yuv:
+            frame = np.pad(frame, ((0, self.height % 2), (0, self.width % 2), (0, 0)), mode="edge")
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format=pixels)
+        if kind.is_yuv:
+            picture = picture.reformat(
+                format=kind.pixels,
+                dst_colorspace=Colorspace.ITU709,
+                dst_color_range=ColorRange.MPEG,
+                interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND,
+            )
+        elif self._palette is None:
+            picture = picture.reformat(format=kind.pixels)
         picture.pts = self.num_frames
         picture.time_base = 1 / self.fps
         return picture
@@ -232,18 +243,16 @@ class VideoWriter:
             self._num_samples_written += piece.shape[1]
 
 
+def _quality(codec: str, crf: int, preset: str) -> dict[str, str]:
+    """Options of the encoders that have a setting for quality."""
+    if codec == "libx264":
+        return {"crf": str(crf), "preset": preset}
+    return {"crf": str(crf)} if codec == "libvpx-vp9" else {}
+
+
 def _encodable(audio: Audio, codec: str) -> Audio:
-    if codec != "aac" or audio.sample_rate_hz in _AAC_RATES_HZ:
+    rates = _RATES_HZ.get(codec)
+    if rates is None or audio.sample_rate_hz in rates:
         return audio
-    higher = (rate for rate in _AAC_RATES_HZ if rate > audio.sample_rate_hz)
-    return audio.resample(next(higher, _AAC_RATES_HZ[-1]))
-
-
-def _target(path: Path) -> Path:
-    """The file that is written: where `path` is a symbolic link, what it points to."""
-    return Path(os.path.realpath(path))
-
-
-def _output_error(path: Path, error: av.FFmpegError | OSError) -> OpenEmoError:
-    reason, fix = _REASONS.get(error.errno or 0, (error.strerror or type(error).__name__, None))
-    return OutputError(f"{path} cannot be written", got=reason, fix=fix)
+    higher = (rate for rate in rates if rate > audio.sample_rate_hz)
+    return audio.resample(next(higher, rates[-1]))
