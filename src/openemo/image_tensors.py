@@ -1,6 +1,7 @@
 """Pictures as tensors and back: the only place where grey levels become network values.
 
-Pictures are (height, width, 3) uint8 RGB; tensors hold the same values in [-1, 1].
+Pictures are (height, width, 3) uint8 RGB, or (height, width, 4) with opacity; tensors hold the same values in
+[-1, 1].
 """
 
 from __future__ import annotations

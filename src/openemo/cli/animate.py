@@ -62,6 +62,9 @@ def animate(
     face_index: Annotated[
         int | None, _Picture(help="Which face. 0 is the leftmost.", show_default="the largest")
     ] = None,
+    transparent: Annotated[
+        bool, _Picture("--transparent", help="Leave the portrait's transparent background out.")
+    ] = False,
     model: Annotated[str, Model(help=MODEL_NAMES)] = "embedded",
     num_inference_steps: NumInferenceSteps = None,
     guidance_scale: GuidanceScale = None,
@@ -93,10 +96,12 @@ def animate(
 
     # The cheap checks come before the networks are loaded.
     watch = Stopwatch()
-    check_output_path(output)
+    kind = check_output_path(output, transparent=transparent)
     chosen_seed = to_seed(seed)
     limits = DecodingLimits(max_pixels=max_pixels, max_seconds=max_seconds)
-    with start_inputs(portrait, audio, audio_track=audio_track, limits=limits, sandbox=sandbox) as inputs:
+    with start_inputs(
+        portrait, audio, transparent=transparent, audio_track=audio_track, limits=limits, sandbox=sandbox
+    ) as inputs:
         from openemo.pipeline import EmoPipeline  # takes seconds, in which the files are decoded
 
         image, sound = inputs()
@@ -130,8 +135,9 @@ def animate(
         size_px=size_px,
         framing=framing,
         face_index=face_index,
+        transparent=transparent,
     )
-    print_notes(animation)
+    print_notes(animation.warnings + kind.notes)
     save_with_bar(animation, output)
     size = f"{animation.width}x{animation.height}"
     print(f"{output}: {animation.duration_s:.2f} s of video, {animation.num_frames} frames, {size}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -45,10 +46,10 @@ def _peak_memory() -> str:
     return text
 
 
-def print_notes(animation: Animation) -> None:
-    """Print the pipeline's warnings on stderr, one line each."""
-    for warning in animation.warnings:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"openemo: note: {warning}", markup=False)
+def print_notes(notes: Iterable[str]) -> None:
+    """Print what the user should know on stderr, one line each."""
+    for note in notes:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"openemo: note: {note}", markup=False)
 
 
 class Bar:

@@ -136,17 +136,21 @@ class Paster:
         self._background = np.ascontiguousarray(image[self._inner])
 
     def __call__(self, frame: Image) -> Image:
-        """A copy of the image with `frame` (S, S, 3) uint8 in the region. Raises ImageError for others."""
+        """A copy of the image with `frame` in the region.
+
+        Args:
+            frame: (S, S, channels of the image) uint8. Others raise ImageError.
+        """
         if (
             frame.ndim != 3
             or frame.shape[0] != frame.shape[1]
-            or frame.shape[2] != 3
+            or frame.shape[2:] != self._image.shape[2:]
             or frame.dtype != np.uint8
         ):
             raise ImageError(
                 "the frame to paste has the wrong form",
                 got=f"shape {frame.shape}, {frame.dtype}",
-                expected="a square uint8 RGB frame",
+                expected=f"a square uint8 frame of {self._image.shape[2]} channels",
             )
         result = self._image.copy()
         if self._mask.size:

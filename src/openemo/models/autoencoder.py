@@ -77,7 +77,7 @@ class Autoencoder(ModelMixin, ConfigMixin, ABC, Generic[ReferenceT]):
         *,
         eyes_closed_F: NDArray[np.floating] | None = None,
     ) -> Tensor:
-        """Frames (B, 3, F, height, width) in [-1, 1].
+        """Frames (B, 3, F, height, width) in [-1, 1]; with opacity, in [-1, 1] too, (B, 4, F, height, width).
 
         Args:
             eyes_closed_F: how far the eyelids of each frame are closed, 0 to 1, where `moves_portrait`.

@@ -205,7 +205,10 @@ class MotionAutoencoder(Autoencoder[MotionReference]):
         *,
         eyes_closed_F: NDArray[np.floating] | None = None,
     ) -> Tensor:
-        """Frames at the size of the reference's layers; without layers at the size of its image."""
+        """Frames at the size of the reference's layers; without layers at the size of its image.
+
+        The opacity of a portrait that has one moves by the same flow, as the fourth channel.
+        """
         batch, _, num_frames = latents_BCFHW.shape[:3]
         flow = self.unpack(latents_BCFHW.transpose(1, 2).flatten(0, 1))
         layers, picture, size = reference.layers, reference.image_B3SS, reference.image_B3SS.shape[-2:]
@@ -227,11 +230,16 @@ class MotionAutoencoder(Autoencoder[MotionReference]):
         if layers is not None:
             flow = layers.interior.refine_flow(flow)
         moved = warp(picture, flow, size=size, is_bicubic=True)
-        frames: Tensor = moved + residual.to(picture.dtype)
+        frames: Tensor = moved + _with_channels(residual.to(picture.dtype), moved.shape[1])
         if layers is not None:
-            frames = layers.interior.composite(frames, flow)
+            layers.interior.composite(frames[:, :3], flow)
         return frames.clamp(-1, 1).reshape(batch, num_frames, *frames.shape[1:]).transpose(1, 2)
 
     def reencode(self, latents_BCNHW: Tensor, reference: MotionReference) -> Tensor:
         """The same latents: a decoded frame is the reference moved by just that flow."""
         return latents_BCNHW
+
+
+def _with_channels(image_B3HW: Tensor, channels: int) -> Tensor:
+    """The image with channels of zeros behind its own."""
+    return F.pad(image_B3HW, (0, 0, 0, 0, 0, channels - image_B3HW.shape[1]))

@@ -234,6 +234,7 @@ class EmoPipeline:
         size_px: int | None = None,
         framing: Framing = "full",
         face_index: int | None = None,
+        transparent: bool = False,
         audio_track: int | None = None,
         limits: DecodingLimits = DEFAULT_LIMITS,
         sandbox: bool = True,
@@ -249,6 +250,8 @@ class EmoPipeline:
             size_px: side of the crop (None: 512); with "full", longest side of the video (None: up to 1920).
             framing: "full" for the whole picture with the animated face in it, "crop" for the square alone.
             face_index: which face, 0 the leftmost; None takes the largest.
+            transparent: keep the portrait's transparency: frames are (height, width, 4). Otherwise its
+                transparent pixels are put on white.
             audio_track: which sound track of a file, 0 the first; None takes the one that players take.
             limits: of pictures and sounds that are decoded.
             sandbox: decode files in processes of their own, which can do nothing else and end alone if they
@@ -266,9 +269,11 @@ class EmoPipeline:
             lip_motion=lip_motion,
             head_motion=head_motion,
         )
-        self._check_controls(config)
+        self._check_controls(config, transparent)
         rate = parse_fps(config.fps if fps is None else fps)
-        image, sound = to_inputs(portrait, audio, audio_track=audio_track, limits=limits, sandbox=sandbox)
+        image, sound = to_inputs(
+            portrait, audio, transparent=transparent, audio_track=audio_track, limits=limits, sandbox=sandbox
+        )
         length = self.num_frames(sound, rate)
         # 1. Portrait: find the face, cut it out, draw its masks.
         prepared = self.prepare_portrait(
@@ -283,6 +288,7 @@ class EmoPipeline:
             width=prepared.width,
             height=prepared.height,
             audio=sound,
+            transparent=transparent,
             seed=seed,
             warnings=prepared.warnings + _sound_warnings(sound),
             make=partial(self._frames, request),
@@ -534,10 +540,10 @@ class EmoPipeline:
         return decoded_B3FHW
 
     def composite(self, crops_B3FHW: Tensor, portrait: PreparedPortrait) -> Iterator[Frame]:
-        """Step 9. Frames of the video, (height, width, 3) uint8: the crops, blended into the picture."""
+        """Step 9. Frames of the video, (height, width, 3 or 4) uint8: the crops, blended into the picture."""
         return map(portrait.composite, tensor_to_images(_resize(crops_B3FHW, len(portrait.picture))))
 
-    def _check_controls(self, config: PipelineConfig) -> None:
+    def _check_controls(self, config: PipelineConfig, transparent: bool) -> None:
         """Raises ConfigError for a control that this model has no layers for."""
         if config.speed is not None and self.unet.config.speed_dim is None:
             raise ConfigError(
@@ -549,6 +555,12 @@ class EmoPipeline:
             ("lip motion", config.lip_motion, 1, moves_portrait),
             ("head motion", config.head_motion, 0, self.unet.config.num_motion_conditions is not None),
         )
+        if transparent and not moves_portrait:
+            raise ConfigError(
+                "this model draws frames without transparency",
+                got="transparent",
+                fix="Leave it out, or take the model `embedded`",
+            )
         refused = [
             f"{what} {value:g}" for what, value, neutral, has in controls if value != neutral and not has
         ]

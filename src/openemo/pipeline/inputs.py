@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["start_inputs", "to_audio", "to_image", "to_inputs", "to_integer", "to_seed"]
 
 _MAX_SEED: Final = 2**63 - 1
+_OPAQUE: Final = 255
 _DRAWN_SEEDS: Final = 2**32  # short enough to type
 # Decoders and filters leave [0, 1] and [-1, 1] by a little. More is another scale.
 _MAX_PICTURE_EXCESS: Final = 0.01
@@ -52,12 +53,15 @@ def to_inputs(
     portrait: Portrait,
     audio: Sound,
     *,
+    transparent: bool = False,
     audio_track: int | None = None,
     limits: DecodingLimits = DEFAULT_LIMITS,
     sandbox: bool = True,
 ) -> tuple[Frame, Audio]:
     """Both at a time, see `to_image` and `to_audio`."""
-    with start_inputs(portrait, audio, audio_track=audio_track, limits=limits, sandbox=sandbox) as inputs:
+    with start_inputs(
+        portrait, audio, transparent=transparent, audio_track=audio_track, limits=limits, sandbox=sandbox
+    ) as inputs:
         return inputs()
 
 
@@ -66,28 +70,39 @@ def start_inputs(
     portrait: Portrait,
     audio: Sound,
     *,
+    transparent: bool = False,
     audio_track: int | None = None,
     limits: DecodingLimits = DEFAULT_LIMITS,
     sandbox: bool = True,
 ) -> Iterator[Callable[[], tuple[Frame, Audio]]]:
     """Starts `to_inputs`; what it gives waits for the result. Sandboxes work meanwhile."""
-    with _image(portrait, limits, sandbox) as image, _audio(audio, audio_track, limits, sandbox) as sound:
+    with (
+        _image(portrait, transparent, limits, sandbox) as image,
+        _audio(audio, audio_track, limits, sandbox) as sound,
+    ):
         yield lambda: (image(), sound())
 
 
-def to_image(portrait: Portrait, *, limits: DecodingLimits = DEFAULT_LIMITS, sandbox: bool = True) -> Frame:
-    """The portrait as (H, W, 3) uint8 RGB.
+def to_image(
+    portrait: Portrait,
+    *,
+    transparent: bool = False,
+    limits: DecodingLimits = DEFAULT_LIMITS,
+    sandbox: bool = True,
+) -> Frame:
+    """The portrait as (H, W, 3) uint8 RGB, or with opacity as (H, W, 4).
 
     Args:
         portrait: path, bytes of a file, or file opened for binary reading, as `read_image` reads them; image
             of PIL; array or tensor (H, W), (H, W, 1 | 3 | 4), (1 | 3 | 4, H, W), with or without a leading
-            1, uint8 or float in [0, 1]. The fourth channel is opacity; transparent pixels are put on white.
+            1, uint8 or float in [0, 1]. The fourth channel is opacity.
+        transparent: keep the opacity; otherwise transparent pixels are put on white.
         sandbox: decode a file in a process of its own, which costs about 0.3 s.
 
     Raises:
-        ImageError: something else, or it cannot be read.
+        ImageError: something else, it cannot be read, or nothing of it is transparent although it should be.
     """
-    with _image(portrait, limits, sandbox) as result:
+    with _image(portrait, transparent, limits, sandbox) as result:
         return result()
 
 
@@ -115,20 +130,40 @@ def to_audio(
 
 
 @contextmanager
-def _image(portrait: Portrait, limits: DecodingLimits, sandbox: bool) -> Iterator[Callable[[], Frame]]:
+def _image(
+    portrait: Portrait, transparent: bool, limits: DecodingLimits, sandbox: bool
+) -> Iterator[Callable[[], Frame]]:
     """Starts reading; what it gives waits for the image."""
+    with _pixels(portrait, transparent, limits, sandbox) as pixels:
+        yield lambda: _check_alpha(pixels()) if transparent else pixels()
+
+
+def _check_alpha(image: Frame) -> Frame:
+    if (image[..., 3] == _OPAQUE).all():
+        raise ImageError(
+            "nothing of the portrait is transparent",
+            expected="a picture whose background was cut out, as PNG or WebP",
+            fix="Cut the person out, or leave `transparent` out",
+        )
+    return image
+
+
+@contextmanager
+def _pixels(
+    portrait: Portrait, keep_alpha: bool, limits: DecodingLimits, sandbox: bool
+) -> Iterator[Callable[[], Frame]]:
     if isinstance(portrait, Pillow.Image):
-        yield partial(convert_image, portrait, "the picture", limits)
+        yield partial(convert_image, portrait, "the picture", limits, keep_alpha=keep_alpha)
     elif _is_array(portrait):
-        yield partial(_image_of_array, _to_numpy(portrait, ImageError))
+        yield partial(_image_of_array, _to_numpy(portrait, ImageError), keep_alpha=keep_alpha)
     else:
         with ExitStack() as stack:
             file, name = _file_of(portrait, "image", ImageError, limits)
             stack.enter_context(file)
             if sandbox:
-                yield stack.enter_context(ImageDecoding(file, name, limits)).result
+                yield stack.enter_context(ImageDecoding(file, name, limits, keep_alpha=keep_alpha)).result
             else:
-                yield partial(decode_image, file, name, limits)
+                yield partial(decode_image, file, name, limits, keep_alpha=keep_alpha)
 
 
 @contextmanager
@@ -226,7 +261,7 @@ def _file_of(
     raise failure(f"the {what} cannot be used", got=_kind(value), expected=expected)
 
 
-def _image_of_array(values: NDArray[Any]) -> Frame:
+def _image_of_array(values: NDArray[Any], *, keep_alpha: bool) -> Frame:
     shape = values.shape
     if values.ndim == 4 and shape[0] == 1:
         values = values[0]
@@ -235,10 +270,10 @@ def _image_of_array(values: NDArray[Any]) -> Frame:
     if 0 in shape or not (values.ndim == 2 or (values.ndim == 3 and values.shape[2] in (1, 3, 4))):
         raise ImageError("the picture has the wrong form", got=f"shape {shape}", expected=_PICTURES)
     image = _to_uint8(values)
-    if image.ndim == 3 and image.shape[2] == 3:
+    if image.ndim == 3 and image.shape[2] == (4 if keep_alpha else 3):
         return image
     flat = image[:, :, 0] if image.ndim == 3 and image.shape[2] == 1 else image
-    return convert_image(Pillow.fromarray(np.ascontiguousarray(flat)), "the picture")
+    return convert_image(Pillow.fromarray(np.ascontiguousarray(flat)), "the picture", keep_alpha=keep_alpha)
 
 
 def _to_uint8(values: NDArray[Any]) -> Frame:

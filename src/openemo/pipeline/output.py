@@ -16,7 +16,7 @@ from openemo.video.video_writer import VideoWriter
 __all__ = ["Animation", "Frame", "Progress"]
 
 Frame = NDArray[np.uint8]
-"""(height, width, 3) RGB."""
+"""(height, width, 3) RGB; (height, width, 4) with opacity, not multiplied into the colours."""
 
 Progress = Callable[[int, int], None]
 """Called with (units of work done, units in all) while frames are made."""
@@ -29,6 +29,7 @@ class Animation:
     Attributes:
         num_frames, fps, width, height: of the video; round(duration of the sound x fps) frames.
         audio: the sound as it was given.
+        transparent: frames have opacity as their fourth channel.
         seed: that was used, also where it was drawn.
         warnings: what the user should know, one sentence each ("3 faces were found; ...").
         make: starts the making of the frames.
@@ -39,6 +40,7 @@ class Animation:
     width: int
     height: int
     audio: Audio
+    transparent: bool
     seed: int
     warnings: tuple[str, ...]
     make: Callable[[Progress | None], Iterator[Frame]]
@@ -56,7 +58,12 @@ class Animation:
     def save(self, path: str | Path, *, progress: Progress | None = None) -> Path:
         """Make the frames and write them with the sound. Raises OutputError; leaves no half-written file."""
         with VideoWriter(
-            path, fps=self.fps, width=self.width, height=self.height, audio=self.audio
+            path,
+            fps=self.fps,
+            width=self.width,
+            height=self.height,
+            audio=self.audio,
+            transparent=self.transparent,
         ) as writer:
             for frame in self.make(progress):
                 writer.write(frame)

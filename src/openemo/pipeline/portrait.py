@@ -18,6 +18,7 @@ from openemo.face.crop import integer_box
 from openemo.face.landmarks import head_pose
 from openemo.face.masks import RegionMasks, box_mask, part_masks, region_masks, resize_mask
 from openemo.face.turning import PictureTurn
+from openemo.video.transparency import bleed_colours, on_white
 
 __all__ = ["Framing", "PreparedPortrait", "prepare_portrait"]
 
@@ -40,14 +41,14 @@ class PreparedPortrait:
 
     Attributes:
         crop: (S, S, 3) uint8, the square around the face at the size that networks read.
-        picture: (P, P, 3) uint8, the same square at the size that is decoded.
+        picture: (P, P, 3) uint8, the same square at the size that is decoded; (P, P, 4) with opacity.
         locator: (M, S, S) float32, masks for the face locator (EMO 3.2); M is 1, or 4 with parts of the face.
         regions: masks of picture, face and lips, for audio attention by regions.
         face: the face that is animated, upright, px of the picture turned so.
         points: (478, 2) its landmarks in units of the crop's side.
         identity: (D,) face embedding; None is nobody in particular.
         width, height: of the video, px.
-        composite: from an animated crop (P, P, 3) to a frame of the video.
+        composite: from an animated crop, (P, P, 3) or (P, P, 4), to a frame of the video.
         warnings: what the user should know, one sentence each.
     """
 
@@ -78,7 +79,7 @@ def prepare_portrait(
     """Find the face, cut it out, draw its masks.
 
     Args:
-        image: (height, width, 3) uint8 RGB.
+        image: (height, width, 3) uint8 RGB; (height, width, 4) with opacity, which the frames then have, too.
         crop_px: S.
         config: which square is cut out, how, and what of it the locator marks as the face.
         framing, size_px, face_index: as in `EmoPipeline.__call__`.
@@ -88,6 +89,9 @@ def prepare_portrait(
         FaceError: no usable face. ConfigError: unknown framing, or a size out of range.
     """
     _check(framing, size_px)
+    shown = image
+    if image.shape[2] == 4:
+        image, shown = on_white(image), bleed_colours(image)
     faces = analyzer.find_all(image)
     chosen = select_face(faces, face_index, (image.shape[1], image.shape[0]))
     upright, face, turn = _turned_upright(image, chosen, analyzer)
@@ -103,9 +107,9 @@ def prepare_portrait(
     if config.locator == "parts":
         locator = np.concatenate([locator, part_masks(points, crop_px)])
     if framing == "crop":
-        layout = _crop_layout(image, upright, turn, region, size_px)
+        layout = _crop_layout(shown, turn, region, size_px)
     else:
-        layout = _full_layout(image, turn, region, size_px)
+        layout = _full_layout(shown, turn, region, size_px)
     warnings = _lying(turn) + layout.warnings
     if face_index is None:
         warnings = _several(faces, chosen) + warnings
@@ -158,12 +162,10 @@ class _Layout:
     warnings: tuple[str, ...] = ()
 
 
-def _crop_layout(
-    image: Image, upright: Image, turn: PictureTurn | None, region: CropRegion, size_px: int | None
-) -> _Layout:
+def _crop_layout(image: Image, turn: PictureTurn | None, region: CropRegion, size_px: int | None) -> _Layout:
     """The square around the face. A turned face stays as given; corners out of its reach are still."""
     side_px = size_px or _CROP_SIZE_PX
-    picture = region.extract(upright, side_px)
+    picture = region.extract(image if turn is None else turn.apply(image), side_px)
     if turn is None:
         return _Layout(picture, picture, _as_it_is)
     given = replace(region, centre_px=turn.points_to_given(region.centre_px))

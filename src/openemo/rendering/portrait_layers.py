@@ -30,7 +30,7 @@ class PortraitPicture:
     """The crop that is animated, in the resolution of the frames.
 
     Attributes:
-        pixels: (P, P, 3) uint8 RGB.
+        pixels: (P, P, 3) uint8 RGB, or (P, P, 4) with opacity.
         points: (478, 2) landmarks, in units of the side.
         lip_motion: factor on the motion of the mouth; 1 is as the network predicts it.
     """
@@ -45,14 +45,15 @@ class PortraitLayers:
     """The parts of an animated portrait.
 
     Attributes:
-        picture_13QQ: the crop at twice its shown size: it stays sharp when it moves by parts of a pixel.
+        picture_1CQQ: the crop at twice its shown size: it stays sharp when it moves by parts of a pixel. The
+            fourth channel is opacity.
         size_px: side of the frames.
         interior: teeth, tongue and cavity, shown where the mouth opens.
         eyelids: draws the crop with closed eyes.
         lip_motion: scales the motion of the mouth.
     """
 
-    picture_13QQ: Tensor
+    picture_1CQQ: Tensor
     size_px: int
     interior: MouthInterior
     eyelids: Eyelids
@@ -69,21 +70,24 @@ class PortraitLayers:
             flow_size: cells of the flow along a side.
             like: device and dtype of the picture; layers stay float32.
         """
-        interior = draw_mouth_interior(picture.pixels, picture.points, teeth).to(like.device)
+        colours = np.ascontiguousarray(picture.pixels[..., :3])
+        interior = draw_mouth_interior(colours, picture.points, teeth).to(like.device)
         return cls(
             images_to_tensor([_double(picture.pixels)]).to(like),
             len(picture.pixels),
             interior,
-            Eyelids(picture.pixels, picture.points, finish=_double),
+            Eyelids(colours, picture.points, finish=_double),
             LipMotion(_lip_gain(picture, flow_size).to(like.device), interior.skull_points_K2),
         )
 
     def pictures(self, eyes_closed_F: NDArray[np.floating] | None) -> Tensor:
-        """The crop for each frame, (F, 3, Q, Q); a single one, (1, 3, Q, Q), if the eyes stay open."""
+        """The crop for each frame, (F, C, Q, Q); a single one, (1, C, Q, Q), if the eyes stay open."""
         if eyes_closed_F is None or not eyes_closed_F.any():
-            return self.picture_13QQ
+            return self.picture_1CQQ
         drawn = [images_to_tensor([self.eyelids.draw_closed(float(amount))]) for amount in eyes_closed_F]
-        return torch.cat(drawn).to(self.picture_13QQ)
+        pictures_F3QQ = torch.cat(drawn).to(self.picture_1CQQ)
+        opacity = self.picture_1CQQ[:, 3:].expand(len(drawn), -1, -1, -1)
+        return torch.cat([pictures_F3QQ, opacity], 1)
 
 
 def _lip_gain(picture: PortraitPicture, flow_size: int) -> Tensor:

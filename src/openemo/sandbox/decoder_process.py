@@ -75,7 +75,7 @@ def _prepare_image(file: BinaryIO, request: dict[str, Any], limits: DecodingLimi
     Pillow.MAX_IMAGE_PIXELS = None  # `max_pixels` alone counts
 
     def decode() -> _Answer:
-        image = decode_image(file, request["name"], limits)
+        image = decode_image(file, request["name"], limits, keep_alpha=request["keep_alpha"])
         return {"shape": image.shape}, image
 
     return decode

@@ -141,11 +141,11 @@ class ImageDecoding(_Decoding):
     kind, failure = "image", ImageError
 
     def result(self) -> NDArray[np.uint8]:
-        """Waits for the image: (H, W, 3) uint8. Raises ImageError."""
+        """Waits for the image: (H, W, 3 or 4) uint8. Raises ImageError."""
         match self._header().get("shape"):
-            case [int(height), int(width), 3] if height > 0 < width:
+            case [int(height), int(width), (3 | 4) as channels] if height > 0 < width:
                 if height * width <= self.limits.max_pixels:
-                    return self._values((height, width, 3), "uint8")
+                    return self._values((height, width, channels), "uint8")
         raise self._wrong_answer()
 
 

@@ -21,6 +21,7 @@ from openemo.decoding_limits import DEFAULT_LIMITS, DecodingLimits
 from openemo.errors import ImageError, OutputError
 from openemo.files import whole_file
 from openemo.input_files import open_input, too_large_file
+from openemo.video.transparency import on_white
 
 __all__ = ["contact_sheet", "convert_image", "decode_image", "load_readers", "read_image", "write_image"]
 
@@ -73,26 +74,31 @@ _TURNS: Final[dict[int, Callable[[Image], Image]]] = {
 }
 
 
-def read_image(path: str | Path, limits: DecodingLimits = DEFAULT_LIMITS) -> Image:
+def read_image(
+    path: str | Path, limits: DecodingLimits = DEFAULT_LIMITS, *, keep_alpha: bool = False
+) -> Image:
     """The image as (H, W, 3) uint8 sRGB, turned upright by its EXIF orientation.
 
-    Grey becomes RGB. Transparent pixels are put on white. 16-bit and float values are scaled to 8 bits. CMYK
-    and embedded colour profiles are converted. The first frame of an animation is used.
+    Grey becomes RGB. Transparent pixels are put on white; `keep_alpha` gives (H, W, 4) with opacity instead.
+    16-bit and float values are scaled to 8 bits. CMYK and embedded colour profiles are converted. The first
+    frame of an animation is used.
 
     Raises:
         ImageError: missing, unreadable, truncated, empty, not an image, or over the limits.
     """
     with open_input(Path(path), "image", ImageError, limits) as file:
-        return decode_image(file, str(path), limits)
+        return decode_image(file, str(path), limits, keep_alpha=keep_alpha)
 
 
-def decode_image(source: bytes | BinaryIO, name: str, limits: DecodingLimits = DEFAULT_LIMITS) -> Image:
+def decode_image(
+    source: bytes | BinaryIO, name: str, limits: DecodingLimits = DEFAULT_LIMITS, *, keep_alpha: bool = False
+) -> Image:
     """As `read_image`, from the bytes of a file or a seekable one; `name` is for the errors."""
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     _check_bytes(file.seek(0, io.SEEK_END), name, limits)
     file.seek(0)
     with _readable(name, limits), _opened(file, name, limits) as image:
-        return _converted(image, name, limits)
+        return _converted(image, name, limits, keep_alpha)
 
 
 def load_readers(file: BinaryIO) -> None:
@@ -107,10 +113,12 @@ def load_readers(file: BinaryIO) -> None:
             import pylibjxl  # noqa: F401
 
 
-def convert_image(image: Pillow.Image, name: str, limits: DecodingLimits = DEFAULT_LIMITS) -> Image:
+def convert_image(
+    image: Pillow.Image, name: str, limits: DecodingLimits = DEFAULT_LIMITS, *, keep_alpha: bool = False
+) -> Image:
     """As `read_image`, from an image of Pillow, which stays as it is; `name` is for the errors."""
     with _readable(name, limits):
-        return _converted(image, name, limits)
+        return _converted(image, name, limits, keep_alpha)
 
 
 def write_image(path: str | Path, image: Image) -> None:
@@ -241,7 +249,7 @@ def _check_size(width: int, height: int, name: str, limits: DecodingLimits) -> N
         raise _too_large(name, f"{width}x{height} px", limits)
 
 
-def _converted(image: Pillow.Image, name: str, limits: DecodingLimits) -> Image:
+def _converted(image: Pillow.Image, name: str, limits: DecodingLimits, keep_alpha: bool) -> Image:
     """The pixels of the whole image are held once as decoded and once as RGB, all else part by part."""
     _check_size(*image.size, name, limits)
     per_pixel = _BYTES_PER_PIXEL.get(image.format or "", _USUAL_BYTES_PER_PIXEL)
@@ -249,11 +257,11 @@ def _converted(image: Pillow.Image, name: str, limits: DecodingLimits) -> Image:
         raise _too_much_memory(name, limits)
     image.load()
     turn = _TURNS.get(image.getexif().get(_ORIENTATION_TAG, 1))
-    to_rgb = _ToRgb(image)
+    to_rgb = _ToRgb(image, keep_alpha)
     parts = map(to_rgb, _parts(image))
     pixels = next(parts)
     if len(pixels) < image.height:
-        first, pixels = pixels, np.empty((image.height, image.width, 3), np.uint8)
+        first, pixels = pixels, np.empty((image.height, *pixels.shape[1:]), np.uint8)
         pixels[: len(first)], row = first, len(first)
         for part in parts:
             pixels[row : row + len(part)] = part
@@ -274,7 +282,8 @@ def _parts(image: Pillow.Image) -> Iterator[Pillow.Image]:
 class _ToRgb:
     """Converts parts of one image, each pixel by itself."""
 
-    def __init__(self, image: Pillow.Image) -> None:
+    def __init__(self, image: Pillow.Image, keep_alpha: bool) -> None:
+        self._keep_alpha = keep_alpha
         self._profile: bytes | None = image.info.get("icc_profile")
         self._transform: ImageCms.ImageCmsTransform | None = None
         self._is_deep = image.mode.startswith("I") or image.mode == "F"
@@ -286,9 +295,9 @@ class _ToRgb:
         if part.mode in ("P", "PA") or "transparency" in part.info:
             part = part.convert("RGBA")
         part = self._to_srgb(part)
-        if part.has_transparency_data:
-            part = part.convert("RGBA")
-            part = Pillow.alpha_composite(Pillow.new("RGBA", part.size, "white"), part)
+        if self._keep_alpha or part.has_transparency_data:
+            with_alpha = np.array(part.convert("RGBA"))
+            return with_alpha if self._keep_alpha else on_white(with_alpha)
         return np.array(part.convert("RGB"))
 
     def _to_srgb(self, part: Pillow.Image) -> Pillow.Image:

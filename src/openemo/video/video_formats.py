@@ -42,6 +42,11 @@ class VideoFormat:
         """BT.709 in studio range, with even sides: 4:2:0 has one colour for each 2 x 2 pixels."""
         return self.pixels.startswith("yuv")
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know, one sentence each."""
+        return () if self.sound else ("the sound is left out, because this kind of file has none",)
+
 
 # The realtime deadline keeps up with x264's default preset, at the same quality and 1.2 times the size. The
 # "good" one takes four to five times as long for two thirds of the size.
