@@ -167,6 +167,45 @@ def test_animate(animate: Run, short_voice: Path, tmp_path: Path, capsys: pytest
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4", "voice.mov"]
 
 
+@pytest.mark.parametrize("name", ["out.webm", "out.gif", "frames/%05d.png"])
+def test_a_portrait_without_its_background(
+    animate: Run,
+    portrait_path: Path,
+    short_voice: Path,
+    tmp_path: Path,
+    name: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cut = Image.open(portrait_path).convert("RGB").resize((320, 320))
+    cut.putalpha(Image.radial_gradient("L").resize((320, 320)).point(lambda level: 255 if level < 180 else 0))
+    cut.save(tmp_path / "cut.png")
+    settings = {"portrait": tmp_path / "cut.png", "audio": short_voice, "output": tmp_path / name}
+    assert animate("--transparent", "--steps", "1", **settings) == 0
+    captured = capsys.readouterr()
+    assert f"{tmp_path / name}: 0.48 s of video, 12 frames, 320x320\n" in captured.out
+    note = "openemo: note: the sound is left out, because this kind of file has none\n"
+    assert captured.err == ("" if name == "out.webm" else note)
+    if name == "out.webm":
+        assert read_audio(tmp_path / name).num_samples > 0
+    else:
+        first = tmp_path / ("frames/00001.png" if "png" in name else name)
+        with Image.open(first) as frame:
+            opacity = np.asarray(frame.convert("RGBA"))[..., 3]
+        assert (opacity[0, 0], opacity[160, 160]) == (0, 255)
+
+
+def test_no_transparency_is_found_before_the_networks_are_loaded(
+    animate: Run, portrait_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for given, message in (
+        ({"output": tmp_path / "out.mp4"}, "a .mp4 video has no transparency"),
+        ({"output": tmp_path / "out.webm"}, "nothing of the portrait is transparent"),
+    ):
+        assert animate("--transparent", "--model", "nowhere", **given) == 1
+        assert message in error_of(capsys)
+        assert list(tmp_path.iterdir()) == []
+
+
 def test_a_drawn_seed_is_printed(animate: Run, short_voice: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--size-px", "64", "--framing", "crop", "--steps", "1", "--fps", "2"]
     assert animate(*options, "--seed", "-1", audio=short_voice) == 0

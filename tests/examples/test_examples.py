@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
+import time
 import wave
 from pathlib import Path
 
@@ -11,14 +13,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from examples import custom_scheduler, make_readme_animation, step_by_step
+from examples import custom_scheduler, make_readme_animation, several_at_a_time, step_by_step
 from openemo import EmoPipeline
 from openemo.audio import read_audio
 from openemo.video.images import read_image
 from openemo.video.video_reader import probe
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-TESTED = {"animate", "batch_of_voices", "custom_scheduler", "make_readme_animation", "step_by_step"}
+TESTED = {
+    "animate",
+    "batch_of_voices",
+    "custom_scheduler",
+    "make_readme_animation",
+    "several_at_a_time",
+    "step_by_step",
+}
 _START_S, _FRAMES = 1.0, 14  # a clip of 12 frames, and two of the next
 
 pytestmark = [pytest.mark.usefixtures("embedded_dir")]
@@ -70,6 +79,54 @@ def test_batch_of_voices_skips_what_is_no_voice(
     assert "broken.wav" in ran.stderr
     assert [path.name for path in (tmp_path / "videos").iterdir()] == ["voice.mp4"]
     assert probe(tmp_path / "videos/voice.mp4").width == 256
+
+
+def test_several_at_a_time_are_those_of_one_after_the_other(
+    tiny_pipeline: EmoPipeline, portrait_path: Path, short_voice: Path, tmp_path: Path
+) -> None:
+    """Two tasks run at once, and the event loop goes on meanwhile."""
+    voices = [tmp_path / "a.wav", tmp_path / "b.wav"]
+    data = short_voice.read_bytes()
+    voices[0].write_bytes(data)
+    voices[1].write_bytes(data[:44] + data[44:][::-1])
+    ticks: list[float] = []
+
+    async def tick() -> None:
+        while True:
+            ticks.append(time.perf_counter())
+            await asyncio.sleep(0.002)
+
+    async def both() -> list[Path]:
+        ticker = asyncio.create_task(tick())
+        made = await several_at_a_time.animate_all(tiny_pipeline, portrait_path, tmp_path, voices)
+        ticker.cancel()
+        return made
+
+    made = asyncio.run(both())
+    assert len(ticks) > 20
+    assert made == [tmp_path / "a.mp4", tmp_path / "b.mp4"]
+    for video, voice in zip(made, voices, strict=True):
+        alone = tiny_pipeline(portrait_path, voice, framing="crop", size_px=256).save(tmp_path / "alone.mp4")
+        assert video.read_bytes() == alone.read_bytes()
+    assert made[0].read_bytes() != made[1].read_bytes()
+
+
+def test_a_cancelled_task_leaves_nothing(
+    tiny_pipeline: EmoPipeline, portrait_path: Path, voice_path: Path, tmp_path: Path
+) -> None:
+    animation = tiny_pipeline(portrait_path, voice_path, framing="crop", size_px=256)
+
+    async def cancel_when_it_has_begun() -> None:
+        task = asyncio.create_task(several_at_a_time.save(animation, tmp_path / "out.mkv"))
+        while not any(tmp_path.iterdir()):
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert list(tmp_path.iterdir()) == []
+
+    asyncio.run(cancel_when_it_has_begun())
 
 
 @pytest.mark.slow

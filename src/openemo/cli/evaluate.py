@@ -129,7 +129,6 @@ def compare(
 
 def _report(settings: EvaluationSettings, clips: list[Clip], workers: int, *, command: str) -> None:
     """Measure, write the three files of the report, print the table."""
-    from openemo.cli.progress import Bar
     from openemo.evaluation.harness import measure
     from openemo.evaluation.report.environment import environment
     from openemo.evaluation.report.html_page import html_page
@@ -137,6 +136,7 @@ def _report(settings: EvaluationSettings, clips: list[Clip], workers: int, *, co
     from openemo.evaluation.report.summary import summarise
     from openemo.evaluation.set_metrics import set_figures
     from openemo.evaluation.tools import set_features
+    from openemo.progress_bar import Bar
 
     output = settings.output
     check_report_folder(output)

@@ -7,15 +7,16 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from openemo.progress_bar import Bar
 
 if TYPE_CHECKING:
     from openemo.pipeline.output import Animation
 
-__all__ = ["Bar", "Stopwatch", "print_notes", "save_with_bar"]
+__all__ = ["Stopwatch", "print_notes", "save_with_bar"]
 
 
 class Stopwatch:
@@ -50,35 +51,6 @@ def print_notes(notes: Iterable[str]) -> None:
     """Print what the user should know on stderr, one line each."""
     for note in notes:
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"openemo: note: {note}", markup=False)
-
-
-class Bar:
-    """A progress bar on stderr, with the time left. It shows nothing where stderr is not a terminal.
-
-    It is called with (done, total).
-    """
-
-    def __init__(self, what: str) -> None:
-        console = Console(stderr=True)
-        columns = (
-            TextColumn(what),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("time left"),
-            TimeRemainingColumn(),
-        )
-        self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
-        self._task = self._bar.add_task("", total=None)
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def __call__(self, done: int, total: int) -> None:
-        self._bar.update(self._task, completed=done, total=total)
 
 
 def save_with_bar(animation: Animation, path: Path) -> None:

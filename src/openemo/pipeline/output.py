@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
 
 from openemo.audio import Audio
+from openemo.errors import ConfigError
+from openemo.progress_bar import Bar
 from openemo.video.video_writer import VideoWriter
 
 __all__ = ["Animation", "Frame", "Progress"]
@@ -55,8 +59,43 @@ class Animation:
     def __iter__(self) -> Iterator[Frame]:
         return self.make(None)
 
-    def save(self, path: str | Path, *, progress: Progress | None = None) -> Path:
-        """Make the frames and write them with the sound. Raises OutputError; leaves no half-written file."""
+    def save(self, path: str | Path, *, progress: Progress | bool = False) -> Path:
+        """Make the frames and write them with the sound, in the format of the ending, see `VideoWriter`.
+
+        Args:
+            path: the video, or a pattern such as frames/%05d.png.
+            progress: is called while frames are made, and may raise to end the work; True shows a bar, also
+                in notebooks.
+
+        Raises:
+            OutputError: it cannot be written. No half-written file stays, whatever is raised.
+        """
+        with ExitStack() as stack:
+            if isinstance(progress, bool):
+                progress = stack.enter_context(Bar("animating", disable=False)) if progress else None
+            self._write(path, progress)
+        return Path(path)
+
+    def display(self, *, width: int | None = None, progress: bool = True) -> None:
+        """Make the video and show it in a notebook, with its sound; it stays in the notebook's file.
+
+        Args:
+            width: px on the page; None is the video's own.
+            progress: show a bar meanwhile.
+
+        Raises:
+            ConfigError: IPython is not installed.
+        """
+        try:
+            from IPython.display import Video, display
+        except ImportError as error:
+            raise ConfigError("`display` needs IPython", fix="pip install 'openemo[notebooks]'") from error
+        kind = "webm" if self.transparent else "mp4"
+        with TemporaryDirectory() as folder:
+            data = self.save(Path(folder) / f"video.{kind}", progress=progress).read_bytes()
+        display(Video(data=data, embed=True, mimetype=f"video/{kind}", width=width))
+
+    def _write(self, path: str | Path, progress: Progress | None) -> None:
         with VideoWriter(
             path,
             fps=self.fps,
@@ -67,4 +106,3 @@ class Animation:
         ) as writer:
             for frame in self.make(progress):
                 writer.write(frame)
-        return Path(path)
