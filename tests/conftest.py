@@ -87,6 +87,10 @@ def voice_path() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_pipeline(face_analyzer: FaceAnalyzer) -> EmoPipeline:
+    return make_tiny_pipeline(face_analyzer)
+
+
+def make_tiny_pipeline(face_analyzer: FaceAnalyzer) -> EmoPipeline:
     """The real classes with a few thousand random weights each; the face networks are the real ones."""
     with torch.random.fork_rng():
         torch.manual_seed(7)
