@@ -21,7 +21,7 @@ __all__ = ["PLANTED"]
 
 @dataclass(frozen=True)
 class _Planted(Target):
-    def make(self, whole: Path, folder: Path, rng: Random) -> str:
+    def make(self, wholes: Path, folder: Path, rng: Random) -> str:
         folder.mkdir()
         (folder / "input").write_bytes(rng.bytes(8))
         return "eight bytes"

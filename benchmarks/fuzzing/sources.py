@@ -51,6 +51,7 @@ __all__ = [
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 _CHANNELS: Final = (32, 64)  # 8 heads and 32 groups divide them
 EMBEDDED: Final = checkpoints.resolve(checkpoints.EMBEDDED)
+PORTRAIT: Final = REPOSITORY / "src/openemo/assets/demo_portrait.jpg"
 
 
 def _place(folder: Path, name: str) -> Path:
@@ -106,8 +107,6 @@ def pictures(folder: Path) -> None:
         "plain.xbm": (rgb.convert("1"), {}),
         "plain.msp": (rgb.convert("1"), {}),
         "plain.spider": (Image.fromarray(grey.astype(np.float32)), {"format": "SPIDER"}),
-        "plain.eps": (rgb, {}),
-        "plain.pdf": (rgb, {}),
     }
     if features.check("jpg_2000"):
         files["plain.jp2"] = rgba, {}
@@ -398,15 +397,17 @@ def reports(folder: Path) -> None:
 def commands(folder: Path) -> None:
     """Arguments of the command line."""
     lines = [
-        ["animate", "p.png", "v.wav", "-o", "out/x.mp4", "--seed", "0", "--size-px", "256", "--fps", "25"],
-        ["evaluate", "--clips", "c", "--list", "l.yaml", "--seeds", "0,1", "--rows", "real", "-o", "out/r", "--limit", "2"],
-        ["compare", "a.json", "b.json", "-o", "out/c.json"],
+        ["animate", "p.png", "v.wav", "-o", "x.mp4", "--seed", "0", "--size-px", "256", "--fps", "25"],
+        ["evaluate", "--clips", "c", "--list", "l.yaml", "--seeds", "0,1", "--rows", "real", "-o", "r", "--limit", "2"],
+        ["compare", "a.json", "b.json", "-o", "c.json"],
         ["train", "image", "r.yaml", "steps=3"],
         ["data", "prepare", "r.yaml"],
-        ["weights", "import", "sd15", "p", "-o", "out/w", "--dtype", "float16"],
+        ["weights", "import", "sd15", "p", "-o", "new", "--dtype", "float16"],
+        ["weights", "list"],
+        ["--version"],
         ["weights", "verify", "w"],
-        ["weights", "upgrade", "w", "-o", "out/u"],
-        ["assemble", "r", "-o", "out/a"],
+        ["weights", "upgrade", "w", "-o", "new"],
+        ["assemble", "r", "-o", "new"],
     ]
     for index, line in enumerate(lines):
         _place(folder, f"line{index}.json").write_text(json.dumps(line))

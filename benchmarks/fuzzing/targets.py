@@ -9,12 +9,13 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from benchmarks.fuzzing import sources
 from benchmarks.fuzzing.absurd import HOSTILE_NAMES, absurd_picture, absurd_sound, make_special
@@ -81,12 +82,12 @@ class Target:
     share: float = 1.0
     absurd: Callable[[Path, Random], str] | None = None
 
-    def make(self, whole: Path, folder: Path, rng: Random) -> str:
+    def make(self, wholes: Path, folder: Path, rng: Random) -> str:
         """Makes one input in `folder`, which does not exist; returns what it is."""
         if self.absurd is not None and rng.random() < 0.08:
             folder.mkdir()
             return self.absurd(folder, rng)
-        source = pick(rng, sorted(whole.iterdir()))
+        source = pick(rng, sorted(wholes.iterdir()))
         shutil.copytree(source, folder, copy_function=os.link)
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         path = pick(rng, files)
@@ -96,6 +97,12 @@ class Target:
             hashes.unlink()  # it is a link to the whole input
             checkpoints.write_hashes(folder)
         return f"{source.name}/{path.name!r}: {what}"
+
+    def copy(self, wholes: Path, folder: Path, number: int) -> str:
+        """A whole input, unchanged."""
+        sources = sorted(wholes.iterdir())
+        shutil.copytree(sources[number % len(sources)], folder)
+        return f"{sources[number % len(sources)].name}, whole"
 
     def _damage(self, path: Path, rng: Random) -> str:
         drawn = rng.random()
@@ -135,7 +142,7 @@ def _read_video(source: Path, _: Path) -> None:
 def _import(form: str, source: Path, output: Path) -> None:
     files = list(source.iterdir())
     # OpenAI's and AnimateDiff's weights are single files.
-    alone = form in ("whisper", "animatediff") and len(files) == 1
+    alone = form in ("whisper", "animatediff") and len(files) == 1 and not files[0].is_dir()
     import_weights(form, files[0] if alone else source, output / "weights")
 
 
@@ -191,7 +198,12 @@ def _read_reports(source: Path, _: Path) -> None:
 
 
 def _find_face(source: Path, _: Path) -> None:
-    FaceAnalyzer.from_pretrained(source).find(np.full((64, 64, 3), 200, np.uint8))
+    FaceAnalyzer.from_pretrained(source).find(_portrait())
+
+
+@cache
+def _portrait() -> NDArray[np.uint8]:
+    return read_image(sources.PORTRAIT)[::4, ::4]
 
 
 def _run_command(source: Path, _: Path) -> None:
@@ -276,7 +288,7 @@ def _read_object(source: Path, _: Path) -> None:
 class _Objects(Target):
     """Objects of Python. Each is made again from its seed in the process that reads it."""
 
-    def make(self, whole: Path, folder: Path, rng: Random) -> str:
+    def make(self, wholes: Path, folder: Path, rng: Random) -> str:
         folder.mkdir()
         return _odd_objects(folder, rng)
 
