@@ -1,15 +1,18 @@
-"""Feeds damaged and absurd files to every reader of the project. Each must be read, or refused in one clear line.
+"""Feeds damaged and absurd files to every reader. Each must be read, or refused in one clear line.
 
     python benchmarks/fuzz.py --inputs 10000 -o out/fuzz
     python benchmarks/fuzz.py --targets pictures sounds --inputs 500 --seed 20000 -o out/fuzz
     python benchmarks/fuzz.py --replay pictures:17 -o out/fuzz
 
-An input is made from its target and its seed alone. It is read in a process of its own folders, where limits on time
-and memory hold. A bug is: an error that is not one of openemo's, or that is no line for a terminal; a process that
-ends; one that needs too long or too much memory; a file that stays behind. The exit code is 1 if there is any.
+An input is made from its target and its seed alone. It is read in a process with its own folders, under
+limits of time and memory. A bug is an error that is not one of openemo's, or no line for a terminal; a
+process that dies; too much time or memory; a file that stays behind. The exit code is 1 if there is any.
 
-The tables and the inputs that are bugs are left in the output folder. Linux only, because the peak of the memory is
-read from /proc.
+The output folder gets the tables (report.md), every bug with its traceback (bugs.json), and the inputs that
+are bugs (kept/TARGET-SEED). Linux only, because peaks of memory are read from /proc.
+
+No library does the damage. Hypothesis draws values for a function and minimises them, but in one process,
+which a segmentation fault or an endless loop ends; atheris needs a Python and libraries built with clang.
 """
 
 from __future__ import annotations
@@ -77,10 +80,15 @@ def table(outcomes: list[Outcome]) -> str:
     """Counts by target and class."""
     counts = Counter((outcome.case.target, outcome.kind) for outcome in outcomes)
     names = list(dict.fromkeys(sorted(outcome.case.target for outcome in outcomes)))
-    lines = ["| target | inputs | " + " | ".join(KINDS) + " | slowest | most memory |", "|---|" + "---|" * (len(KINDS) + 3)]
+    lines = [
+        "| target | inputs | " + " | ".join(KINDS) + " | slowest | most memory |",
+        "|---|" + "---|" * (len(KINDS) + 3),
+    ]
     for name in [*names, "all"]:
         own = [outcome for outcome in outcomes if name in ("all", outcome.case.target)]
-        cells = [sum(counts[outcome, kind] for outcome in (names if name == "all" else [name])) for kind in KINDS]
+        cells = [
+            sum(counts[outcome, kind] for outcome in (names if name == "all" else [name])) for kind in KINDS
+        ]
         slowest, most = max(o.seconds for o in own), max(o.memory_mb for o in own)
         lines.append(
             f"| {name} | {len(own)} | {' | '.join(map(str, cells))} | {slowest:.1f} s | {most:.0f} MB |"
@@ -113,7 +121,12 @@ def describe(group: list[Outcome]) -> str:
 def report(outcomes: list[Outcome], output: Path, seconds: float) -> int:
     """Prints and writes all; the exit code."""
     found = groups(outcomes)
-    lines = [table(outcomes), "", f"{len(outcomes)} inputs in {seconds:.0f} s, {len(found)} causes of bugs", ""]
+    lines = [
+        table(outcomes),
+        "",
+        f"{len(outcomes)} inputs in {seconds:.0f} s, {len(found)} causes of bugs",
+        "",
+    ]
     lines += [describe(group) + "\n" for group in found]
     text = "\n".join(lines)
     (output / "report.md").write_text(text, encoding="utf-8")
@@ -127,7 +140,9 @@ def replay(case: Case, output: Path, limits: Limits) -> int:
     """One input again, with all that is known about it."""
     wholes = write_wholes([case.target], output / "wholes")
     outcome = next(run_cases(iter([case]), wholes, output, limits, 1))
-    sys.stdout.write(f"{describe([outcome])}\n{outcome.seconds:.2f} s, {outcome.memory_mb:.0f} MB\n{outcome.details}\n")
+    sys.stdout.write(
+        f"{describe([outcome])}\n{outcome.seconds:.2f} s, {outcome.memory_mb:.0f} MB\n{outcome.details}\n"
+    )
     if outcome.kind in BUGS:
         sys.stdout.write(f"input: {output / 'kept' / f'{case.target}-{case.seed}'}\n")
     return int(outcome.kind in BUGS)
@@ -157,9 +172,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--inputs", type=int, default=10_000, help="how many, all targets together")
     parser.add_argument("--seed", type=int, default=0, help="of the first input; the others follow")
-    parser.add_argument("--targets", nargs="+", choices=tuple(TARGETS), default=list(TARGETS), metavar="TARGET",
-                        help=", ".join(TARGETS))
-    parser.add_argument("--time-limit", type=float, default=float("inf"), metavar="S", help="of the whole run")
+    parser.add_argument(
+        "--targets",
+        nargs="+",
+        choices=tuple(TARGETS),
+        default=list(TARGETS),
+        metavar="TARGET",
+        help=", ".join(TARGETS),
+    )
+    parser.add_argument(
+        "--time-limit", type=float, default=float("inf"), metavar="S", help="of the whole run"
+    )
     parser.add_argument("--seconds", type=float, default=20.0, help="for one input")
     parser.add_argument("--memory-mb", type=int, default=2000, help="for one input")
     parser.add_argument("--workers", type=int, default=2, help="processes")

@@ -18,7 +18,18 @@ __all__ = ["HOSTILE_NAMES", "absurd_picture", "absurd_sound", "make_special"]
 _SIDES: Final = (1, 2, 3, 4095, 13_000, 65_535, 169_000_000, 2**31 - 1)
 _MOST_BYTES: Final = 1_400_000_000  # of unpacked pixels; more takes the fuzzer's own time
 # Colour type and bits of a PNG, with the channels.
-_KINDS: Final = ((0, 1, 1), (0, 8, 1), (0, 16, 1), (2, 8, 3), (2, 16, 3), (3, 1, 1), (3, 8, 1), (4, 8, 2), (6, 8, 4), (6, 16, 4))
+_KINDS: Final = (
+    (0, 1, 1),
+    (0, 8, 1),
+    (0, 16, 1),
+    (2, 8, 3),
+    (2, 16, 3),
+    (3, 1, 1),
+    (3, 8, 1),
+    (4, 8, 2),
+    (6, 8, 4),
+    (6, 16, 4),
+)
 HOSTILE_NAMES: Final = (
     "take:1",
     "http:",
@@ -82,11 +93,38 @@ def absurd_picture(folder: Path, rng: Random) -> str:
         _write_sparse(folder / f"sparse.{suffix}", start, 9 * 10**9)
         return f"9 GB of nothing that start with {start!r}"
     files = {
-        "gif": b"GIF89a" + struct.pack("<HH", width % 65_536, height % 65_536) + b"\xf0\0\0" + bytes(6)
-        + (b"\x2c" + struct.pack("<HHHH", 0, 0, 1, 1) + b"\0\2\2\x44\1\0") * pick(rng, [1, 20_000]) + b";",
-        "ppm": pick(rng, [b"P6", b"P5", b"P4", b"P3", b"Pf", b"P7"]) + b" %d %d %d\n" % (width, height, pick(rng, [1, 255, 65_535, 0, 10**9])) + bytes(12),
-        "bmp": b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, width, -height, 1, pick(rng, [1, 4, 8, 24, 32]), pick(rng, [0, 1, 2, 3]), 0, 1, 1, 0, 0) + bytes(99),
-        "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 " + b"%d %d\n" % (width, height) + b"%%EndComments\n{} loop\n%%EOF\n",
+        "gif": b"GIF89a"
+        + struct.pack("<HH", width % 65_536, height % 65_536)
+        + b"\xf0\0\0"
+        + bytes(6)
+        + (b"\x2c" + struct.pack("<HHHH", 0, 0, 1, 1) + b"\0\2\2\x44\1\0") * pick(rng, [1, 20_000])
+        + b";",
+        "ppm": pick(rng, [b"P6", b"P5", b"P4", b"P3", b"Pf", b"P7"])
+        + b" %d %d %d\n" % (width, height, pick(rng, [1, 255, 65_535, 0, 10**9]))
+        + bytes(12),
+        "bmp": b"BM"
+        + struct.pack(
+            "<IHHIIiiHHIIiiII",
+            54,
+            0,
+            0,
+            54,
+            40,
+            width,
+            -height,
+            1,
+            pick(rng, [1, 4, 8, 24, 32]),
+            pick(rng, [0, 1, 2, 3]),
+            0,
+            1,
+            1,
+            0,
+            0,
+        )
+        + bytes(99),
+        "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 "
+        + b"%d %d\n" % (width, height)
+        + b"%%EndComments\n{} loop\n%%EOF\n",
         "svg": b"<svg xmlns='http://www.w3.org/2000/svg' width='%d' height='%d'/>" % (width, height),
         "xbm": b"#define a_width %d\n#define a_height %d\nstatic char a_bits[] = {0x00};" % (width, height),
     }
@@ -120,7 +158,9 @@ def absurd_sound(folder: Path, rng: Random) -> str:
         path.with_suffix(".flac").write_bytes(silent_flac(hours * 3600, 8000))
         return f"{hours} hours of silence in a small FLAC"
     if what == "gap":
-        path.with_suffix(".au").write_bytes(struct.pack(">4sIIIII", b".snd", 24, 2**32 - 1, 27, 8000, 1) + bytes(99))
+        path.with_suffix(".au").write_bytes(
+            struct.pack(">4sIIIII", b".snd", 24, 2**32 - 1, 27, 8000, 1) + bytes(99)
+        )
         return "AU without a length"
     lists = [
         "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nhttp://localhost:9/a.ts\n#EXTINF:9,\n/etc/passwd\n",
@@ -136,7 +176,14 @@ def wav_header(rate_hz: int, channels: int, bits: int, code: int, num_bytes: int
     block = channels * -(-bits // 8)
     form = struct.pack("<HHIIHH", code, channels, rate_hz, rate_hz * block % 2**32, block % 2**16, bits)
     size = (36 + num_bytes) % 2**32
-    return b"RIFF" + struct.pack("<I", size) + b"WAVEfmt \x10\0\0\0" + form + b"data" + struct.pack("<I", num_bytes)
+    return (
+        b"RIFF"
+        + struct.pack("<I", size)
+        + b"WAVEfmt \x10\0\0\0"
+        + form
+        + b"data"
+        + struct.pack("<I", num_bytes)
+    )
 
 
 def silent_flac(seconds: int, rate_hz: int) -> bytes:
@@ -145,7 +192,13 @@ def silent_flac(seconds: int, rate_hz: int) -> bytes:
     total = seconds * rate_hz
     info = struct.pack(">HH", block, block) + bytes(6)
     info += ((rate_hz << 44) | (15 << 36) | total).to_bytes(8, "big") + bytes(16)
-    return b"fLaC" + b"\x80" + len(info).to_bytes(3, "big") + info + b"".join(_silent_frames(total // block, block))
+    return (
+        b"fLaC"
+        + b"\x80"
+        + len(info).to_bytes(3, "big")
+        + info
+        + b"".join(_silent_frames(total // block, block))
+    )
 
 
 def _silent_frames(count: int, block: int) -> Iterator[bytes]:
@@ -157,7 +210,11 @@ def _silent_frames(count: int, block: int) -> Iterator[bytes]:
 
 def _coded_number(number: int) -> bytes:
     """As UTF-8 codes characters."""
-    return chr(number).encode() if number < 0xD800 else bytes([0xE0 | number >> 12, 0x80 | number >> 6 & 63, 0x80 | number & 63])
+    return (
+        chr(number).encode()
+        if number < 0xD800
+        else bytes([0xE0 | number >> 12, 0x80 | number >> 6 & 63, 0x80 | number & 63])
+    )
 
 
 def _crc(data: bytes, bits: int, polynomial: int) -> int:
@@ -171,9 +228,17 @@ def _crc(data: bytes, bits: int, polynomial: int) -> int:
 
 def make_special(path: Path, rng: Random) -> str:
     """Replaces a file by something that is no file."""
-    what = pick(rng, ["fifo", "folder", "socket", "zero", "null", "full", "dangling", "loop", "missing", "sparse"])
+    what = pick(
+        rng, ["fifo", "folder", "socket", "zero", "null", "full", "dangling", "loop", "missing", "sparse"]
+    )
     path.unlink()
-    links = {"zero": "/dev/zero", "null": "/dev/null", "full": "/dev/full", "dangling": "nowhere", "loop": path.name}
+    links = {
+        "zero": "/dev/zero",
+        "null": "/dev/null",
+        "full": "/dev/full",
+        "dangling": "nowhere",
+        "loop": path.name,
+    }
     if what == "fifo":
         os.mkfifo(path)
     elif what == "folder":

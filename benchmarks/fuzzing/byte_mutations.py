@@ -14,7 +14,12 @@ Random = np.random.Generator
 T = TypeVar("T")
 
 EXTREMES: Final = sorted(
-    {edge + step for power in (0, 7, 8, 15, 16, 31, 32, 63, 64) for edge in (2**power,) for step in (-1, 0, 1)}
+    {
+        edge + step
+        for power in (0, 7, 8, 15, 16, 31, 32, 63, 64)
+        for edge in (2**power,)
+        for step in (-1, 0, 1)
+    }
 )
 # Most fields that decide about sizes are near the start.
 _HEADER_BYTES: Final = 96

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 
 from benchmarks.fuzzing.absurd import wav_header
 from openemo import checkpoints
+from openemo.checkpoints.folder import file_sha256
 from openemo.checkpoints.importing import import_weights
 from openemo.data.sequences import FrameSequence
 from openemo.data.songs import Song
@@ -93,7 +94,10 @@ def pictures(folder: Path) -> None:
         "float.tiff": (Image.fromarray(grey.astype(np.float32) / 255), {}),
         "cmyk.tiff": (rgb.convert("CMYK"), {}),
         "fax.tiff": (rgb.convert("1"), {"compression": "group4"}),
-        "animated.gif": (palette, {"save_all": True, "append_images": [palette.rotate(90)], "transparency": 2}),
+        "animated.gif": (
+            palette,
+            {"save_all": True, "append_images": [palette.rotate(90)], "transparency": 2},
+        ),
         "plain.bmp": (rgb, {}),
         "palette.bmp": (palette, {}),
         "icon.ico": (rgba, {}),
@@ -138,7 +142,9 @@ def _encode(path: Path, codec: str, rate_hz: int, channels: int = 1, *, picture:
         samples = _tone(0.24, rate_hz, channels)
         frame = av.AudioFrame.from_ndarray(samples, format="s16p", layout=layout)
         frame.sample_rate, frame.pts, frame.time_base = rate_hz, 0, Fraction(1, rate_hz)
-        resampler = av.AudioResampler(stream.format, layout, rate_hz, frame_size=stream.codec_context.frame_size or None)
+        resampler = av.AudioResampler(
+            stream.format, layout, rate_hz, frame_size=stream.codec_context.frame_size or None
+        )
         for part in (*resampler.resample(frame), *resampler.resample(None)):
             container.mux(stream.encode(part))
         if video is not None:
@@ -262,9 +268,20 @@ def _write_whisper_folder(folder: Path) -> None:
         torch.manual_seed(6)
         WhisperModel(
             WhisperConfig(
-                d_model=12, encoder_layers=2, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
-                encoder_ffn_dim=20, decoder_ffn_dim=20, vocab_size=60, max_target_positions=8, max_source_positions=30,
-                pad_token_id=1, bos_token_id=1, eos_token_id=1, decoder_start_token_id=1,
+                d_model=12,
+                encoder_layers=2,
+                decoder_layers=1,
+                encoder_attention_heads=2,
+                decoder_attention_heads=2,
+                encoder_ffn_dim=20,
+                decoder_ffn_dim=20,
+                vocab_size=60,
+                max_target_positions=8,
+                max_source_positions=30,
+                pad_token_id=1,
+                bos_token_id=1,
+                eos_token_id=1,
+                decoder_start_token_id=1,
             )
         ).save_pretrained(folder)
 
@@ -297,7 +314,11 @@ def combinable(folder: Path) -> None:
     _write_sd15(raw / "sd15")
     _write_motion(raw / "mm.ckpt")
     write_wav2vec2(raw / "wav2vec2")
-    for form, path in (("sd15", raw / "sd15"), ("animatediff", raw / "mm.ckpt"), ("wav2vec2", raw / "wav2vec2")):
+    for form, path in (
+        ("sd15", raw / "sd15"),
+        ("animatediff", raw / "mm.ckpt"),
+        ("wav2vec2", raw / "wav2vec2"),
+    ):
         import_weights(form, path, made / form)
     shutil.rmtree(raw)
 
@@ -307,10 +328,10 @@ def recipes(folder: Path) -> None:
     for path in sorted((REPOSITORY / "recipes").glob("*.yaml")):
         shutil.copy(path, _place(folder, path.name))
     clips = _place(folder, "clips.yaml")
-    names = ["a.mp4", "b.mp4"]
-    for name in names:
+    listed = {}
+    for name in ("a.mp4", "b.mp4"):
         (clips.parent / name).write_bytes(name.encode())
-    listed = {name: "0" * 64 for name in names}
+        listed[name] = file_sha256(clips.parent / name)
     clips.write_text(json.dumps({"title": "t", "source": "s", "command": "c", "seeds": [0], "clips": listed}))
 
 
@@ -355,12 +376,22 @@ def training_data(folder: Path) -> None:
     jpegs = (buffer.getvalue(),) * 4
     FrameSequence(jpegs, 16 * floats(4, 478, 2), 16, "c1", 2, floats(3)).save(data / "sequences/real-c1.npz")
     LatentSequence(
-        floats(3, 4, 2, 2).astype(np.float16), floats(5, 2, 2).astype(np.float16), floats(3, 4), floats(478, 2),
-        floats(3, 5), "c1", 2, floats(3),
+        floats(3, 4, 2, 2).astype(np.float16),
+        floats(5, 2, 2).astype(np.float16),
+        floats(3, 4),
+        floats(478, 2),
+        floats(3, 5),
+        "c1",
+        2,
+        floats(3),
     ).save(data / "latents/real-c1.npz")
     SyncData(
-        np.zeros((7, 8, 8, 3), np.uint8), np.array([0, 4, 7]), np.array([0, 0]), np.array([0, 2]),
-        np.array([False, True]), floats(1, 2, 40, 80).astype(np.float16),
+        np.zeros((7, 8, 8, 3), np.uint8),
+        np.array([0, 4, 7]),
+        np.array([0, 0]),
+        np.array([0, 2]),
+        np.array([False, True]),
+        floats(1, 2, 40, 80).astype(np.float16),
     ).save(data / "sync.npz")
     np.savez(data / "record.npz", fd=floats(3, 8), blend=floats(2, 5))
 
@@ -371,6 +402,7 @@ def reports(folder: Path) -> None:
     clips = {"a.mp4": "0" * 64, "b.mp4": "1" * 64}
     facts = {"title": "mouth opening, correlation", "unit": "", "better": "higher", "source": "Pearson's r"}
     for index in range(2):
+        figures = {"lip_r": 0.1 * index, "sync_own_offset_frames": None}
         report = {
             "harness_version": 1,
             "subject": "model",
@@ -381,10 +413,18 @@ def reports(folder: Path) -> None:
             "clips": clips,
             "failures": {"c.mp4": "no face"},
             "metrics": {"lip_r": facts, "sync_own_offset_frames": facts | {"better": "info"}},
-            "rows": {row: {name: {"lip_r": 0.1 * index, "sync_own_offset_frames": None} for name in clips} for row in ("real", "model")},
+            "rows": {row: dict.fromkeys(clips, figures) for row in ("real", "model")},
             "summary": {row: {"lip_r": estimate} for row in ("real", "model")},
             "seed_spread": {},
-            "order": [{"metric": "lip_r", "higher": "real", "lower": "model", "difference": estimate, "verdict": "within noise"}],
+            "order": [
+                {
+                    "metric": "lip_r",
+                    "higher": "real",
+                    "lower": "model",
+                    "difference": estimate,
+                    "verdict": "within noise",
+                }
+            ],
             "notes": ["n"],
         }
         path = folder / "pair" / f"{'ab'[index]}.json"
@@ -398,7 +438,21 @@ def commands(folder: Path) -> None:
     """Arguments of the command line."""
     lines = [
         ["animate", "p.png", "v.wav", "-o", "x.mp4", "--seed", "0", "--size-px", "256", "--fps", "25"],
-        ["evaluate", "--clips", "c", "--list", "l.yaml", "--seeds", "0,1", "--rows", "real", "-o", "r", "--limit", "2"],
+        [
+            "evaluate",
+            "--clips",
+            "c",
+            "--list",
+            "l.yaml",
+            "--seeds",
+            "0,1",
+            "--rows",
+            "real",
+            "-o",
+            "r",
+            "--limit",
+            "2",
+        ],
         ["compare", "a.json", "b.json", "-o", "c.json"],
         ["train", "image", "r.yaml", "steps=3"],
         ["data", "prepare", "r.yaml"],
@@ -411,5 +465,3 @@ def commands(folder: Path) -> None:
     ]
     for index, line in enumerate(lines):
         _place(folder, f"line{index}.json").write_text(json.dumps(line))
-
-

@@ -1,5 +1,6 @@
-"""Damage to files whose structure is known: chunks, boxes, tags and tensors. Checksums and lengths stay right,
-so that readers do not stop before they reach the damage.
+"""Damage to files whose structure is known: chunks, boxes, tags and tensors.
+
+Checksums and lengths stay right, so that readers do not stop before they reach the damage.
 """
 
 from __future__ import annotations
@@ -31,9 +32,13 @@ def _edit_chunks(chunks: list[Chunk], rng: Random) -> str:
         return "no chunks"
     index = int(rng.integers(len(chunks)))
     name, content = chunks[index]
-    what = pick(rng, ["content", "content", "content", "content", "remove", "copy", "move", "rename", "empty", "grow"])
+    what = pick(
+        rng, ["content", "content", "content", "content", "remove", "copy", "move", "rename", "empty", "grow"]
+    )
     if what == "content":
-        changed = set_integer(content, rng) if content and rng.random() < 0.6 else mutate_bytes(content, rng)[0]
+        changed = (
+            set_integer(content, rng) if content and rng.random() < 0.6 else mutate_bytes(content, rng)[0]
+        )
         chunks[index] = name, changed
     elif what == "remove":
         del chunks[index]
@@ -88,7 +93,20 @@ def mutate_riff(data: bytes, rng: Random) -> tuple[bytes, str]:
 
 
 _PARENTS: Final = frozenset(
-    {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts", b"iprp", b"ipco", b"udta", b"moof", b"traf", b"dinf"}
+    {
+        b"moov",
+        b"trak",
+        b"mdia",
+        b"minf",
+        b"stbl",
+        b"edts",
+        b"iprp",
+        b"ipco",
+        b"udta",
+        b"moof",
+        b"traf",
+        b"dinf",
+    }
 )
 
 
@@ -132,7 +150,11 @@ def mutate_tiff(data: bytes, rng: Random) -> tuple[bytes, str]:
         struct.pack_into(f"{order}H", changed, at, extreme(rng, 2))
     else:
         start, size = {"tag": (0, 2), "type": (2, 2), "count": (4, 4), "value": (8, 4)}[what]
-        value = int(rng.integers(20)) if what == "type" else pick(rng, [extreme(rng, size), extreme(rng, 2) % 2**16])
+        value = (
+            int(rng.integers(20))
+            if what == "type"
+            else pick(rng, [extreme(rng, size), extreme(rng, 2) % 2**16])
+        )
         struct.pack_into(f"{order}{'H' if size == 2 else 'I'}", changed, entry + start, value)
     return bytes(changed), f"{what} of tag {struct.unpack_from(f'{order}H', data, entry)[0]}"
 
@@ -163,14 +185,12 @@ def mutate_ebml(data: bytes, rng: Random) -> tuple[bytes, str]:
         bits = 7 * (size_end - id_end)
         length = int.from_bytes(data[id_end:size_end], "big") & ((1 << bits) - 1)
         elements.append((at, id_end, size_end, min(length, len(data) - size_end)))
-        # Segment, Info, Tracks, TrackEntry, Audio, Cluster, BlockGroup and others with 4-byte or short names
-        # hold elements; large lengths mean so, too.
         is_parent = data[at:id_end].hex() in _EBML_PARENTS
         at = size_end if is_parent else size_end + length
     if not elements:
         return mutate_bytes(data, rng)
     _, id_end, size_end, length = pick(rng, elements)
-    what = f"element {data[elements[0][0]:id_end][-4:].hex()}"
+    what = f"element {data[elements[0][0] : id_end][-4:].hex()}"
     if length and length <= 8 and rng.random() < 0.8:
         new = extreme(rng, length).to_bytes(length, "big")
         return data[:size_end] + new + data[size_end + length :], f"value {what}"
@@ -179,8 +199,27 @@ def mutate_ebml(data: bytes, rng: Random) -> tuple[bytes, str]:
     return data[:id_end] + lie.to_bytes(size, "big")[-size:] + data[size_end:], f"length {what}"
 
 
+# Names of the elements that hold others: Segment, Info, Tracks, TrackEntry, Audio, Video, Cluster and so on.
 _EBML_PARENTS: Final = frozenset(
-    "18538067 1549a966 1654ae6b ae e1 e0 1f43b675 a0 1254c367 7373 67c8 1c53bb6b bb b7 114d9b74 4dbb 1a45dfa3".split()
+    [
+        "18538067",
+        "1549a966",
+        "1654ae6b",
+        "ae",
+        "e1",
+        "e0",
+        "1f43b675",
+        "a0",
+        "1254c367",
+        "7373",
+        "67c8",
+        "1c53bb6b",
+        "bb",
+        "b7",
+        "114d9b74",
+        "4dbb",
+        "1a45dfa3",
+    ]
 )
 
 
@@ -190,7 +229,7 @@ def mutate_ogg(data: bytes, rng: Random) -> tuple[bytes, str]:
     if not starts:
         return mutate_bytes(data, rng)
     index = int(rng.integers(min(len(starts), 4))) if rng.random() < 0.7 else int(rng.integers(len(starts)))
-    start, end = starts[index], (starts + [len(data)])[index + 1]
+    start, end = starts[index], [*starts, len(data)][index + 1]
     page = bytearray(mutate_bytes(data[start + 4 : end], rng)[0])
     if len(page) > 22:
         page = bytearray(b"OggS") + page
@@ -238,14 +277,22 @@ def mutate_safetensors(data: bytes, rng: Random) -> tuple[bytes, str]:
         names = [name for name in tree if name != "__metadata__"]
         name = detail = pick(rng, names)
         if what == "rename":
-            tree[pick(rng, [name + ".x", name[:-1], "weight/" + name, "optimizer/x/y", "ema/", "a/b/c/d"])] = tree.pop(name)
+            tree[
+                pick(rng, [name + ".x", name[:-1], "weight/" + name, "optimizer/x/y", "ema/", "a/b/c/d"])
+            ] = tree.pop(name)
         elif what == "drop":
             # The values stay in place, so another tensor covers them.
             gone = tree.pop(name)
-            tree["unused"] = gone if rng.random() < 0.5 else {**gone, "dtype": "U8", "shape": [gone["data_offsets"][1] - gone["data_offsets"][0]]}
+            tree["unused"] = (
+                gone
+                if rng.random() < 0.5
+                else {**gone, "dtype": "U8", "shape": [gone["data_offsets"][1] - gone["data_offsets"][0]]}
+            )
         else:
             shape = tree[name]["shape"]
-            tree[name]["shape"] = pick(rng, [shape[::-1], [*shape, 1], [1, *shape], [int(np.prod(shape))], [*shape, 1, 1]])
+            tree[name]["shape"] = pick(
+                rng, [shape[::-1], [*shape, 1], [1, *shape], [int(np.prod(shape))], [*shape, 1, 1]]
+            )
         header = json.dumps(tree).encode()
     elif what == "length":
         return struct.pack("<Q", extreme(rng, 8)) + header + body, "length"
@@ -290,11 +337,26 @@ def mutate_zip(data: bytes, rng: Random) -> tuple[bytes, str]:
 
 def mutate_pickle(data: bytes, rng: Random) -> tuple[bytes, str]:
     """Bytes of a pickle, or one of its names or small numbers."""
-    words = [b"weight", b"bias", b"dims", b"state_dict", b"FloatStorage", b"cpu", b"torch", b"_rebuild_tensor_v2", b"OrderedDict", b"collections"]
+    words = [
+        b"weight",
+        b"bias",
+        b"dims",
+        b"state_dict",
+        b"FloatStorage",
+        b"cpu",
+        b"torch",
+        b"_rebuild_tensor_v2",
+        b"OrderedDict",
+        b"collections",
+    ]
     found = [word for word in words if word in data]
     if found and rng.random() < 0.4:
         word = pick(rng, found)
-        new = bytes(rng.permutation(np.frombuffer(word, np.uint8))) if rng.random() < 0.5 else pick(rng, words)[: len(word)].ljust(len(word), b"x")
+        new = (
+            bytes(rng.permutation(np.frombuffer(word, np.uint8)))
+            if rng.random() < 0.5
+            else pick(rng, words)[: len(word)].ljust(len(word), b"x")
+        )
         where = [at for at in range(len(data)) if data.startswith(word, at)]
         at = pick(rng, where)
         return data[:at] + new + data[at + len(word) :], f"name {word!r}"
@@ -306,7 +368,23 @@ def mutate_pickle(data: bytes, rng: Random) -> tuple[bytes, str]:
     return mutate_bytes(data, rng)
 
 
-_DTYPES: Final = ("|O", "<U100000", "|V7", "<f8", "<c16", "<M8[s]", "|b1", "<i8", "|S0", ">f4", "<f2", "<U3", [("a", "<f4")], "nonsense", 7)
+_DTYPES: Final = (
+    "|O",
+    "<U100000",
+    "|V7",
+    "<f8",
+    "<c16",
+    "<M8[s]",
+    "|b1",
+    "<i8",
+    "|S0",
+    ">f4",
+    "<f2",
+    "<U3",
+    [("a", "<f4")],
+    "nonsense",
+    7,
+)
 
 
 def mutate_npy(data: bytes, rng: Random) -> tuple[bytes, str]:
@@ -321,7 +399,24 @@ def mutate_npy(data: bytes, rng: Random) -> tuple[bytes, str]:
     shape = header["shape"]
     if what == "shape":
         header["shape"] = pick(
-            rng, [(), shape[::-1], (*shape, 1), (1, *shape), shape[:-1], (0,), (-1,), (2**62,), (10**9, 4), (2**31, 2**31), (2**33,), tuple(2 * n for n in shape), (1.5,), "x", None]
+            rng,
+            [
+                (),
+                shape[::-1],
+                (*shape, 1),
+                (1, *shape),
+                shape[:-1],
+                (0,),
+                (-1,),
+                (2**62,),
+                (10**9, 4),
+                (2**31, 2**31),
+                (2**33,),
+                tuple(2 * n for n in shape),
+                (1.5,),
+                "x",
+                None,
+            ],
         )
     elif what == "descr":
         header["descr"] = pick(rng, _DTYPES)
@@ -332,7 +427,10 @@ def mutate_npy(data: bytes, rng: Random) -> tuple[bytes, str]:
     elif what == "raw":
         return mutate_bytes(data, rng)
     else:
-        body = np.full(len(body) // 2, pick(rng, [np.nan, np.inf, -1, 6e4]), np.float16).tobytes() + body[: len(body) % 2]
+        body = (
+            np.full(len(body) // 2, pick(rng, [np.nan, np.inf, -1, 6e4]), np.float16).tobytes()
+            + body[: len(body) % 2]
+        )
     text = repr(header).encode("utf-8", "replace")[:60_000]
     text += b" " * (-(11 + len(text)) % 64) + b"\n"
     return data[:8] + struct.pack("<H", len(text)) + text + body, what

@@ -1,4 +1,4 @@
-"""What is fuzzed: for each reader of the project its whole inputs, how they are damaged, and how they are read."""
+"""What is fuzzed: for each reader its whole inputs, how they are damaged, and how they are read."""
 
 from __future__ import annotations
 
@@ -148,7 +148,11 @@ def _import(form: str, source: Path, output: Path) -> None:
 
 def _combine(source: Path, output: Path) -> None:
     combine(
-        source / "sd15", source / "animatediff", source / "wav2vec2", sources.EMBEDDED / "face", output / "model"
+        source / "sd15",
+        source / "animatediff",
+        source / "wav2vec2",
+        sources.EMBEDDED / "face",
+        output / "model",
     )
 
 
@@ -228,12 +232,19 @@ def _run_command(source: Path, _: Path) -> None:
 def _odd_object(rng: Random) -> Any:
     """Something that a program might hand over as a portrait, a sound or a number."""
     shape = tuple(rng.choice([0, 1, 2, 3, 4, 5, 64], size=int(rng.integers(0, 6))).tolist())
-    dtype = pick(rng, ["u1", "i1", "u2", "i2", "i4", "i8", "f2", "f4", "f8", "c8", "?", "O", "U3", "M8[s]", "V4"])
+    dtype = pick(
+        rng, ["u1", "i1", "u2", "i2", "i4", "i8", "f2", "f4", "f8", "c8", "?", "O", "U3", "M8[s]", "V4"]
+    )
     values = np.zeros(shape, dtype)
     if dtype[0] in "fc":
         values = values + pick(rng, [0, 0.5, np.nan, np.inf, 1e30])
-    tensor = torch.zeros(shape, dtype=pick(rng, [torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.int64, torch.bool]))
-    rate: Any = pick(rng, [0, -1, 1, 16_000, 2**31, 2**70, 8000.5, "8000", None, True, np.int64(8000), np.float32(8000)])
+    tensor = torch.zeros(
+        shape,
+        dtype=pick(rng, [torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.int64, torch.bool]),
+    )
+    rate: Any = pick(
+        rng, [0, -1, 1, 16_000, 2**31, 2**70, 8000.5, "8000", None, True, np.int64(8000), np.float32(8000)]
+    )
     return pick(
         rng,
         [
@@ -304,7 +315,9 @@ TARGETS: Final[dict[str, Target]] = {
     "sounds": Target(sources.sounds, _read_sound, 3.0, absurd_sound),
     "videos": Target(sources.videos, _read_video),
     "objects": _Objects(lambda folder: folder.mkdir(), _read_object),
-    "checkpoints": Target(sources.checkpoint, lambda source, _: void(EmoPipeline.from_pretrained(source)), 1.5),
+    "checkpoints": Target(
+        sources.checkpoint, lambda source, _: void(EmoPipeline.from_pretrained(source)), 1.5
+    ),
     "verify": Target(sources.checkpoint, lambda source, _: void(verify(source)), 0.5),
     "upgrade": Target(sources.checkpoint, lambda source, output: upgrade(source, output / "new"), 0.5),
     "faces": Target(sources.face_networks, _find_face, 0.5),

@@ -103,7 +103,12 @@ def _similar(value: Any, rng: Random) -> Any:
         return pick(rng, [*NAMES, value + " ", value.upper(), value[:-1], value + value])
     if isinstance(value, list):
         return pick(rng, [value + value, value[:-1], value[::-1], value * 1000, [value], []])
-    return {} if value is None or rng.random() < 0.5 else {**value, "extra": 1}
+    return {**value, "extra": 1} if isinstance(value, dict) else {}
+
+
+def _other(rng: Random) -> Any:
+    """Anything. A copy, because later changes may go into it."""
+    return copy.deepcopy(pick(rng, _VALUES))
 
 
 def _change_one(tree: Any, rng: Random) -> str:
@@ -115,11 +120,11 @@ def _change_one(tree: Any, rng: Random) -> str:
     if what == "similar":
         node[key] = _similar(node[key], rng)
     elif what == "other":
-        node[key] = pick(rng, _VALUES)
+        node[key] = _other(rng)
     elif what == "delete":
         del node[key]
     elif what == "add" and isinstance(node, dict):
-        node[pick(rng, NAMES)] = pick(rng, _VALUES)
+        node[pick(rng, NAMES)] = _other(rng)
     else:
         other, there = pick(rng, places)
         node[key] = copy.deepcopy(other[there])
@@ -129,7 +134,7 @@ def _change_one(tree: Any, rng: Random) -> str:
 def mutate_tree(tree: Any, rng: Random) -> tuple[Any, str]:
     """A changed copy. The root itself is replaced now and then."""
     if rng.random() < 0.04 or not isinstance(tree, (dict, list)) or not tree:
-        return pick(rng, _VALUES), "root"
+        return _other(rng), "root"
     tree = copy.deepcopy(tree)
     whats = []
     for _ in range(int(rng.choice([1, 2, 3], p=[0.75, 0.15, 0.1]))):
@@ -164,7 +169,10 @@ def mutate_json(data: bytes, rng: Random) -> tuple[bytes, str]:
 
 _YAML_TRAPS: Final = (
     "a: &a [x,x,x,x,x,x,x,x,x]\n"
-    + "".join(f"{n}: &{n} [{','.join('*' + 'abcdefghijk'[i] for _ in range(9))}]\n" for i, n in enumerate("bcdefghij")),
+    + "".join(
+        f"{n}: &{n} [{','.join('*' + 'abcdefghijk'[i] for _ in range(9))}]\n"
+        for i, n in enumerate("bcdefghij")
+    ),
     "steps: !!python/object/apply:os.getcwd []\n",
     "steps: &s [*s]\n",
     "&a steps: *a\n",

@@ -1,4 +1,4 @@
-"""Processes that read one input at a time, under limits. A process that ends is replaced, and its input blamed."""
+"""Processes that read one input at a time, under limits. One that dies is replaced, and its input blamed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,14 @@ __all__ = ["BUGS", "Case", "Kind", "Limits", "Outcome", "run_cases", "target_of"
 Kind = Literal[
     "success", "clear error", "unclear error", "raw exception", "crash", "hang", "over memory", "file left"
 ]
-BUGS: Final[tuple[Kind, ...]] = ("unclear error", "raw exception", "crash", "hang", "over memory", "file left")
+BUGS: Final[tuple[Kind, ...]] = (
+    "unclear error",
+    "raw exception",
+    "crash",
+    "hang",
+    "over memory",
+    "file left",
+)
 _MOST_MESSAGE: Final = 2000  # characters of a clear error
 _CASES_PER_PROCESS: Final = 300
 _POLL_S: Final = 0.05
@@ -63,8 +70,10 @@ class Outcome:
     """What came of one input.
 
     Attributes:
-        what: the input. message: of the error, or where the process was. place: file and line of openemo, or the
-            deepest of all.
+        what: the input, in words.
+        message: of the error.
+        place: the deepest line, and behind it the deepest one of openemo.
+        details: the traceback, or what the process wrote before it died.
     """
 
     case: Case
@@ -115,7 +124,12 @@ class _Worker:
     """One process after the other."""
 
     def __init__(
-        self, context: multiprocessing.context.ForkServerContext, index: int, wholes: Path, scratch: Path, limits: Limits
+        self,
+        context: multiprocessing.context.ForkServerContext,
+        index: int,
+        wholes: Path,
+        scratch: Path,
+        limits: Limits,
     ) -> None:
         self._context, self._limits, self._wholes = context, limits, wholes
         self._kept = scratch / "kept"
@@ -151,7 +165,9 @@ class _Worker:
 
     def poll(self) -> Outcome | None:
         """The outcome if there is one; ends a process that is beyond its limits."""
-        assert self.case is not None and self._process is not None and self._connection is not None
+        assert self.case is not None
+        assert self._process is not None
+        assert self._connection is not None
         try:
             while self._connection.poll():
                 said = self._connection.recv()
@@ -170,7 +186,8 @@ class _Worker:
         return None
 
     def _blamed(self, kind: Kind, message: str, memory_mb: float = 0.0) -> Outcome:
-        assert self.case is not None and self._process is not None
+        assert self.case is not None
+        assert self._process is not None
         if not self._what:
             log = (self._home / "log").read_text(errors="replace")
             raise RuntimeError(f"the fuzzer could not make {self.case}: {message}\n{log[-3000:]}")
@@ -181,8 +198,14 @@ class _Worker:
         log = self._home / "log"
         details = log.read_text(errors="replace")[-6000:] if log.exists() else ""
         outcome = Outcome(
-            self.case, kind, self._what, message, _place_in_log(details),
-            seconds, memory_mb, details,
+            self.case,
+            kind,
+            self._what,
+            message,
+            _place_in_log(details),
+            seconds,
+            memory_mb,
+            details,
         )
         self.stop()
         return self._done(outcome)
@@ -237,7 +260,11 @@ def _isolate(home: Path, limits: Limits) -> None:
     """Own folders for everything that a reader could write; output goes to a log."""
     for name in ("tmp", "cwd", "home"):
         (home / name).mkdir()
-    os.environ |= {"TMPDIR": str(home / "tmp"), "HOME": str(home / "home"), "XDG_CACHE_HOME": str(home / "home/.cache")}
+    os.environ |= {
+        "TMPDIR": str(home / "tmp"),
+        "HOME": str(home / "home"),
+        "XDG_CACHE_HOME": str(home / "home/.cache"),
+    }
     tempfile.tempdir = None
     os.chdir(home / "cwd")
     log = os.open(home / "log", os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
@@ -281,7 +308,9 @@ def _attempt(connection: Connection, case: Case, wholes: Path, home: Path, limit
     except OpenEmoError as error:
         message = str(error)
         kind = "clear error" if _is_clear(message) else "unclear error"
-        place, details = (_place(error), "") if kind == "clear error" else (_place(error), traceback.format_exc())
+        place, details = (
+            (_place(error), "") if kind == "clear error" else (_place(error), traceback.format_exc())
+        )
     except BaseException as error:
         kind, message, place = "raw exception", f"{type(error).__name__}: {error!s:.300}", _place(error)
         details = traceback.format_exc()[-6000:]
@@ -358,5 +387,5 @@ def _place_in_log(log: str) -> str:
 def _short(path: str) -> str:
     for root in ("openemo/", "site-packages/"):
         if root in path:
-            return path[path.rindex(root):]
+            return path[path.rindex(root) :]
     return path.removeprefix(_ROOT)
