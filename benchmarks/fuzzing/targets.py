@@ -313,6 +313,11 @@ TARGETS: Final[dict[str, Target]] = {
         sources.pictures, lambda source, _: void(read_image(_only(source))), 3.0, absurd_picture
     ),
     "sounds": Target(sources.sounds, _read_sound, 3.0, absurd_sound),
+    # The same as a call reads them.
+    "portraits": Target(
+        sources.pictures, lambda source, _: void(to_image(_only(source))), 1.0, absurd_picture
+    ),
+    "voices": Target(sources.sounds, lambda source, _: void(to_audio(_only(source))), 1.0, absurd_sound),
     "videos": Target(sources.videos, _read_video),
     "objects": _Objects(lambda folder: folder.mkdir(), _read_object),
     "checkpoints": Target(

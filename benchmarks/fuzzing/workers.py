@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import gc
 import logging
@@ -223,6 +224,9 @@ class _Worker:
 
     def stop(self) -> None:
         if self._process is not None:
+            if self._process.pid is not None:
+                with contextlib.suppress(ProcessLookupError):  # the group may be gone, or not made yet
+                    os.killpg(self._process.pid, signal.SIGKILL)
             self._process.kill()
             self._process.join()
             self._process.close()
@@ -235,12 +239,14 @@ def _signal_name(code: int) -> str:
     return signal.Signals(-code).name if code < 0 else f"exit {code}"
 
 
-def _resident_mb(pid: int | None) -> float:
+def _resident_mb(pid: int | str | None) -> float:
+    """Of the process or of the largest below it."""
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        below = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except (OSError, IndexError):  # it has just ended
         return 0.0
-    return pages * resource.getpagesize() / 1e6
+    return max([pages * resource.getpagesize() / 1e6, *map(_resident_mb, below)])
 
 
 def _serve(connection: Connection, wholes: Path, home: Path, limits: Limits) -> None:
@@ -258,6 +264,7 @@ def _serve(connection: Connection, wholes: Path, home: Path, limits: Limits) -> 
 
 def _isolate(home: Path, limits: Limits) -> None:
     """Own folders for everything that a reader could write; output goes to a log."""
+    os.setsid()  # one group with all that it starts
     for name in ("tmp", "cwd", "home"):
         (home / name).mkdir()
     os.environ |= {
