@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from openemo.errors import ConfigError
+from openemo.face.landmarks import LEFT_EYE, OUTER_LIPS, RIGHT_EYE, STABLE
 from openemo.models.motion_autoencoder import MotionAutoencoder
 from openemo.models.motion_decoder import MotionDecoder, ReferencePyramid, ResBlock
 from openemo.rendering.flow import FLOW_STRIDES, flow_derivatives, pack_flow, unpack_flow, warp
@@ -141,6 +142,33 @@ def test_the_residual_is_the_same_at_any_resolution_of_the_picture(toy_face: NDA
     assert (small - small.mean()).abs().max() > 0.01
     # Every third pixel of the large one has the centre of a small one; bicubic passes through its points.
     torch.testing.assert_close(large[..., 1::3, 1::3], small, atol=1e-5, rtol=0)
+
+
+def test_nothing_moves_and_nothing_is_drawn_where_a_mouth_is_covered(toy_face: NDArray[np.float64]) -> None:
+    network, images = _network(awake=True), _rand(1, 3, SIDE, SIDE)
+    points = toy_face[:, :2].astype(np.float32)
+    skull = [index for index in STABLE if index not in (*RIGHT_EYE, *LEFT_EYE)]
+    points[skull, 1] = 0.2 + 0.2 * np.random.default_rng(2).random(len(skull))
+    pixels = np.random.default_rng(3).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
+    flow = torch.zeros(1, 2, FLOW_GRID, FLOW_GRID)
+    flow[:, 1, FLOW_GRID // 2 + 1 :] = 0.05  # the lower face alone: the skull rests
+    latents = network.pack(flow)[:, :, None]
+    low, high = (points[list(OUTER_LIPS)] * SIDE).min(0).astype(int), (points[list(OUTER_LIPS)] * SIDE).max(0)
+    mouth = slice(low[1], int(high[1]) + 1), slice(low[0], int(high[0]) + 1)
+    rest = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 127.5 - 1
+    with torch.no_grad():
+        covered, seen = (
+            network.decode(
+                latents,
+                network.encode_reference(
+                    images, PortraitPicture(pixels, points, is_mouth_covered=is_covered)
+                ),
+            )[:, :, 0]
+            for is_covered in (True, False)
+        )
+    change = (covered - rest).abs()[..., *mouth].mean()
+    assert change < 0.05  # the picture is doubled and halved again
+    assert (seen - rest).abs()[..., *mouth].mean() > 5 * change
 
 
 def test_reference_input_has_the_resting_reference_first_and_then_the_motion_frames() -> None:

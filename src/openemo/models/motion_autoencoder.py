@@ -222,17 +222,22 @@ class MotionAutoencoder(Autoencoder[MotionReference]):
         )
         residual = torch.unflatten(residual, 0, (batch, num_frames))
         residual = match_tone(reference.image_B3SS, residual).flatten(0, 1)
+        interior = None if layers is None else layers.interior
+        if layers is not None and interior is None:
+            # What covers the mouth keeps its pixels.
+            gain = F.interpolate(layers.lip_motion.gain_11gg, size=residual.shape[-2:], mode="bilinear")
+            residual = residual * gain.to(residual.dtype)
         if residual.shape[-2:] != size:
             # Bilinear: bicubic takes as long as all convolutions of the decoder, and no difference is seen.
             residual = F.interpolate(residual.float(), size=size, mode="bilinear", align_corners=False)
         if len(picture) != batch * num_frames:
             picture = picture.repeat_interleave(num_frames, 0)
-        if layers is not None:
-            flow = layers.interior.refine_flow(flow)
+        if interior is not None:
+            flow = interior.refine_flow(flow)
         moved = warp(picture, flow, size=size, is_bicubic=True)
         frames: Tensor = moved + _with_channels(residual.to(picture.dtype), moved.shape[1])
-        if layers is not None:
-            layers.interior.composite(frames[:, :3], flow)
+        if interior is not None:
+            interior.composite(frames[:, :3], flow)
         return frames.clamp(-1, 1).reshape(batch, num_frames, *frames.shape[1:]).transpose(1, 2)
 
     def reencode(self, latents_BCNHW: Tensor, reference: MotionReference) -> Tensor:

@@ -404,7 +404,12 @@ class EmoPipeline:
     ) -> ReferenceConditions:
         """Step 3. The portrait as the networks read it: once per video."""
         image_B3SS = images_to_tensor([portrait.crop]).to(self.device, self.unet.dtype)
-        picture = PortraitPicture(portrait.picture, portrait.points, (config or self.config).lip_motion)
+        picture = PortraitPicture(
+            portrait.picture,
+            portrait.points,
+            (config or self.config).lip_motion,
+            is_mouth_covered=portrait.is_mouth_covered,
+        )
         reference = self.autoencoder.encode_reference(image_B3SS, picture)
         return ReferenceConditions.encode(self.unet, reference, portrait)
 

@@ -18,6 +18,7 @@ from openemo.face.crop import integer_box
 from openemo.face.landmarks import head_pose
 from openemo.face.masks import RegionMasks, box_mask, part_masks, region_masks, resize_mask
 from openemo.face.turning import PictureTurn
+from openemo.pipeline.rest_pose import find_rest_pose
 from openemo.video.transparency import bleed_colours, on_white
 
 __all__ = ["Framing", "PreparedPortrait", "prepare_portrait"]
@@ -44,12 +45,13 @@ class PreparedPortrait:
         picture: (P, P, 3) uint8, the same square at the size that is decoded; (P, P, 4) with opacity.
         locator: (M, S, S) float32, masks for the face locator (EMO 3.2); M is 1, or 4 with parts of the face.
         regions: masks of picture, face and lips, for audio attention by regions.
-        face: the face that is animated, upright, px of the picture turned so.
+        face: the face that is animated, upright and at rest, px of the picture turned so.
         points: (478, 2) its landmarks in units of the crop's side.
         identity: (D,) face embedding; None is nobody in particular.
         width, height: of the video, px.
         composite: from an animated crop, (P, P, 3) or (P, P, 4), to a frame of the video.
         warnings: what the user should know, one sentence each.
+        is_mouth_covered: something hides the mouth, which then stays still.
     """
 
     crop: Image
@@ -63,6 +65,7 @@ class PreparedPortrait:
     height: int
     composite: Callable[[Image], Image]
     warnings: tuple[str, ...]
+    is_mouth_covered: bool = False
 
 
 def prepare_portrait(
@@ -76,7 +79,7 @@ def prepare_portrait(
     face_index: int | None,
     embed: Callable[[Image, Face], NDArray[np.float32]] | None = None,
 ) -> PreparedPortrait:
-    """Find the face, cut it out, draw its masks.
+    """Find the face, cut it out, draw its masks. A mouth that stands open is closed first.
 
     Args:
         image: (height, width, 3) uint8 RGB; (height, width, 4) with opacity, which the frames then have, too.
@@ -95,8 +98,12 @@ def prepare_portrait(
     faces = analyzer.find_all(image)
     chosen = select_face(faces, face_index, (image.shape[1], image.shape[0]))
     upright, face, turn = _turned_upright(image, chosen, analyzer)
+    rest = find_rest_pose(upright, face, analyzer)
+    face = rest.face
     region = _region(face, upright, config)
-    crop = region.extract(upright, crop_px, config.resampling)
+    if rest.image is not upright:
+        shown = _with_changes(shown, upright, rest.image, turn, region)
+    crop = region.extract(rest.image, crop_px, config.resampling)
     x0, y0, x1, _ = region.box_px
     # At the photo's own resolution, where the published weights' masks are rounded.
     regions = region_masks(
@@ -120,11 +127,12 @@ def prepare_portrait(
         regions=regions,
         face=face,
         points=points,
-        identity=None if embed is None else embed(upright, face),
+        identity=None if embed is None else embed(rest.image, face),
         width=layout.shown.shape[1],
         height=layout.shown.shape[0],
         composite=layout.composite,
-        warnings=warnings,
+        warnings=warnings + rest.warnings,
+        is_mouth_covered=rest.is_mouth_covered,
     )
 
 
@@ -150,6 +158,16 @@ def _turned_upright(
         near = (other for other in analyzer.find_all(upright) if other.holds(expected))
         found = next(near, None) or analyzer.track(upright, expected) or expected
     return (upright, found, turn) if angle_deg else (image, face, None)
+
+
+def _with_changes(
+    shown: Image, upright: Image, changed: Image, turn: PictureTurn | None, region: CropRegion
+) -> Image:
+    """The given picture with what was changed within a region of the upright one; opacity stays."""
+    is_changed = (changed != upright).any(-1)
+    result = shown.copy() if turn is None else turn.apply(shown)
+    result[is_changed, :3] = changed[is_changed]
+    return result if turn is None else region.paster(shown, turn)(region.extract(result))
 
 
 @dataclass(frozen=True, slots=True)

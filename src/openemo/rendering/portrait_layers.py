@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from openemo.arrays import Image
-from openemo.face.landmarks import OUTER_LIPS
+from openemo.face.landmarks import OUTER_LIPS, STABLE
 from openemo.face.region_weights import region_weight
 from openemo.image_tensors import images_to_tensor
 from openemo.rendering.eyelids import Eyelids
@@ -22,7 +22,10 @@ from openemo.rendering.mouth_interior import MouthInterior
 __all__ = ["PortraitLayers", "PortraitPicture"]
 
 
-_LIP_SIGMA = 0.7  # of the gain on lip motion, over the width of the mouth
+# Standard deviations over the width of the mouth: of the gain on lip motion; and of the part that moves only
+# with the head if the mouth is covered. This one is cut off, so that it is flat inside.
+_LIP_SIGMA = 0.7
+_COVER_SIGMA, _COVER_CUT = 0.9, 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +36,13 @@ class PortraitPicture:
         pixels: (P, P, 3) uint8 RGB, or (P, P, 4) with opacity.
         points: (478, 2) landmarks, in units of the side.
         lip_motion: factor on the motion of the mouth; 1 is as the network predicts it.
+        is_mouth_covered: nothing may be drawn where the mouth is.
     """
 
     pixels: Image
     points: NDArray[np.float32]
     lip_motion: float = 1.0
+    is_mouth_covered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +53,14 @@ class PortraitLayers:
         picture_1CQQ: the crop at twice its shown size: it stays sharp when it moves by parts of a pixel. The
             fourth channel is opacity.
         size_px: side of the frames.
-        interior: teeth, tongue and cavity, shown where the mouth opens.
+        interior: teeth, tongue and cavity, shown where the mouth opens; None for a covered mouth.
         eyelids: draws the crop with closed eyes.
         lip_motion: scales the motion of the mouth.
     """
 
     picture_1CQQ: Tensor
     size_px: int
-    interior: MouthInterior
+    interior: MouthInterior | None
     eyelids: Eyelids
     lip_motion: LipMotion
 
@@ -71,13 +76,16 @@ class PortraitLayers:
             like: device and dtype of the picture; layers stay float32.
         """
         colours = np.ascontiguousarray(picture.pixels[..., :3])
-        interior = draw_mouth_interior(colours, picture.points, teeth).to(like.device)
+        interior = None
+        if not picture.is_mouth_covered:
+            interior = draw_mouth_interior(colours, picture.points, teeth).to(like.device)
+        skull_points_K2 = torch.from_numpy(picture.points[list(STABLE), :2]).float().to(like.device)
         return cls(
             images_to_tensor([_double(picture.pixels)]).to(like),
             len(picture.pixels),
             interior,
             Eyelids(colours, picture.points, finish=_double),
-            LipMotion(_lip_gain(picture, flow_size).to(like.device), interior.skull_points_K2),
+            LipMotion(_lip_gain(picture, flow_size).to(like.device), skull_points_K2),
         )
 
     def pictures(self, eyes_closed_F: NDArray[np.floating] | None) -> Tensor:
@@ -91,9 +99,13 @@ class PortraitLayers:
 
 
 def _lip_gain(picture: PortraitPicture, flow_size: int) -> Tensor:
-    """(1, 1, g, g): `lip_motion` at the mouth, fading to 1 over cheeks and chin, which move with the lips."""
+    """(1, 1, g, g): `lip_motion` at the mouth, fading to 1 over cheeks and chin, which move with the lips;
+    for a covered mouth 0 all around it."""
     points_1K2 = torch.from_numpy(picture.points)[None]
-    mouth = region_weight(points_1K2, flow_size, OUTER_LIPS, sigma_ratio=_LIP_SIGMA, min_sigma=1 / flow_size)
+    sigma = _COVER_SIGMA if picture.is_mouth_covered else _LIP_SIGMA
+    mouth = region_weight(points_1K2, flow_size, OUTER_LIPS, sigma_ratio=sigma, min_sigma=1 / flow_size)
+    if picture.is_mouth_covered:
+        return 1 - (_COVER_CUT * mouth).clamp_max(1)
     return 1 + (picture.lip_motion - 1) * mouth
 
 

@@ -1,0 +1,276 @@
+"""Closes a mouth that stands open in the photo: models rest as their reference does, and must rest shut.
+
+Two smooth warps, one of all above the mouth and one of all below it, bring the inner edges of the lips onto
+one line; what was between them is gone. Corners and jaw follow. The shares are means over 17 pictures with
+the jaw down of ten synthetic people, each beside the same face at rest.
+
+Lengths are px of an upright square patch around the face. Shapes: K nodes, h x w a part of the photo.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from openemo.arrays import Floats, Image
+from openemo.face.landmarks import (
+    BROWS,
+    FACE_OVAL,
+    INNER_LIPS,
+    LEFT_EYE,
+    NOSE,
+    OUTER_LIPS,
+    RIGHT_EYE,
+    face_width_px,
+)
+from openemo.face.masks import fill_contour
+from openemo.face.square_sampling import rotation_matrix, sample_square
+from openemo.rendering.corner_line import CornerLine
+from openemo.rendering.landmark_flow import backward_flow
+
+__all__ = ["MouthPose", "close_mouth", "read_mouth_pose"]
+
+MouthPose = Literal["rest", "open", "full"]
+"""Lips that meet, a small gap or teeth in a smile; an open mouth that is dark inside; one that is as wide
+open but full, of a tongue that is out."""
+
+# Gaps between the inner lips over the mouth's width. Smiles with teeth reach 0.29, tongues start at 0.43.
+_MIN_GAP, _SMILE_GAP, _FULL_GAP = 0.15, 0.25, 0.38
+# Share of the gap that is dark: of mouths with the jaw down at least 0.57 where it is a smile's, of tongues
+# that are out at most 0.11.
+_DARK_SHARES: Final = (0.5, 0.4, 0.2)  # from which a mouth with these gaps is open
+_DARK: Final = 0.6  # lightness over that of the lips
+_SIDE: Final = 2.0  # of the patch, over the longer side of the face
+_MAX_SIDE_PX: Final = 1024
+_GRID: Final = 128  # cells of a warp along the patch
+_NODES: Final = 25  # along each lip's edge
+_REST_WIDTH: Final = 0.375  # of a shut mouth, over the face's
+_MAX_WIDENING: Final = 1.2
+_LOWER_HEIGHT: Final = 0.92  # of the lower lip of a shut mouth, over that of the open one
+# How far points of chin and jaw go with the lower lip's edge.
+_JAW: Final = {
+    18: 0.97, 200: 0.9, 199: 0.86, 175: 0.82, 152: 0.8, 148: 0.8, 377: 0.8, 176: 0.77, 400: 0.77, 149: 0.7,
+    378: 0.7, 150: 0.6, 379: 0.6, 136: 0.5, 365: 0.5, 172: 0.42, 397: 0.42, 58: 0.25, 288: 0.25, 132: 0.1,
+    361: 0.1,
+}  # fmt: skip
+_CHEEKS: Final = (50, 280, 117, 346, 36, 266)
+_STILL: Final = tuple(sorted({*FACE_OVAL, *NOSE, *BROWS, *RIGHT_EYE, *LEFT_EYE, *_CHEEKS} - _JAW.keys()))
+_NECK: Final = 0.5  # below the chin nothing moves from here on, over the face's width
+_CORNERS, _LOWER, _UPPER = [0, 10], list(range(1, 10)), list(range(19, 10, -1))  # of a contour of lips
+# Of each lip this height at the edge is cut off with the gap, over the face's width: landmarks may be off,
+# and a bright edge of teeth would stay. At most this share of the lip.
+_CUT: Final = (0.009, 0.012)
+_MAX_CUT: Final = 0.3
+_CUT_FADE: Final = 0.05  # share of the mouth's width, from each corner inwards
+# Lengths over the mouth's width.
+_LINE_SIGMA: Final = 0.014  # of the dark line where the lips meet
+_CORNER_FADE: Final = 0.12  # from each corner inwards it fades in
+_LINE: Final = 0.35  # share of brightness that it takes away
+_SPREAD: Final = 2.0  # how fast the two warps blend beyond the corners
+_STILL_PX: Final = 0.02  # what moves by less keeps its pixels
+
+
+def read_mouth_pose(image: Image, points_px: Floats) -> MouthPose:
+    """Whether lips are so far apart that they would not meet in a video.
+
+    Args:
+        image: (height, width, 3) uint8 RGB. points_px: (478, 2 or more) landmarks, at any roll.
+    """
+    corner, other, top, bottom = (points_px[index, :2] for index in (INNER_LIPS[0], INNER_LIPS[10], 13, 14))
+    gap = float(np.linalg.norm(bottom - top) / max(np.linalg.norm(other - corner), 1e-6))
+    if gap < _MIN_GAP:
+        return "rest"
+    dark = _dark_share(*_Patch.around(points_px).read(image, points_px))
+    if dark >= float(np.interp(gap, (_MIN_GAP, _SMILE_GAP, _FULL_GAP), _DARK_SHARES)):
+        return "open"
+    return "full" if gap >= _FULL_GAP else "rest"
+
+
+def close_mouth(image: Image, points_px: Floats) -> Image:
+    """The picture with its mouth shut; pixels that do not move are the same.
+
+    Args:
+        image, points_px: as in `read_mouth_pose`.
+    """
+    patch = _Patch.around(points_px)
+    points = patch.from_image(np.asarray(points_px[:, :2], np.float64))
+    closing = _Closing.of(points)
+    rows, columns = patch.place(image)
+    y, x = np.mgrid[rows, columns].astype(np.float64)
+    positions = patch.from_image(np.stack([x, y], -1) + 0.5)
+    is_lower, brightness = closing.sides(positions)
+    result = np.zeros((*is_lower.shape, 3))
+    shift = np.zeros(is_lower.shape)
+    for nodes, weight in ((closing.upper, 1 - is_lower), (closing.lower, is_lower)):
+        moved = _displacement(*nodes, patch.size_px, positions)
+        result += weight[..., None] * _sample(image, patch.to_image(positions + moved))
+        shift = np.maximum(shift, weight * np.abs(moved).max(-1))
+    closed = image.copy()
+    closed[rows, columns][shift > _STILL_PX] = np.clip(np.round(result * brightness[..., None]), 0, 255)[
+        shift > _STILL_PX
+    ]
+    return closed
+
+
+def _dark_share(patch: Image, points: Floats) -> float:
+    """Share of the gap between the inner lips that is darker than the lips."""
+    size = (patch.shape[1], patch.shape[0])
+    inside, lips = (fill_contour(points[list(part)], size) > 127 for part in (INNER_LIPS, OUTER_LIPS))
+    lightness = cv2.cvtColor(patch, cv2.COLOR_RGB2LAB)[..., 0].astype(np.float64)
+    lips &= ~inside
+    if not inside.any() or not lips.any():
+        return 0.0
+    return float((lightness[inside] < _DARK * np.median(lightness[lips])).mean())
+
+
+@dataclass(frozen=True, slots=True)
+class _Patch:
+    """An upright square around a face in a photo.
+
+    Attributes:
+        centre_px, side_px: in the photo, px.
+        angle: roll of the face, radians.
+        size_px: side of the patch.
+    """
+
+    centre_px: Floats
+    side_px: float
+    angle: float
+    size_px: int
+
+    @classmethod
+    def around(cls, points_px: Floats) -> _Patch:
+        points = np.asarray(points_px[:, :2], np.float64)
+        across = points[LEFT_EYE[0]] - points[RIGHT_EYE[0]]
+        angle = float(np.arctan2(across[1], across[0]))
+        upright = points @ rotation_matrix(angle)
+        low, high = upright.min(0), upright.max(0)
+        side_px = _SIDE * float((high - low).max())
+        size_px = max(min(round(side_px), _MAX_SIDE_PX), 1)
+        return cls(rotation_matrix(angle) @ ((low + high) / 2), side_px, angle, size_px)
+
+    def read(self, image: Image, points_px: Floats) -> tuple[Image, Floats]:
+        """The patch (size_px, size_px, 3), and landmarks (N, 2) in its px."""
+        pixels = sample_square(
+            image, self.centre_px, self.side_px, self.angle, self.size_px, cv2.BORDER_REPLICATE
+        )
+        return pixels, self.from_image(np.asarray(points_px[:, :2], np.float64))
+
+    def from_image(self, positions_px: Floats) -> Floats:
+        """Positions (..., 2) of the photo in px of the patch."""
+        scale = self.size_px / self.side_px
+        upright = (positions_px - self.centre_px) @ rotation_matrix(self.angle)
+        return np.asarray(upright * scale + self.size_px / 2)
+
+    def to_image(self, positions: Floats) -> Floats:
+        """The inverse of `from_image`."""
+        offset = (positions - self.size_px / 2) * (self.side_px / self.size_px)
+        return np.asarray(offset @ rotation_matrix(-self.angle) + self.centre_px)
+
+    def place(self, image: Image) -> tuple[slice, slice]:
+        """Rows and columns of the photo around the patch."""
+        corners = self.to_image(np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) * float(self.size_px))
+        limit = np.array(image.shape[1::-1])
+        low = np.clip(np.floor(corners.min(0)), 0, limit).astype(int)
+        high = np.clip(np.ceil(corners.max(0)), low, limit).astype(int)
+        return slice(low[1], high[1]), slice(low[0], high[0])
+
+
+Nodes = tuple[Floats, Floats]
+"""Points (K, 2) of the open and of the closed face."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Closing:
+    """From the open to the closed face.
+
+    Attributes:
+        upper, lower: what the warps above and below the mouth go by.
+        line: between the corners of the closed mouth; where the lips meet.
+    """
+
+    upper: Nodes
+    lower: Nodes
+    line: CornerLine
+
+    @classmethod
+    def of(cls, points: Floats) -> _Closing:
+        inner, outer = points[list(INNER_LIPS)], points[list(OUTER_LIPS)]
+        line = CornerLine.between(inner[0], inner[10])
+        s = np.linspace(0, 1, _NODES)
+        outer_s, outer_t = line.to_line(outer)
+        top, bottom = _edges(line, s, inner, outer, face_width_px(points))
+        # The upper lip stays: the lips meet, straight from corner to corner, at the middle of its edge.
+        meet = float(top[_NODES // 2])
+        wider = float(np.clip(_REST_WIDTH * face_width_px(points) / line.width_px, 1, _MAX_WIDENING))
+
+        def place(s: Floats, t: Floats) -> Floats:
+            return line.to_pixels(0.5 + (s - 0.5) * wider, t)
+
+        moved = outer_t.copy()
+        # Each lip keeps its outline, as high as the lip itself is.
+        for part, index, height in ((_UPPER, 13, 1.0), (_LOWER, 14, _LOWER_HEIGHT)):
+            edge, far = (float(line.to_line(points[i])[1]) for i in (index, 0 if part is _UPPER else 17))
+            moved[part] *= height * (far - edge) / (far if abs(far) > 1 else np.copysign(1, far))
+        moved += meet
+        target = place(outer_s, moved)
+        jaw = points[list(_JAW)]
+        jaw_shift = np.array(list(_JAW.values()))[:, None] * (meet - bottom[_NODES // 2]) * line.down
+        still = np.concatenate([points[list(_STILL)], _shoulders(points)])
+        closed = place(s, np.full(_NODES, meet))
+
+        def nodes(edge: Floats, part: list[int]) -> Nodes:
+            here, there = [*_CORNERS, *part], line.to_pixels(s, edge)
+            return (
+                np.concatenate([still, jaw, outer[here], there]),
+                np.concatenate([still, jaw + jaw_shift, target[here], closed]),
+            )
+
+        return cls(nodes(top, _UPPER), nodes(bottom, _LOWER), CornerLine.between(closed[0], closed[-1]))
+
+    def sides(self, positions: Floats) -> tuple[Floats, Floats]:
+        """How far positions (h, w, 2) lie below the mouth, (h, w) in [0, 1], and a factor on brightness that
+        draws the dark line between the lips."""
+        s, t = self.line.to_line(positions)
+        width = self.line.width_px
+        outside = np.maximum(np.maximum(-s, s - 1), 0) * width
+        fade = np.clip(np.minimum(s, 1 - s) / _CORNER_FADE, 0, 1)
+        line = fade * np.exp(-0.5 * (t / (_LINE_SIGMA * width)) ** 2)
+        return np.clip(0.5 + t / (1 + _SPREAD * outside), 0, 1), 1 - _LINE * line
+
+
+def _shoulders(points: Floats) -> Floats:
+    """(5, 2): a row below the chin that does not move, so that only the neck is stretched."""
+    width = face_width_px(points)
+    return np.asarray(points[152] + width * np.stack([np.linspace(-1, 1, 5), np.full(5, _NECK)], -1))
+
+
+def _edges(line: CornerLine, s: Floats, inner: Floats, outer: Floats, width: float) -> tuple[Floats, Floats]:
+    """Edges (K,) of upper and lower lip, below the line, after the cut."""
+    fade = np.clip(np.minimum(s, 1 - s) / _CUT_FADE, 0, 1)
+    edges = []
+    for part, cut, sign in ((_UPPER, _CUT[0], -1), (_LOWER, _CUT[1], 1)):
+        edge, far = (np.interp(s, *line.curve(contour[[*_CORNERS, *part]])) for contour in (inner, outer))
+        height = np.minimum(cut * width, _MAX_CUT * np.maximum(sign * (far - edge), 0))
+        edges.append(edge + sign * fade * height)
+    return edges[0], np.maximum(edges[1], edges[0])
+
+
+def _displacement(source: Floats, target: Floats, size_px: int, positions: Floats) -> Floats:
+    """(h, w, 2): how far from each position of the closed face the open face's lies."""
+    flow = backward_flow(source / size_px, target / size_px, _GRID) * np.float32(size_px)
+    x, y = np.moveaxis((positions / size_px * _GRID - 0.5).astype(np.float32), -1, 0)
+    moved = [
+        cv2.remap(part, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT, borderValue=0) for part in flow
+    ]
+    return np.asarray(np.stack(moved, -1), np.float64)
+
+
+def _sample(image: Image, positions_px: Floats) -> NDArray[np.float64]:
+    """(h, w, 3): the image at positions; for OpenCV a whole number is a pixel's centre."""
+    x, y = np.moveaxis((positions_px - 0.5).astype(np.float32), -1, 0)
+    return np.asarray(cv2.remap(image, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE), np.float64)

@@ -1,0 +1,77 @@
+"""A mouth that stands open is shut in the picture itself; all other mouths keep their pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from openemo.face import FaceAnalyzer
+from openemo.face.landmarks import INNER_LIPS, mouth_opening
+from openemo.rendering.mouth_closing import close_mouth, read_mouth_pose
+from openemo.video.images import read_image
+
+Image = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+
+@pytest.fixture(scope="module")
+def wide_open(shared_dir: Path, face_analyzer: FaceAnalyzer) -> tuple[Image, Floats]:
+    image = read_image(shared_dir / "data/cases/mouth_wide_open.jpg")
+    return image, face_analyzer.find(image).points_px
+
+
+def test_lips_meet_and_the_jaw_follows(wide_open: tuple[Image, Floats], face_analyzer: FaceAnalyzer) -> None:
+    image, points = wide_open
+    assert mouth_opening(points) > 0.15
+    assert read_mouth_pose(image, points) == "open"
+    closed = face_analyzer.find(close_mouth(image, points)).points_px
+    assert mouth_opening(closed) < 0.01
+    chin = (points[152] - closed[152])[1] / np.linalg.norm(points[13] - points[14])
+    assert 0.5 < chin < 1.1  # 0.8 is asked for
+    still = [33, 133, 263, 362, 10]
+    np.testing.assert_allclose(closed[still, :2], points[still, :2], atol=4)
+
+
+def test_only_the_lower_face_and_the_neck_change(wide_open: tuple[Image, Floats]) -> None:
+    image, points = wide_open
+    changed = (close_mouth(image, points) != image).any(2)
+    assert changed.sum() > 5_000
+    rows = np.flatnonzero(changed.any(1))
+    width = float(np.linalg.norm(points[234] - points[454]))
+    assert rows[-1] < points[152, 1] + 0.6 * width
+    eyes = round(float(points[[33, 263], 1].mean()))
+    moved = np.abs(close_mouth(image, points).astype(int) - image)[: eyes - 5]
+    assert moved.mean() < 1
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_face_that_lies_on_its_side_is_closed_alike(wide_open: tuple[Image, Floats], turns: int) -> None:
+    image, points = wide_open
+    turned, places = image, points[:, :2]
+    for _ in range(turns):
+        places = np.stack([places[:, 1], turned.shape[1] - places[:, 0]], 1)
+        turned = np.ascontiguousarray(np.rot90(turned))
+    back = np.rot90(close_mouth(turned, places), -turns)
+    difference = np.abs(back.astype(int) - close_mouth(image, points))
+    assert read_mouth_pose(turned, places) == "open"
+    assert np.percentile(difference, 99.9) <= 4  # the grids of interpolation are turned
+
+
+def test_what_fills_the_mouth_is_not_closed(wide_open: tuple[Image, Floats]) -> None:
+    image, points = wide_open
+    tongue = image.copy()
+    cv2.fillPoly(tongue, [np.round(points[list(INNER_LIPS), :2]).astype(np.int32)], (215, 120, 120))
+    assert read_mouth_pose(tongue, points) == "full"
+
+
+def test_shut_mouths_and_smiles_rest(
+    shared_dir: Path, face_analyzer: FaceAnalyzer, portrait_path: Path
+) -> None:
+    smiles = [shared_dir / "data/portraits/congress" / name for name in ("H001056.jpg", "C001067.jpg")]
+    for path in (portrait_path, *smiles):
+        image = read_image(path)
+        assert read_mouth_pose(image, face_analyzer.find(image).points_px) == "rest"
