@@ -81,7 +81,7 @@ def read_mouth_pose(image: Image, points_px: Floats) -> MouthPose:
         image: (height, width, 3) uint8 RGB. points_px: (478, 2 or more) landmarks, at any roll.
     """
     corner, other, top, bottom = (points_px[index, :2] for index in (INNER_LIPS[0], INNER_LIPS[10], 13, 14))
-    gap = float(np.linalg.norm(bottom - top) / max(np.linalg.norm(other - corner), 1e-6))
+    gap = float(np.linalg.norm(bottom - top)) / max(float(np.linalg.norm(other - corner)), 1e-6)
     if gap < _MIN_GAP:
         return "rest"
     dark = _dark_share(*_Patch.around(points_px).read(image, points_px))
