@@ -43,6 +43,10 @@ def save_jxl(image: Pillow.Image, path: Path) -> None:
     path.write_bytes(pylibjxl.encode(np.asarray(image)))
 
 
+def save_plain(image: Pillow.Image, path: Path) -> None:
+    image.save(path)
+
+
 SAVERS: dict[str, Callable[[Pillow.Image, Path], None]] = {".heic": save_heic, ".jxl": save_jxl}
 
 
@@ -57,7 +61,7 @@ def test_pictures_are_the_same_in_the_sandbox(tmp_path: Path, suffix: str, mode:
     image = image.convert(mode)
     path = tmp_path / f"picture{suffix}"
     try:
-        SAVERS.get(suffix, lambda image, path: image.save(path))(image, path)
+        SAVERS.get(suffix, save_plain)(image, path)
     except (OSError, KeyError, ValueError, TypeError, AttributeError, NotImplementedError):
         pytest.skip(f"{suffix} has no {mode}")
     assert np.array_equal(to_image(path, sandbox=True), read_image(path))

@@ -61,7 +61,7 @@ def _main() -> None:
         header = {"error": {"what": None, "got": f"{type(error).__name__}: {error}"}}
     line = json.dumps({**header, "notes": notes.notes})
     answer.write(line.encode() + b"\n")
-    answer.write(memoryview(np.ascontiguousarray(values)).cast("B"))
+    answer.write(np.ascontiguousarray(values).data)
     answer.flush()
     os._exit(0)  # without what libraries do at the end
 

@@ -102,7 +102,7 @@ class _Decoding:
 
         values = np.empty(shape, dtype)
         assert self._process.stdout is not None
-        rest = memoryview(values).cast("B")
+        rest = values.reshape(-1).view(np.uint8).data
         while rest:
             size = self._process.stdout.readinto(rest)  # type: ignore[attr-defined]  # it is buffered
             if not size:

@@ -219,7 +219,8 @@ def _open_heif(file: BinaryIO, name: str) -> Pillow.Image:
         from pillow_heif import HeifImageFile
     except ImportError as error:
         raise _no_library(name, "HEIC", "pillow-heif") from error
-    return HeifImageFile(file)
+    image: Pillow.Image = HeifImageFile(file)  # type: ignore[no-untyped-call]
+    return image
 
 
 def _decode_jxl(data: bytes, name: str, limits: DecodingLimits) -> Pillow.Image:
