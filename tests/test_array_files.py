@@ -11,9 +11,11 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from openemo.array_files import ArrayKind, read_array, read_arrays
 from openemo.data.landmark_tracks import load_track
@@ -37,7 +39,7 @@ def within_memory() -> Iterator[None]:
         tracemalloc.stop()
 
 
-def npy(array: np.ndarray) -> bytes:  # type: ignore[type-arg]
+def npy(array: NDArray[Any] | np.float32) -> bytes:
     data = io.BytesIO()
     np.save(data, array)
     return data.getvalue()
@@ -115,7 +117,7 @@ def test_a_packed_archive_could_grow_without_limit(tmp_path: Path) -> None:
         read_arrays(tmp_path / "a.npz", {"x": ArrayKind(np.float32)})
 
 
-LOADS: dict[str, tuple[Callable[[Path], object], dict[str, np.ndarray]]] = {  # type: ignore[type-arg]
+LOADS: dict[str, tuple[Callable[[Path], object], dict[str, NDArray[Any]]]] = {
     "sequence": (
         FrameSequence.load,
         {
@@ -160,7 +162,7 @@ LOADS: dict[str, tuple[Callable[[Path], object], dict[str, np.ndarray]]] = {  # 
 def test_archives_that_lack_a_part_or_whose_parts_do_not_fit(kind: str, tmp_path: Path) -> None:
     load, arrays = LOADS[kind]
     path = tmp_path / "a.npz"
-    np.savez(path, **arrays)
+    np.savez(path, allow_pickle=True, **arrays)
     load(path)
     whole = path.read_bytes()
     changes = [{name: np.array([Trap()], object)} for name in arrays]
@@ -178,11 +180,13 @@ def test_archives_that_lack_a_part_or_whose_parts_do_not_fit(kind: str, tmp_path
         changes += [{"clips": np.array(clips)} for clips in ([0, 2], [-1, 0])]
         changes += [{"starts": np.array(starts)} for starts in ([0, 4, 8], [1, 4, 9], [0, 9, 4], [0, 0, 9])]
     for change in changes:
-        np.savez(path, **(arrays | change))
+        np.savez(path, allow_pickle=True, **(arrays | change))
         with pytest.raises(TrainingError, match=r"a\.npz"):
             load(path)
     for name in arrays:
-        np.savez(path, **{other: array for other, array in arrays.items() if other != name})
+        np.savez(
+            path, allow_pickle=True, **{other: array for other, array in arrays.items() if other != name}
+        )
         with pytest.raises(TrainingError, match=name):
             load(path)
     for length in (0, 10, len(whole) // 2, len(whole) - 1):
@@ -195,7 +199,7 @@ def test_random_damage_never_ends_in_another_error(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     for kind, (load, arrays) in LOADS.items():
         path = tmp_path / f"{kind}.npz"
-        np.savez(path, **arrays)
+        np.savez(path, allow_pickle=True, **arrays)
         whole = np.frombuffer(path.read_bytes(), np.uint8)
         for _ in range(40):
             damaged = whole.copy()
@@ -207,7 +211,7 @@ def test_random_damage_never_ends_in_another_error(tmp_path: Path) -> None:
 
 
 def test_a_picture_of_a_sequence_that_is_none(tmp_path: Path) -> None:
-    np.savez(tmp_path / "a.npz", **LOADS["sequence"][1])
+    np.savez(tmp_path / "a.npz", allow_pickle=True, **LOADS["sequence"][1])
     with pytest.raises(TrainingError, match="picture 1"):
         FrameSequence.load(tmp_path / "a.npz").picture(1)
 

@@ -95,7 +95,8 @@ def running(kind: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
     finally:
         process.kill()
         process.wait()
-        process.stdout.close()
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 def partials(folder: Path) -> list[Path]:

@@ -53,12 +53,11 @@ class OpenEmoError(Exception):
         self.got = got
         self.expected = expected
         self.fix = fix
-        clauses = [what]
+        clauses = [_short(what)]
         if got is not None:
-            text = str(got)
-            clauses.append(f"got {text if len(text) <= _LONGEST else f'{text[:_LONGEST]} ...'}")
+            clauses.append(f"got {_short(str(got))}")
         if expected is not None:
-            clauses.append(f"expected {expected}")
+            clauses.append(f"expected {_short(expected)}")
         message = "; ".join(clauses) + "."
         if fix is not None:
             message += f" {fix.rstrip('.')}."
@@ -99,6 +98,10 @@ class TrainingError(OpenEmoError):
 
 class NonFiniteLossError(TrainingError):
     """The loss became NaN or infinite; the update was not applied."""
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
 
 
 def printable(text: str) -> str:

@@ -10,6 +10,7 @@ import re
 import secrets
 import shutil
 import stat
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,10 +20,8 @@ from typing import Any, BinaryIO
 
 from openemo.errors import CheckpointError, OutputError
 
-try:
+if sys.platform != "win32":
     import fcntl
-except ModuleNotFoundError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 __all__ = [
     "check_fresh_folder",
@@ -126,7 +125,7 @@ def remove_leftovers(folder: Path) -> None:
     no such locks: there nothing is removed.
     """
     now = time.monotonic()
-    if fcntl is None or now - _looked_at.get(folder, -math.inf) < _SECONDS_BETWEEN_LOOKS:
+    if sys.platform == "win32" or now - _looked_at.get(folder, -math.inf) < _SECONDS_BETWEEN_LOOKS:
         return
     _looked_at[folder] = now
     try:
@@ -158,20 +157,20 @@ def _locked(folder: Path, ending: str, make: Callable[[Path], int | None]) -> tu
 
 def _new_file(path: Path) -> int | None:
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-    if fcntl is not None:
-        return lock
-    os.close(lock)  # Windows renames no open files
-    return None
+    if sys.platform == "win32":  # it renames no open files
+        os.close(lock)
+        return None
+    return lock
 
 
 def _new_folder(path: Path) -> int | None:
     path.mkdir()
-    return None if fcntl is None else os.open(path, os.O_RDONLY)
+    return None if sys.platform == "win32" else os.open(path, os.O_RDONLY)
 
 
 def _lock(descriptor: int) -> bool:
     """Takes a lock that ends with the process. False where another has it, or where there are no locks."""
-    if fcntl is None:
+    if sys.platform == "win32":
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

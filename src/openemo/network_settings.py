@@ -40,7 +40,8 @@ def check_arguments(
     check_numbers(values, path, least=0, fix=fix)
     try:
         # As JSON, in which a list stands for a tuple as well.
-        _arguments_of(cls).model_validate_json(json.dumps(values, default=repr), strict=True)
+        arguments = _arguments_of(cls)  # type: ignore[arg-type] # classes are hashable
+        arguments.model_validate_json(json.dumps(values, default=repr), strict=True)
     except ValidationError as error:
         wrong = wrong_setting(error)
         raise CheckpointError(

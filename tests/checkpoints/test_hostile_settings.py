@@ -46,7 +46,7 @@ BROKEN = {
     "digits without end": '{"in_channels": ' + "9" * 10_000 + "}",
     "not text": "\udcff\udcfe",
 }
-UNET = {
+UNET: dict[str, list[Any]] = {
     "layers_per_block": [HUGE, 2_000_000_000, -1, 1000, "2", 2.5, None, True],
     "temporal_blocks": [HUGE, 5000, -3],
     "temporal_attentions": [HUGE, 5000],
@@ -64,14 +64,14 @@ UNET = {
     "speed_centres_rad_s": [[0.1] * 1_000_000, [], "fast"],
     "speed_window": [2**30, -2],
 }
-AUTOENCODER = {
+AUTOENCODER: dict[str, list[Any]] = {
     "sample_size": [2**20, 2**40, 0, -64, "64"],
     "decoder_blocks": [HUGE, -1],
     "decoder_channels": [[8] * 1_000_000, [8]],
     "flow_scale": [0, -1.0, "x"],
     "flow_stride": [0, 3],
 }
-WHISPER = {
+WHISPER: dict[str, list[Any]] = {
     "encoder_layers": [HUGE, 5000, -1, "many"],
     "d_model": [HUGE, -8, 7, "wide"],
     "encoder_attention_heads": [0, -1, HUGE],
@@ -80,7 +80,7 @@ WHISPER = {
     "num_mel_bins": [2**50, 81],
     "activation_function": ["no_such_function", 7],
 }
-SCHEDULER = {
+SCHEDULER: dict[str, list[Any]] = {
     "num_train_timesteps": [2_000_000_000, -5, 0, "1000", 1.5, None],
     "beta_schedule": ["no_such_schedule", 3],
     "trained_betas": [[0.1] * 1_000_000, ["a"], "betas"],

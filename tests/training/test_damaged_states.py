@@ -92,9 +92,9 @@ def test_a_state_that_is_no_file_of_weights(saved: Path) -> None:
     rng = np.random.default_rng(6)
     damaged = [whole[:length] for length in (0, 5, 8, 100, len(whole) - 1)] + [b"\xff" * 100, whole + b"x"]
     for _ in range(50):
-        content = bytearray(whole)
-        content[int(rng.integers(500))] = int(rng.integers(256))
-        damaged.append(bytes(content))
+        changed = bytearray(whole)
+        changed[int(rng.integers(500))] = int(rng.integers(256))
+        damaged.append(bytes(changed))
     outcomes = set()
     for content in damaged:
         saved.write_bytes(content)
@@ -105,8 +105,8 @@ def test_a_state_that_is_no_file_of_weights(saved: Path) -> None:
             outcomes.add("refused")
     assert "refused" in outcomes
     saved.unlink()
-    for make in (lambda: os.mkfifo(saved), saved.mkdir):
-        make()
+    for make in (os.mkfifo, os.mkdir):
+        make(saved)
         with pytest.raises(CheckpointError, match="no ordinary file"):
             state_of(1).resume(saved.parent)
         saved.rmdir() if saved.is_dir() else saved.unlink()

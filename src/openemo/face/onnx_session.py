@@ -19,7 +19,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as _library
 
 __all__ = ["ONNX_ERRORS", "OnnxInput", "OnnxSession", "open_session", "run_session"]
 
-ONNX_ERRORS: Final = (
+ONNX_ERRORS: Final[tuple[type[Exception], ...]] = (
     *(kind for kind in vars(_library).values() if isinstance(kind, type) and issubclass(kind, Exception)),
     OSError,
     ValueError,
