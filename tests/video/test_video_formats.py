@@ -63,7 +63,7 @@ def decode(path: Path) -> list[Pixels]:
         if path.suffix == ".webm":  # FFmpeg's own decoder of VP9 drops alpha
             decoder = av.CodecContext.create("libvpx-vp9", "r")
         return [
-            frame.to_ndarray(format="rgba")
+            np.asarray(frame.to_ndarray(format="rgba"), np.uint8)
             for packet in container.demux(stream)
             for frame in decoder.decode(packet if packet.size else None)
         ]

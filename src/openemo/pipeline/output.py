@@ -71,9 +71,9 @@ class Animation:
             OutputError: it cannot be written. No half-written file stays, whatever is raised.
         """
         with ExitStack() as stack:
-            if isinstance(progress, bool):
-                progress = stack.enter_context(Bar("animating", disable=False)) if progress else None
-            self._write(path, progress)
+            if progress is True:
+                progress = stack.enter_context(Bar("animating", disable=False))
+            self._write(path, progress or None)
         return Path(path)
 
     def display(self, *, width: int | None = None, progress: bool = True) -> None:
