@@ -227,6 +227,8 @@ class MotionAutoencoder(Autoencoder[MotionReference]):
             # What covers the mouth keeps its pixels.
             gain = F.interpolate(layers.lip_motion.gain_11gg, size=residual.shape[-2:], mode="bilinear")
             residual = residual * gain.to(residual.dtype)
+        if interior is not None:  # shadows of a photo would stain the flat colours of a drawing
+            residual = residual * interior.manner.photographic
         if residual.shape[-2:] != size:
             # Bilinear: bicubic takes as long as all convolutions of the decoder, and no difference is seen.
             residual = F.interpolate(residual.float(), size=size, mode="bilinear", align_corners=False)

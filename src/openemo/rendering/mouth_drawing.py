@@ -21,6 +21,8 @@ from openemo.face.masks import fill_contour
 from openemo.grids import centre_array
 from openemo.image_tensors import images_to_tensor, layer_to_tensor
 from openemo.rendering.corner_line import CornerLine
+from openemo.rendering.drawing_palette import DrawingPalette
+from openemo.rendering.drawn_mouth import find_drawn_mouth
 from openemo.rendering.lip_closure import LipClosure
 from openemo.rendering.lip_contour import LipContour, find_lip_contour
 from openemo.rendering.mouth_interior import (
@@ -31,6 +33,7 @@ from openemo.rendering.mouth_interior import (
     TEETH_SIZE,
     MouthInterior,
 )
+from openemo.rendering.picture_manner import PictureManner, face_pixels
 from openemo.rendering.tone import match_tone
 
 __all__ = ["draw_mouth_interior", "estimate_white_point"]
@@ -46,7 +49,7 @@ _BOX: Final = (0.8, 0.75, 1.0)  # half the width of the box, its height above an
 _TONGUE_HEIGHT: Final = 0.3
 _OWN_MOTION: Final = 0.1  # distance from a lip's edge where the lip's own motion is read
 _DRAWN_BEHIND: Final = 0.3  # how far the photo's own teeth are continued behind the upper lip
-_SOFT_EDGE: Final = 0.008  # of the photo's own teeth
+_MIXED_PX: Final = 1.0  # at each edge of the photo's own teeth
 # Shares of the width, from each corner inwards.
 _CORNER_FADE: Final = 0.03  # within this nothing opens
 _CLOSURE_FADE: Final = 0.15  # within this the lip closure fades to the flow
@@ -60,12 +63,18 @@ _SIDE_SHADE: Final = 0.4  # share of brightness lost at the last boundary betwee
 _MAX_WHITE: Final = 230.0  # grey level; above it boundaries between teeth vanish in a bright photo
 # Lower teeth have nearly equal widths and stand in a straighter row.
 _LOWER_BOUNDARIES: Final = (0, 14, 29, 44, 57)
+_OVERBITE: Final = 0.06  # of the upper teeth's edge below that of the lower teeth, over the mouth's width
 _LOWER_HEIGHT: Final = 0.6  # over that of the upper teeth
 # The white point: this part of the skin's colour comes from the light; highlights are brighter than teeth.
 _TINT, _HIGHLIGHT = 0.35, 0.75
+_STONE_SHADOW, _STONE_RELIEF = 0.3, 0.12  # of a statue's brightness: the inside, and the teeth in it
+_REDRAWN: Final = 0.5  # share of drawing from which the line of a mouth is drawn again
+_DRAWN_TEETH_DROP: Final = 0.05
+_TONGUE_RISE, _TONGUE_HALF_WIDTH = 0.1, 0.36  # of a drawn tongue above the lower lip, and along it
 # Gaps over the width of the mouth: from the first on the photo shows teeth, from the second on it needs no
 # others.
 _MIN_GAP, _FULL_GAP = 0.03, 0.08
+_DRAWN_LINE: Final = 0.06  # thickness of a line between drawn lips, over the width of the mouth
 
 
 def estimate_white_point(image: Image, points_px: Floats) -> NDArray[np.float64]:
@@ -107,11 +116,24 @@ def draw_mouth_interior(image: Image, points: Floats, teeth: NDArray[np.float32]
     white = estimate_white_point(image, points_px)
     upper, opacity = _draw_upper_teeth(image, mouth, teeth, white)
     lower = _draw_lower_layer(image, mouth, teeth, white)
+    manner, drawn_mouth = PictureManner.of(image, points_px), None
+    if manner.stone:
+        upper, lower = _stone_layers(face_pixels(image, points_px), upper, lower, manner.stone)
+    if manner.drawn:
+        palette = DrawingPalette.of(image, points_px)
+        upper, opacity, lower = _drawn_layers(mouth, teeth, palette, (upper, opacity, lower), manner.drawn)
+        if manner.drawn > _REDRAWN:
+            drawn_mouth = find_drawn_mouth(
+                image, points_px, (*mouth.low.tolist(), *mouth.high.tolist()), palette
+            )
     visible: Floats = np.zeros(upper.shape[:2])
     if mouth.gap > _MIN_GAP:
         own, own_opacity, visible = _own_teeth(image, mouth)
-        share = np.clip((_FULL_GAP - mouth.gap) / (_FULL_GAP - _MIN_GAP), 0, 1)
-        opacity = np.maximum(opacity * share, own_opacity)
+        # A thin strip of teeth lies in the lips' shadow. Drawn on, it would be dark blocks: the model's teeth
+        # are better the thinner it is, and in a mouth that rests the photo itself shows the strip.
+        share = mouth.shown_share(manner.drawn)
+        own_opacity, visible = share * own_opacity, share * visible
+        opacity = np.maximum(opacity * (1 - share), own_opacity)
         upper = own * own_opacity + upper * (1 - own_opacity)
     return MouthInterior(
         box=mouth.box(side_px),
@@ -124,6 +146,8 @@ def draw_mouth_interior(image: Image, points: Floats, teeth: NDArray[np.float32]
         skull_points_K2=torch.from_numpy(points[list(STABLE), :2]).float(),
         jaw_points_J2=torch.from_numpy(points[list(_JAW), :2]).float(),
         lip_closure=_lip_closure(lips, mouth, side_px) if mouth.gap > _MIN_GAP else None,
+        drawn_mouth=drawn_mouth,
+        manner=manner,
     )
 
 
@@ -158,6 +182,15 @@ class _Mouth:
         gap = float(lower - upper) / line.width_px
         edges = (line.to_pixels(half_way, np.asarray(edge)) for edge in (upper, lower))
         return cls(low, high, lips.contour_px, line, gap, *edges)
+
+    def shown_share(self, drawn: float = 0.0) -> float:
+        """How far the picture shows teeth of its own: 0 if closed, 1 if no others are needed.
+
+        Args:
+            drawn: share of drawing, see `PictureManner`: a line between drawn lips is no gap.
+        """
+        gap = self.gap - _DRAWN_LINE * drawn
+        return float(np.clip((gap - _MIN_GAP) / (_FULL_GAP - _MIN_GAP), 0, 1))
 
     def box(self, side_px: int) -> tuple[float, float, float, float]:
         """x0, y0, x1, y1 in units of the side."""
@@ -225,11 +258,45 @@ def _draw_upper_teeth(
 
 def _draw_lower_layer(image: Image, mouth: _Mouth, teeth: NDArray[np.float32], white: Floats) -> Floats:
     """RGB (h, w, 3) in grey levels: lower teeth, and behind them tongue and cavity."""
-    colour, opacity = mouth.draw_teeth(teeth, mouth.lower_px, lower=True)
+    # Behind upper teeth that the photo shows stand the lower ones, not a dark gap between teeth and lip.
+    overbite_px = _OVERBITE * mouth.line.width_px * mouth.shown_share()
+    edge_px = mouth.lower_px - overbite_px * mouth.line.down
+    colour, opacity = mouth.draw_teeth(teeth, edge_px, lower=True)
     colour = _LOWER_SHADE * white * colour * opacity + _tongue_and_cavity(mouth) * white.mean() * (
         1 - opacity
     )
     return _match_tone_of(image, colour)
+
+
+def _stone_layers(face: Image, upper: Floats, lower: Floats, share: float) -> tuple[Floats, Floats]:
+    """Both layers, by a share in [0, 1] as shadow in the tone of the face's pixels (N, 3)."""
+    mean = face.reshape(-1, 3).mean(0)
+    shadow = _match_tone_of(face[None], np.full_like(lower, _STONE_SHADOW * mean.mean()))
+    relief = _match_tone_of(face[None], np.repeat(upper.mean(-1, keepdims=True), 3, -1)) - mean
+    shaded = shadow + _STONE_RELIEF * (relief + (1 - _STONE_SHADOW) * mean)
+    return upper + share * (shaded - upper), lower + share * (shadow - lower)
+
+
+def _drawn_layers(
+    mouth: _Mouth,
+    teeth: NDArray[np.float32],
+    palette: DrawingPalette,
+    layers: tuple[Floats, Floats, Floats],
+    share: float,
+) -> tuple[Floats, Floats, Floats]:
+    """Upper layer, its opacity and lower layer, by a share in [0, 1] in flat colours of the drawing."""
+    # A row of teeth is one shape: its opacity with a sharp edge, without the lines between teeth.
+    row = np.ones_like(teeth)
+    row[3, TEETH_EDGE_ROW + 1 :] = 0
+    edge_px = mouth.upper_px + _DRAWN_TEETH_DROP * mouth.line.width_px * mouth.line.down
+    _, band = mouth.draw_teeth(row, edge_px)
+    s, t = mouth.line_coordinates()
+    lower_edge = mouth.line.to_line(mouth.lower_px)[1]
+    rise = _TONGUE_RISE * mouth.line.width_px * (1 - ((s - 0.5) / _TONGUE_HALF_WIDTH) ** 2)
+    tongue = np.clip(t - lower_edge + rise + 0.5, 0, 1)[..., None]
+    flat = palette.light + 0 * band, band, palette.dark + tongue * (palette.tongue - palette.dark)
+    upper, opacity, lower = (old + share * (new - old) for old, new in zip(layers, flat, strict=True))
+    return upper, opacity, lower
 
 
 def _tongue_and_cavity(mouth: _Mouth) -> Floats:
@@ -247,22 +314,21 @@ def _own_teeth(image: Image, mouth: _Mouth) -> tuple[Floats, Floats, Floats]:
         RGB (h, w, 3) in grey levels; its opacity (h, w, 1); where the photo shows it, (h, w) in [0, 1].
     """
     (x0, y0), (x1, y1), width = mouth.low, mouth.high, mouth.line.width_px
-    region = image[y0:y1, x0:x1].astype(np.float64)
-    core = cv2.erode(mouth.gap_mask(), np.ones((3, 1))) > 127
-    own, opacity = region.copy(), core.astype(np.float64)
-    behind = round(_DRAWN_BEHIND * width)
-    for x in np.flatnonzero(core.any(0)):
-        top = int(np.argmax(core[:, x]))
-        own[max(top - behind, 0) : top, x] = region[top, x]
-        opacity[max(top - behind, 0) : top, x] = 1
-    sigma_px = _SOFT_EDGE * width
-    # Opaque a little beyond the visible part, or a dark line would appear around it in the portrait itself.
-    rim = 2 * round(np.ceil(2 * sigma_px)) + 1
-    opacity = cv2.dilate(opacity, np.ones((rim, rim)))
-    opacity, visible = (
-        cv2.GaussianBlur(mask, (0, 0), sigma_px) for mask in (opacity, core.astype(np.float64))
+    s, t = mouth.line_coordinates()
+    lower, upper = np.split(mouth.contour_px, 2)
+    bottom, top = (np.interp(s, *mouth.line.curve(edge)) for edge in (lower, upper))
+    # The outermost pixels are mixed with the lips. Beyond them the last pure ones are repeated, so that no
+    # lip and no shadow of one moves with the teeth.
+    first, last = top + _MIXED_PX, bottom - _MIXED_PX
+    is_open = ((last > first) & (s > 0) & (s < 1)).astype(np.float64)
+    source_t = np.where(is_open > 0, np.clip(t, first, np.maximum(first, last)), t)
+    x, y = np.moveaxis(mouth.line.to_pixels(s, source_t) - mouth.low - 0.5, -1, 0).astype(np.float32)
+    own = cv2.remap(image[y0:y1, x0:x1], x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    covered, visible = (
+        np.clip(np.minimum(t - above, below - t) + 0.5, 0, 1) * is_open
+        for above, below in ((top - _DRAWN_BEHIND * width, bottom), (first, last))
     )
-    return own, opacity[..., None], np.asarray(visible)
+    return own.astype(np.float64), covered[..., None], visible
 
 
 def _lip_region(mouth: _Mouth) -> Floats:

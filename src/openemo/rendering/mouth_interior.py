@@ -18,8 +18,10 @@ import torch
 from torch import Tensor
 
 from openemo.grids import centre_grid
+from openemo.rendering.drawn_mouth import DrawnMouth
 from openemo.rendering.flow import FULL_BOX, jacobian_determinant, sample_maps
 from openemo.rendering.lip_closure import LipClosure
+from openemo.rendering.picture_manner import PHOTO, PictureManner
 from openemo.rendering.rigid_motion import RigidMotion, move_points, rigid_motion
 
 __all__ = [
@@ -60,6 +62,8 @@ class MouthInterior:
             flow there, 0 to 1. Towards the corners lips hold together, which the flow grid is too coarse for.
         skull_points_K2, jaw_points_J2: points of the reference that move with skull and jaw.
         lip_closure: for lips that are apart in the photo; None where they meet.
+        drawn_mouth: of a drawing, takes the place of all layers; None else.
+        manner: how the portrait is made.
     """
 
     box: tuple[float, float, float, float]
@@ -72,6 +76,8 @@ class MouthInterior:
     skull_points_K2: Tensor
     jaw_points_J2: Tensor
     lip_closure: LipClosure | None = None
+    drawn_mouth: DrawnMouth | None = None
+    manner: PictureManner = PHOTO
 
     def to(self, device: torch.device) -> Self:
         """The layers on another device; they stay float32."""
@@ -86,6 +92,7 @@ class MouthInterior:
             skull_points_K2=self.skull_points_K2.to(device),
             jaw_points_J2=self.jaw_points_J2.to(device),
             lip_closure=None if self.lip_closure is None else self.lip_closure.to(device),
+            drawn_mouth=None if self.drawn_mouth is None else self.drawn_mouth.to(device),
         )
 
     def refine_flow(self, flow_N2gg: Tensor) -> Tensor:
@@ -94,6 +101,8 @@ class MouthInterior:
         Args:
             flow_N2gg: backward flow in units of the side.
         """
+        if self.drawn_mouth is not None:  # nothing is to be torn
+            return flow_N2gg.float()
         flow_N2GG, line_N2GG = (
             sample_maps(flow_N2gg.float(), positions_GG2.expand(len(flow_N2gg), -1, -1, -1), FULL_BOX)
             for positions_GG2 in (self.flow_positions_GG2, self.mouth_line_GG3[..., :2])
@@ -113,6 +122,9 @@ class MouthInterior:
         rows = slice(round(self.box[1] * height), round(self.box[3] * height))
         region = frames_N3HW[..., rows, columns]
         positions_hw2 = centre_grid(height, width, rows=rows, columns=columns, device=region.device)
+        if self.drawn_mouth is not None:
+            frames_N3HW[..., rows, columns] = self.drawn_mouth.composite(region, positions_hw2, flow_N2gg)
+            return frames_N3HW
 
         flow_and_area = torch.cat([flow_N2gg.float(), jacobian_determinant(flow_N2gg)], 1)
         flow_and_area = sample_maps(

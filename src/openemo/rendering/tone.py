@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["channel_range", "colour_share", "match_tone"]
+__all__ = ["channel_range", "colour_share", "match_tone", "tone_distance"]
 
 # Distance of a picture from a single tone: standard deviation of its pixels about the best line through RGB
 # space, where each channel spans 2. Prints and sepia photographs measured 0 to 0.02, colour portraits 0.04 to
@@ -32,18 +33,28 @@ def match_tone(picture_B3HW: Tensor, change_BN3HW: Tensor) -> Tensor:
         picture_B3HW: in [-1, 1].
         change_BN3HW: (B, N, 3, h, w), what is to be added to N frames of each picture.
     """
-    pixels = picture_B3HW.float().flatten(2)
-    pixels = pixels - pixels.mean(2, keepdim=True)
-    brightness = pixels.mean(1, keepdim=True)
-    power = brightness.square().mean(2, keepdim=True)
-    # The small terms make a picture of a single value grey.
-    slopes_B31 = ((pixels * brightness).mean(2, keepdim=True) + 1e-6) / (power + 1e-6)
-    distance_B = (pixels - slopes_B31 * brightness).square().mean((1, 2)).sqrt()
+    slopes_B31, distance_B = _fit_tone(picture_B3HW.float().flatten(2))
     share = ((_COLOURED - distance_B) / (_COLOURED - _SINGLE_TONE)).clamp(0, 1)[:, None, None, None, None]
     if not share.any():
         return change_BN3HW
     toned = change_BN3HW.mean(2, keepdim=True) * slopes_B31[:, None, :, :, None].to(change_BN3HW.dtype)
     return change_BN3HW + share.to(change_BN3HW.dtype) * (toned - change_BN3HW)
+
+
+def tone_distance(pixels: NDArray[np.uint8]) -> float:
+    """How far pixels (N, 3) are from a single tone, where each channel spans 2; 0 for grey and toned ones."""
+    values_13N = torch.from_numpy(pixels.T.astype(np.float32))[None] / 127.5
+    return float(_fit_tone(values_13N)[1])
+
+
+def _fit_tone(pixels_B3N: Tensor) -> tuple[Tensor, Tensor]:
+    """Slope of each channel over brightness, (B, 3, 1), and distance of the pixels from this line, (B,)."""
+    pixels = pixels_B3N - pixels_B3N.mean(2, keepdim=True)
+    brightness = pixels.mean(1, keepdim=True)
+    power = brightness.square().mean(2, keepdim=True)
+    # The small terms make a picture of a single value grey.
+    slopes_B31 = ((pixels * brightness).mean(2, keepdim=True) + 1e-6) / (power + 1e-6)
+    return slopes_B31, (pixels - slopes_B31 * brightness).square().mean((1, 2)).sqrt()
 
 
 def channel_range(image: NDArray[np.uint8]) -> float:
