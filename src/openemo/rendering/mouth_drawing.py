@@ -49,6 +49,8 @@ _BOX: Final = (0.8, 0.75, 1.0)  # half the width of the box, its height above an
 _TONGUE_HEIGHT: Final = 0.3
 _OWN_MOTION: Final = 0.1  # distance from a lip's edge where the lip's own motion is read
 _DRAWN_BEHIND: Final = 0.3  # how far the photo's own teeth are continued behind the upper lip
+_SURELY_VISIBLE: Final = 0.9
+_SHADED: Final = (0.55, 0.75)  # limits of the brightness of teeth in and out of the lips' shadow, over white
 _MIXED_PX: Final = 1.0  # at each edge of the photo's own teeth
 # Shares of the width, from each corner inwards.
 _CORNER_FADE: Final = 0.03  # within this nothing opens
@@ -63,7 +65,7 @@ _SIDE_SHADE: Final = 0.4  # share of brightness lost at the last boundary betwee
 _MAX_WHITE: Final = 230.0  # grey level; above it boundaries between teeth vanish in a bright photo
 # Lower teeth have nearly equal widths and stand in a straighter row.
 _LOWER_BOUNDARIES: Final = (0, 14, 29, 44, 57)
-_OVERBITE: Final = 0.06  # of the upper teeth's edge below that of the lower teeth, over the mouth's width
+_OVERBITE: Final = 0.1  # of the upper teeth's edge below that of the lower teeth, over the mouth's width
 _LOWER_HEIGHT: Final = 0.6  # over that of the upper teeth
 # The white point: this part of the skin's colour comes from the light; highlights are brighter than teeth.
 _TINT, _HIGHLIGHT = 0.35, 0.75
@@ -129,11 +131,13 @@ def draw_mouth_interior(image: Image, points: Floats, teeth: NDArray[np.float32]
     visible: Floats = np.zeros(upper.shape[:2])
     if mouth.gap > _MIN_GAP:
         own, own_opacity, visible = _own_teeth(image, mouth)
-        # A thin strip of teeth lies in the lips' shadow. Drawn on, it would be dark blocks: the model's teeth
-        # are better the thinner it is, and in a mouth that rests the photo itself shows the strip.
         share = mouth.shown_share(manner.drawn)
-        own_opacity, visible = share * own_opacity, share * visible
-        opacity = np.maximum(opacity * (1 - share), own_opacity)
+        # A thin strip of teeth may lie in the lips' shadow. Drawn on, it would be dark blocks, so the model's
+        # teeth take its place the more the thinner it is; in a mouth that rests the photo itself shows it.
+        own_share = 1 - (1 - _lit_share(own, visible, white)) * (1 - share) if not manner.drawn else share
+        own_opacity, visible = own_share * own_opacity, own_share * visible
+        model_share = max(1 - share, min(1.0, 2 - 2 * own_share))
+        opacity = own_opacity + (1 - own_opacity) * model_share * opacity
         upper = own * own_opacity + upper * (1 - own_opacity)
     return MouthInterior(
         box=mouth.box(side_px),
@@ -329,6 +333,14 @@ def _own_teeth(image: Image, mouth: _Mouth) -> tuple[Floats, Floats, Floats]:
         for above, below in ((top - _DRAWN_BEHIND * width, bottom), (first, last))
     )
     return own.astype(np.float64), covered[..., None], visible
+
+
+def _lit_share(own: Floats, visible: Floats, white: Floats) -> float:
+    """How well lit the visible teeth are: from 0 in the lips' shadow to 1."""
+    if not (visible > _SURELY_VISIBLE).any():
+        return 0.0
+    brightness = float(np.median(own[visible > _SURELY_VISIBLE].mean(-1)) / white.mean())
+    return float(np.clip((brightness - _SHADED[0]) / (_SHADED[1] - _SHADED[0]), 0, 1))
 
 
 def _lip_region(mouth: _Mouth) -> Floats:
