@@ -229,7 +229,7 @@ def drift(bench: Bench) -> Figures:
 
 
 def roll(bench: Bench) -> Figures:
-    """Ten portraits turned by an angle, their videos turned back, over the upright portrait's video; 2 s each.
+    """Ten portraits turned by an angle, their videos turned back, over the upright one's video; 2 s each.
 
     lips_r: correlation of the mouth's opening with that of the upright video. lips_spread, identity_cosine:
     over those of the upright video. seam_grey: difference from the still picture along the animated edge.
