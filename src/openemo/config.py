@@ -106,7 +106,7 @@ class PipelineConfig(StrictModel):
             wrong = wrong_setting(error)
             raise ConfigError(
                 f"`{wrong.name or 'settings'}` of the pipeline is wrong",
-                got=repr(wrong.got),
+                got=repr(wrong.got) if wrong.name else None,
                 expected=wrong.expected,
                 fix=f"The settings are {', '.join(cls.model_fields)}" if wrong.is_unknown else None,
             ) from error
