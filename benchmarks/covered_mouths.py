@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -72,7 +72,8 @@ def _colour(rng: Rng) -> Floats:
 
 
 def _noise(rng: Rng, cells: int) -> Floats:
-    return cv2.resize(rng.normal(0, 1, (cells, cells)), (_PATCH_PX, _PATCH_PX), interpolation=cv2.INTER_CUBIC)
+    noise = rng.normal(0, 1, (cells, cells))
+    return np.asarray(cv2.resize(noise, (_PATCH_PX, _PATCH_PX), interpolation=cv2.INTER_CUBIC))
 
 
 def _cloth(rng: Rng) -> Floats:
@@ -94,7 +95,7 @@ def _cloth(rng: Rng) -> Floats:
     else:
         share = np.zeros_like(x)
     share = cv2.GaussianBlur(np.asarray(share, np.float64), (0, 0), rng.uniform(0.4, 1.5))
-    return first + (second - first) * share[..., None]
+    return np.asarray(first + (second - first) * share[..., None])
 
 
 def _shading(rng: Rng) -> Floats:
@@ -117,7 +118,8 @@ def _skin(rng: Rng, patch: Patch) -> Floats:
     piece = image[y0 : y0 + int(2 * half), x0 : x0 + int(2 * half)]
     mean = piece.reshape(-1, 3).mean(0)
     if rng.random() < 0.6:
-        return mean + rng.normal(0, 6, 3) + rng.uniform(0, 4) * rng.normal(0, 1, (_PATCH_PX, _PATCH_PX, 1))
+        grain = rng.normal(0, 1, (_PATCH_PX, _PATCH_PX, 1))
+        return np.asarray(mean + rng.normal(0, 6, 3) + rng.uniform(0, 4) * grain)
     piece = cv2.resize(piece, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC)
     tiles = -(-_PATCH_PX // (2 * min(piece.shape[:2])))
     piece = np.concatenate([np.concatenate([piece, piece[:, ::-1]], 1)] * tiles, 1)
@@ -145,7 +147,7 @@ def _polygon(points: Floats) -> Floats:
     return mask / 255.0
 
 
-def _capsules(lines: list[tuple[Floats, Floats, float]]) -> tuple[Floats, Floats]:
+def _capsules(lines: Sequence[tuple[Floats, Floats, float]]) -> tuple[Floats, Floats]:
     """The union of thick lines, and a shade that darkens towards their edges."""
     y, x = np.mgrid[:_PATCH_PX, :_PATCH_PX] + 0.5
     mask, shade = np.zeros_like(x), np.ones_like(x)
@@ -332,7 +334,7 @@ def augment(rng: Rng, patch: Image) -> Image:
     if rng.random() < 0.3:
         _, code = cv2.imencode(".jpg", image8, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(15, 80))])
         image8 = cv2.imdecode(code, cv2.IMREAD_COLOR)
-    return image8
+    return np.asarray(image8, np.uint8)
 
 
 def make_examples(rng: Rng, patches: list[Patch], count: int, kinds: list[str]) -> tuple[Image, Floats]:
@@ -390,7 +392,7 @@ def logits_of(net: CoveredMouthNet, patches: list[Image]) -> Floats:
     inputs = [
         cv2.resize(p[low:high, low:high], (INPUT_PX, INPUT_PX), interpolation=cv2.INTER_AREA) for p in patches
     ]
-    return net(to_input(np.stack(inputs))).numpy()
+    return np.asarray(net(to_input(np.stack(inputs))).numpy())
 
 
 def _say(line: str) -> None:

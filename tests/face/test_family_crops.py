@@ -108,12 +108,16 @@ def test_the_network_reads_the_aligned_face_in_minus_one_to_one() -> None:
     class Input:
         name: str
         shape: list[int | str | None]
+        type: str = "tensor(float)"
 
     class Session:
         """A session whose embedding is the mean of each channel."""
 
         def get_inputs(self) -> list[OnnxInput]:
             return [Input("data", [None, 3, 112, 112])]
+
+        def get_outputs(self) -> list[OnnxInput]:
+            return [Input("embedding", [None, 3])]
 
         def run(self, _: None, feed: Mapping[str, NDArray[np.float32]]) -> list[NDArray[np.float32]]:
             seen.append(feed["data"])
