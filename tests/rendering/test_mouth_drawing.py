@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
+from openemo.face import CropRegion, FaceAnalyzer
 from openemo.face.landmarks import INNER_LIPS
+from openemo.image_tensors import images_to_tensor
+from openemo.rendering.flow import warp
+from openemo.rendering.landmark_flow import face_flow
 from openemo.rendering.mouth_drawing import draw_mouth_interior, estimate_white_point
 from openemo.rendering.mouth_interior import TEETH_BOUNDARIES, TEETH_EDGE_ROW, TEETH_SIZE
+from openemo.video.images import read_image
 
 SIDE = 160
 Floats = NDArray[np.float64]
@@ -94,6 +100,32 @@ def test_lips_that_show_teeth_close_when_the_flow_closes_them(toy_face: Floats) 
         heights.append(float(drawn[:, size // 2 - 20 : size // 2 + 20].float().mean(1).sum()) / size)
     assert heights[0] < 0.2 * gap
     assert heights[1] > 0.3 * gap
+
+
+@pytest.mark.parametrize("name", ["A000361", "S001170"])
+def test_no_black_line_stands_below_the_teeth_of_a_small_smile_that_opens_a_little(
+    name: str, shared_dir: Path, face_analyzer: FaceAnalyzer
+) -> None:
+    """Mouths of 47 px; the darkest row between upper teeth and lower lip, over the teeth."""
+    image = read_image(shared_dir / f"data/portraits/congress/{name}.jpg")
+    face = face_analyzer.find_all(image)[0]
+    region = CropRegion.around(face, 1.8)
+    side = round(region.side_px)
+    x0, y0, *_ = region.box_px
+    picture, points = region.extract(image, side), (face.points_px[:, :2] - (x0, y0)) / side
+    interior = draw_mouth_interior(picture, points, _teeth())
+    columns = points[[82, 312], 0] * side
+    for opening in (0.01, 0.02):
+        moved = points.copy()
+        jaw = (points[:, 1] > points[14, 1] - 1e-6) & (np.abs(points[:, 0] - points[14, 0]) < 0.25)
+        moved[jaw | np.isin(np.arange(len(points)), INNER_LIPS[1:10]), 1] += opening
+        flow = interior.refine_flow(torch.from_numpy(face_flow(points, moved, 64))[None])
+        whole = images_to_tensor([picture])
+        frame = (interior.composite(warp(whole, flow, is_bicubic=True), flow)[0].mean(0) + 1) / 2
+        top, bottom = round((points[13, 1]) * side) + 1, round((points[14, 1] + opening) * side) + 2
+        rows = frame[top:bottom, round(columns[0]) : round(columns[1])]
+        darkest = rows.min(0).values / rows.max(0).values
+        assert darkest.median() > 0.42
 
 
 def test_without_motion_a_portrait_that_shows_teeth_stays_as_it_is(toy_face: Floats) -> None:

@@ -51,6 +51,9 @@ _OWN_MOTION: Final = 0.1  # distance from a lip's edge where the lip's own motio
 _DRAWN_BEHIND: Final = 0.3  # how far the photo's own teeth are continued behind the upper lip
 _SURELY_VISIBLE: Final = 0.9
 _SHADED: Final = (0.55, 0.75)  # limits of the brightness of teeth in and out of the lips' shadow, over white
+_TEETH_EDGE_REACH: Final = 0.08  # below the visible gap the teeth may end
+_TEETH_EDGE_STEP_PX: Final = 0.5
+_MIN_CONTRAST: Final = 30.0  # grey levels between teeth and lip
 _MIXED_PX: Final = 1.0  # at each edge of the photo's own teeth
 # Shares of the width, from each corner inwards.
 _CORNER_FADE: Final = 0.03  # within this nothing opens
@@ -65,7 +68,7 @@ _SIDE_SHADE: Final = 0.4  # share of brightness lost at the last boundary betwee
 _MAX_WHITE: Final = 230.0  # grey level; above it boundaries between teeth vanish in a bright photo
 # Lower teeth have nearly equal widths and stand in a straighter row.
 _LOWER_BOUNDARIES: Final = (0, 14, 29, 44, 57)
-_OVERBITE: Final = 0.1  # of the upper teeth's edge below that of the lower teeth, over the mouth's width
+_OVERBITE: Final = 0.12  # of the upper teeth's edge below that of the lower teeth, over the mouth's width
 _LOWER_HEIGHT: Final = 0.6  # over that of the upper teeth
 # The white point: this part of the skin's colour comes from the light; highlights are brighter than teeth.
 _TINT, _HIGHLIGHT = 0.35, 0.75
@@ -320,7 +323,8 @@ def _own_teeth(image: Image, mouth: _Mouth) -> tuple[Floats, Floats, Floats]:
     (x0, y0), (x1, y1), width = mouth.low, mouth.high, mouth.line.width_px
     s, t = mouth.line_coordinates()
     lower, upper = np.split(mouth.contour_px, 2)
-    bottom, top = (np.interp(s, *mouth.line.curve(edge)) for edge in (lower, upper))
+    top = np.interp(s, *mouth.line.curve(upper))
+    bottom = np.interp(s, *_teeth_edge(image, mouth, lower, upper))
     # The outermost pixels are mixed with the lips. Beyond them the last pure ones are repeated, so that no
     # lip and no shadow of one moves with the teeth.
     first, last = top + _MIXED_PX, bottom - _MIXED_PX
@@ -333,6 +337,46 @@ def _own_teeth(image: Image, mouth: _Mouth) -> tuple[Floats, Floats, Floats]:
         for above, below in ((top - _DRAWN_BEHIND * width, bottom), (first, last))
     )
     return own.astype(np.float64), covered[..., None], visible
+
+
+def _teeth_edge(image: Image, mouth: _Mouth, lower_px: Floats, upper_px: Floats) -> tuple[Floats, Floats]:
+    """s and t (K,) of the lower edge of the visible teeth: where their colour turns into that of the lip.
+
+    The visible gap ends above it, in the shade of the upper lip or of the teeth. What is left out would stick
+    to the lower lip, below a dark line.
+
+    Args:
+        lower_px, upper_px: (K, 2) edges of the visible gap.
+    """
+    line, width = mouth.line, mouth.line.width_px
+    s, t = line.curve(lower_px)
+    top = np.interp(s, *line.curve(upper_px))
+    steps = np.arange(0, _TEETH_EDGE_REACH * width, _TEETH_EDGE_STEP_PX)[:, None]
+    teeth_t = top + (t - top) * np.linspace(0.5, 0.8, 4)[:, None]
+    teeth = np.median(_sample(image, line, s, teeth_t), 0)
+    lip = np.median(
+        _sample(image, line, s, t + (_TEETH_EDGE_REACH + 0.02 * np.arange(3)[:, None]) * width), 0
+    )
+    contrast = teeth - lip
+    power = np.maximum((contrast**2).sum(-1), 1.0)
+    likeness = ((_sample(image, line, s, t + steps) - lip) * contrast).sum(-1) / power
+    is_lip = likeness < 0.5
+    found = np.where(is_lip.any(0) & (power > _MIN_CONTRAST**2), is_lip.argmax(0), 0) * _TEETH_EDGE_STEP_PX
+    return s, t + np.where(t > top, _smooth(found), 0)
+
+
+def _sample(image: Image, line: CornerLine, s: Floats, t: Floats) -> Floats:
+    """(T, K, 3) colours at positions s (K,) and t (T, K)."""
+    x, y = np.moveaxis(line.to_pixels(np.broadcast_to(s, t.shape), t) - 0.5, -1, 0).astype(np.float32)
+    return cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(np.float64)
+
+
+def _smooth(values_K: Floats) -> Floats:
+    """Median, then mean, of 9 columns."""
+    for combine in (np.median, np.mean):
+        windows = np.lib.stride_tricks.sliding_window_view(np.pad(values_K, 4, mode="edge"), 9)
+        values_K = combine(windows, -1)
+    return values_K
 
 
 def _lit_share(own: Floats, visible: Floats, white: Floats) -> float:
