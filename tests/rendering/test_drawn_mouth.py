@@ -8,7 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from openemo.face.landmarks import FACE_OVAL, LEFT_EYE, OUTER_LIPS, RIGHT_EYE
 from openemo.image_tensors import images_to_tensor, tensor_to_images
+from openemo.rendering.drawing_palette import DrawingPalette
 from openemo.rendering.flow import warp
 from openemo.rendering.mouth_drawing import draw_mouth_interior
 from openemo.rendering.mouth_interior import TEETH_EDGE_ROW, TEETH_SIZE, MouthInterior
@@ -97,7 +99,7 @@ def test_teeth_in_a_grid_of_pixels_are_one_white_band(face: Floats) -> None:
     for kind in ("line", "lips"):
         picture = draw_cartoon(kind)
         mouth = _mouth(_frame(picture, draw_mouth_interior(picture, face, teeth), _opening(0.08)))
-        white = (mouth > 250).all(-1)
+        white = np.asarray((mouth > 250).all(-1))
         assert white.sum() > 60
         row = white[white.sum(1).argmax()]
         inside = row[np.flatnonzero(row)[0] : np.flatnonzero(row)[-1] + 1]
@@ -122,3 +124,20 @@ def test_a_mouth_that_is_not_alone_on_plain_skin_is_left_to_the_warp(face: Float
     picture = draw_cartoon().copy()
     picture[ROW - 60 : ROW + 60 : 3, 100:300] = LINE  # a beard
     assert draw_mouth_interior(picture, face, _teeth()).drawn_mouth is None
+
+
+def test_teeth_take_the_white_of_the_eyes_and_no_iris() -> None:
+    """Eyes that are nearly all iris, as in comics: their white is a light of a few pixels."""
+    picture = np.full((200, 200, 3), (255, 224, 200), np.uint8)
+    points = np.tile([100.0, 100.0], (478, 1))
+    for eye, x in ((RIGHT_EYE, 70), (LEFT_EYE, 130)):
+        around = np.linspace(0, 2 * np.pi, len(eye), endpoint=False)
+        points[list(eye)] = np.stack([x + 12 * np.cos(around), 80 + 12 * np.sin(around)], 1)
+        picture[66:95, x - 14 : x + 15] = (60, 110, 210)
+        picture[72:77, x - 3 : x + 2] = 255
+    for contour, middle, radius in ((FACE_OVAL, (100, 100), 80), (OUTER_LIPS, (100, 140), 12)):
+        around = np.linspace(0, 2 * np.pi, len(contour), endpoint=False)
+        points[list(contour)] = np.add(middle, radius * np.stack([np.cos(around), np.sin(around)], 1))
+    np.testing.assert_array_equal(DrawingPalette.of(picture, points).light, [255, 255, 255])
+    picture[(picture == 255).all(-1)] = (60, 110, 210)  # without the lights
+    np.testing.assert_array_equal(DrawingPalette.of(picture, points).light, [255, 224, 200])

@@ -25,7 +25,7 @@ def portrait(portrait_path: Path) -> Image:
 
 @pytest.fixture(scope="module")
 def landmarks(portrait: Image, face_analyzer: FaceAnalyzer) -> Floats:
-    return face_analyzer.find_all(portrait)[0].points_px
+    return face_analyzer.find_all(portrait)[0].points_px.astype(np.float64)
 
 
 def test_a_photo_in_colours_grey_or_sepia_is_a_photo(portrait: Image, landmarks: Floats) -> None:

@@ -15,7 +15,10 @@ __all__ = ["DrawingPalette"]
 
 _LINE_SHARE: Final = 3.0  # percent of the face that is as dark as its lines
 _MOUTH_SHARE: Final = 3.0  # the same of the mouth
-_WHITE_SHARE: Final = 95.0  # of the eyes that is darker than their white and their lights
+_WHITE_CHROMA: Final = 40.0  # grey levels between the channels of a white, at most
+_MIN_WHITES: Final = 12  # pixels
+_SKIN_HUE: Final = 0.1  # difference of a channel over the mean of all
+_LIGHT_SHARE: Final = 95.0  # percent of the skin that is darker than its lights
 _FACE_SCALE: Final = 1.03  # of the oval, with the face's outline
 _LIP_CHROMA: Final = 25.0  # grey levels between channels; what has more beside the skin is a lip's colour
 
@@ -53,7 +56,7 @@ class DrawingPalette:
         )
         dark = _darkest(face, _LINE_SHARE)
         skin = np.median(face, 0)
-        light = _brightest(np.concatenate([eyes, skin[None]]), _WHITE_SHARE)
+        light = _white_of(eyes, face, skin)
         tongue = _darkest(mouth, _MOUTH_SHARE)
         tinted = (tongue - tongue.mean()) - (skin - skin.mean()) * tongue.mean() / max(skin.mean(), 1.0)
         is_coloured = np.ptp(tinted) > _LIP_CHROMA and tongue.mean() > dark.mean()
@@ -72,6 +75,13 @@ def _darkest(pixels: Floats, percent: float) -> Floats:
     return np.asarray(np.median(pixels[brightness <= np.percentile(brightness, percent)], 0), np.float64)
 
 
-def _brightest(pixels: Floats, percent: float) -> Floats:
-    brightness = pixels.mean(1)
-    return np.asarray(np.median(pixels[brightness >= np.percentile(brightness, percent)], 0), np.float64)
+def _white_of(eyes: Floats, face: Floats, skin: Floats) -> Floats:
+    """(3,) the eyes' white, else the face's, else the lightest of the skin's hue. An iris is no white."""
+    for pixels in (eyes, face):
+        whites = pixels[(np.ptp(pixels, axis=1) <= _WHITE_CHROMA) & (pixels.mean(1) >= skin.mean())]
+        if len(whites) >= _MIN_WHITES:
+            return np.asarray(np.median(whites, 0), np.float64)
+    hues = face / np.maximum(face.mean(1, keepdims=True), 1)
+    own = face[np.abs(hues - skin / max(skin.mean(), 1.0)).max(1) <= _SKIN_HUE]
+    own = own if len(own) else skin[None]
+    return np.asarray(np.median(own[own.mean(1) >= np.percentile(own.mean(1), _LIGHT_SHARE)], 0), np.float64)

@@ -136,7 +136,8 @@ class DrawnMouth:
 
         def cover(distance: Tensor) -> Tensor:
             """1 where a signed distance over the width is inside, 0 outside, smooth over a pixel."""
-            return (distance * width_N11 / pixel + 0.5).clamp(0, 1)
+            share: Tensor = (distance * width_N11 / pixel + 0.5).clamp(0, 1)
+            return share
 
         ends = cover(torch.minimum(s, 1 - s))
         lines = [

@@ -9,7 +9,7 @@ Shapes: P side of the portrait in px, N pixels.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -104,7 +104,7 @@ def face_pixels(image: Image, points_px: Floats) -> Image:
     return pixels if len(pixels) else image.reshape(-1, 3)
 
 
-def inside(contour_px: Floats, image: Image, scale: float = 1.0) -> NDArray[np.bool_]:
+def inside(contour_px: Floats, image: NDArray[Any], scale: float = 1.0) -> NDArray[np.bool_]:
     """(P, P): the pixels of the image within a contour (n, 2), scaled about its middle."""
     middle = contour_px.mean(0)
     mask = np.zeros(image.shape[:2], np.uint8)
