@@ -3,7 +3,8 @@
 Few pictures of covered mouths are free, so covers are drawn over portraits: masks, scarves, microphones,
 hands and other things, of any colour and pattern. The same things beside the mouth are examples of no cover.
 
-    python benchmarks/covered_mouths.py --data ../shared/data --output covered_mouth.safetensors
+    python benchmarks/covered_mouths.py --sheets openpeople/data/curated/*/assets/emotions_sheet.jpg \\
+        --output covered_mouth.safetensors
     python benchmarks/covered_mouths.py --data ../shared/data --hold-out microphone   # measures a kind unseen
 """
 
@@ -39,14 +40,15 @@ Patch = tuple[Image, Floats]
 """(P, P, 3) around a mouth, upright, and the landmarks (478, 2) in its pixels."""
 
 
-def load_patches(analyzer: FaceAnalyzer, files: list[Path]) -> list[Patch]:
-    """The largest face of each picture."""
+def load_patches(analyzer: FaceAnalyzer, portraits: list[Path], sheets: list[Path]) -> list[Patch]:
+    """The largest face of each portrait, and every face of each sheet."""
     patches = []
-    for file in files:
+    for file in portraits + sheets:
         image = read_image(file)
         faces = analyzer.find_all(image)
-        if faces:
-            patches.append(cut_patch(image, faces[0].points_px))
+        if file not in sheets:
+            faces = faces[:1]
+        patches += [cut_patch(image, face.points_px) for face in faces]
     return patches
 
 
@@ -403,7 +405,9 @@ def _say(line: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--more", type=Path, nargs="*", default=[], help="further folders of portraits")
+    parser.add_argument(
+        "--sheets", type=Path, nargs="*", default=[], help="pictures with many faces, each of which is taken"
+    )
     parser.add_argument("--output", type=Path)
     parser.add_argument("--hold-out", choices=COVERS, help="a kind of cover that is not trained")
     parser.add_argument("--examples", type=int, default=30000)
@@ -411,10 +415,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     analyzer = FaceAnalyzer.from_pretrained(checkpoints.resolve(checkpoints.EMBEDDED) / "face")
-    files = sorted(options.data.glob("portraits/*/*.jpg"))
-    for folder in options.more:
-        files += sorted(folder.glob("*.png"))
-    patches = load_patches(analyzer, files)
+    patches = load_patches(analyzer, sorted(options.data.glob("portraits/*/*.jpg")), options.sheets)
     # Each fifth is kept out, unless the network is to be used.
     keeps_out = options.hold_out or not options.output
     known = [patch for index, patch in enumerate(patches) if index % 5 or not keeps_out]

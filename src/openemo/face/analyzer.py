@@ -303,7 +303,7 @@ def _no_face(image_size: tuple[int, int]) -> FaceError:
         "no face found in the picture",
         got=f"{image_size[0]}x{image_size[1]} px without a face",
         expected="one human face, seen from the front",
-        fix="Use a portrait that is upright and shows the whole face",
+        fix="Use a portrait that shows the whole face",
     )
 
 
