@@ -127,14 +127,14 @@ def test_a_mouth_that_is_not_alone_on_plain_skin_is_left_to_the_warp(face: Float
 
 
 def test_teeth_take_the_white_of_the_eyes_and_no_iris() -> None:
-    """Eyes that are nearly all iris, as in comics: their white is a light of a few pixels."""
+    """Eyes that are nearly all iris, as in comics: their only white is a light."""
     picture = np.full((200, 200, 3), (255, 224, 200), np.uint8)
     points = np.tile([100.0, 100.0], (478, 1))
     for eye, x in ((RIGHT_EYE, 70), (LEFT_EYE, 130)):
         around = np.linspace(0, 2 * np.pi, len(eye), endpoint=False)
         points[list(eye)] = np.stack([x + 12 * np.cos(around), 80 + 12 * np.sin(around)], 1)
         picture[66:95, x - 14 : x + 15] = (60, 110, 210)
-        picture[72:77, x - 3 : x + 2] = 255
+        picture[72:79, x - 3 : x + 4] = 255
     for contour, middle, radius in ((FACE_OVAL, (100, 100), 80), (OUTER_LIPS, (100, 140), 12)):
         around = np.linspace(0, 2 * np.pi, len(contour), endpoint=False)
         points[list(contour)] = np.add(middle, radius * np.stack([np.cos(around), np.sin(around)], 1))

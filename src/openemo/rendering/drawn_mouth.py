@@ -136,8 +136,8 @@ class DrawnMouth:
 
         def cover(distance: Tensor) -> Tensor:
             """1 where a signed distance over the width is inside, 0 outside, smooth over a pixel."""
-            share: Tensor = (distance * width_N11 / pixel + 0.5).clamp(0, 1)
-            return share
+            covered: Tensor = (distance * width_N11 / pixel + 0.5).clamp(0, 1)
+            return covered
 
         ends = cover(torch.minimum(s, 1 - s))
         lines = [
@@ -219,7 +219,7 @@ def _slope(curve_Nhw: Tensor, s_Nhw: Tensor) -> Tensor:
     """Slope of a curve over s, (N, h, w)."""
     step = (s_Nhw[..., 1:] - s_Nhw[..., :-1]).clamp_min(1e-6)
     slope = (curve_Nhw[..., 1:] - curve_Nhw[..., :-1]) / step
-    return torch.cat([slope, slope[..., -1:]], -1).clamp(-3, 3)
+    return torch.cat([slope, slope[..., -1:]], -1).clamp(-1, 1)
 
 
 def find_drawn_mouth(

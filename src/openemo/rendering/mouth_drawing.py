@@ -368,14 +368,14 @@ def _teeth_edge(image: Image, mouth: _Mouth, lower_px: Floats, upper_px: Floats)
 def _sample(image: Image, line: CornerLine, s: Floats, t: Floats) -> Floats:
     """(T, K, 3) colours at positions s (K,) and t (T, K)."""
     x, y = np.moveaxis(line.to_pixels(np.broadcast_to(s, t.shape), t) - 0.5, -1, 0).astype(np.float32)
-    return cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(np.float64)
+    return np.asarray(cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float64)
 
 
 def _smooth(values_K: Floats) -> Floats:
     """Median, then mean, of 9 columns."""
     for combine in (np.median, np.mean):
         windows = np.lib.stride_tricks.sliding_window_view(np.pad(values_K, 4, mode="edge"), 9)
-        values_K = combine(windows, -1)
+        values_K = np.asarray(combine(windows, -1), np.float64)
     return values_K
 
 
