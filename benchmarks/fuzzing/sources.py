@@ -386,7 +386,7 @@ def training_data(folder: Path) -> None:
         floats(3),
     ).save(data / "latents/real-c1.npz")
     SyncData(
-        np.zeros((7, 8, 8, 3), np.uint8),
+        np.zeros((7, 8, 8), np.uint8),
         np.array([0, 4, 7]),
         np.array([0, 0]),
         np.array([0, 2]),

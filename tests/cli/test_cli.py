@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from openemo import __version__, data, training
@@ -343,6 +344,22 @@ def test_an_unforeseen_error_is_one_line(failing_command: str, capsys: pytest.Ca
     line = error_of(capsys)
     assert line.startswith("openemo: error: unexpected ZeroDivisionError: two lines. ")
     assert "--debug" in line
+
+
+@pytest.mark.parametrize("fill", [lambda: bytearray(2**62), lambda: torch.empty(2**50, dtype=torch.uint8)])
+def test_too_little_memory_is_no_mistake_of_ours(
+    fill: Callable[[], object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(app, "registered_commands", [*app.registered_commands])
+    app.command("fill")(lambda: fill() and None)
+    assert main(["fill"]) == 1
+    assert error_of(capsys).startswith("openemo: error: there is too little memory; got ")
+
+
+def test_python_without_docstrings_is_named(tmp_path: Path) -> None:
+    done = shell(f"openemo weights verify {tmp_path}", PYTHONOPTIMIZE="2")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("openemo: error: Python runs without docstrings")
 
 
 def test_debug_shows_where_an_unforeseen_error_happened(

@@ -22,11 +22,14 @@ from openemo.cli.notes import warnings_as_notes
 from openemo.cli.streams import forgiving_streams
 from openemo.cli.train import assemble, prepare, train
 from openemo.cli.weights import weights
-from openemo.errors import OpenEmoError, printable
+from openemo.errors import ConfigError, OpenEmoError, printable
 
 __all__ = ["main"]
 
 EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
+
+# In torch's errors: of the system's memory, of C++, of CUDA.
+_NO_MEMORY = ("can't allocate memory", "bad_alloc", "out of memory")
 
 app = typer.Typer(
     add_completion=False,
@@ -83,6 +86,8 @@ def _fail(message: str, code: int) -> int:
 def _report_of(error: Exception) -> str:
     """What to say of an error that nobody foresaw."""
     said = textwrap.shorten(f"{type(error).__name__}: {error}".rstrip(": "), 300, placeholder=" ...")
+    if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY):
+        return f"there is too little memory; got {said}. Use a smaller picture or a shorter voice."
     return f"unexpected {said}. Please report what `openemo --debug COMMAND ...` shows."
 
 
@@ -102,6 +107,12 @@ def _openemo(
     ] = False,
 ) -> None:
     """One portrait and one voice in, a video of that person speaking or singing out."""
+    if sys.flags.optimize > 1:
+        raise ConfigError(
+            "Python runs without docstrings, which transformers reads",
+            got="-OO or PYTHONOPTIMIZE=2",
+            fix="Leave it out; -O is fine",
+        )
 
 
 app.command(rich_help_panel=_VIDEOS)(animate)
