@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 import numpy as np
 
@@ -54,7 +54,7 @@ def set_integer(data: bytes, rng: Random) -> bytes:
     size = pick(rng, [1, 2, 4, 8])
     limit = len(data) if rng.random() < 0.4 else min(len(data), _HEADER_BYTES)
     start = int(rng.integers(max(1, limit - size + 1)))
-    order = "little" if rng.random() < 0.5 else "big"
+    order: Literal["little", "big"] = "little" if rng.random() < 0.5 else "big"
     new = extreme(rng, size).to_bytes(size, order)
     return data[:start] + new + data[start + size :]
 

@@ -135,10 +135,12 @@ def _encode(path: Path, codec: str, rate_hz: int, channels: int = 1, *, picture:
         if video is not None:
             video.width, video.height, video.pix_fmt = 32, 24, "yuv420p"
         stream = container.add_stream(codec, rate=rate_hz, layout=layout)
+        assert isinstance(stream, av.AudioStream)
         stream.codec_context.flags |= av.codec.context.Flags.bitexact
-        for index in range(4 if video is not None else 0):
-            image = np.full((24, 32, 3), 40 * index, np.uint8)
-            container.mux(video.encode(av.VideoFrame.from_ndarray(image)))
+        if video is not None:
+            for index in range(4):
+                image = np.full((24, 32, 3), 40 * index, np.uint8)
+                container.mux(video.encode(av.VideoFrame.from_ndarray(image)))
         samples = _tone(0.24, rate_hz, channels)
         frame = av.AudioFrame.from_ndarray(samples, format="s16p", layout=layout)
         frame.sample_rate, frame.pts, frame.time_base = rate_hz, 0, Fraction(1, rate_hz)
@@ -262,7 +264,8 @@ def _write_motion(path: Path) -> None:
 
 
 def _write_whisper_folder(folder: Path) -> None:
-    from transformers import WhisperConfig, WhisperModel
+    from transformers import WhisperConfig
+    from transformers.models.whisper.modeling_whisper import WhisperModel
 
     with torch.random.fork_rng():
         torch.manual_seed(6)

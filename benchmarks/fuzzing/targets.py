@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -135,7 +136,7 @@ def _read_sound(source: Path, _: Path) -> None:
 def _read_video(source: Path, _: Path) -> None:
     path = _only(source)
     probe(path)
-    for _, _ in zip(range(_MOST_FRAMES), read_frames(path), strict=False):
+    for _frame in islice(read_frames(path), _MOST_FRAMES):
         pass
 
 
@@ -291,8 +292,8 @@ def _odd_objects(folder: Path, rng: Random) -> str:
 
 def _read_object(source: Path, _: Path) -> None:
     rng = np.random.default_rng(int((source / "seed").read_text()))
-    read: Callable[[Any], Any] = pick(rng, [to_image, to_audio, to_seed, partial(to_integer, "fps")])
-    read(_odd_object(rng))
+    readers: list[Callable[[Any], Any]] = [to_image, to_audio, to_seed, partial(to_integer, "fps")]
+    pick(rng, readers)(_odd_object(rng))
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 
@@ -142,7 +142,7 @@ class _Worker:
         self._since = 0.0
         self._what = ""
 
-    def waitables(self) -> list[object]:
+    def waitables(self) -> list[Any]:
         assert self._process is not None
         return [self._connection, self._process.sentinel]
 
@@ -190,8 +190,8 @@ class _Worker:
         assert self.case is not None
         assert self._process is not None
         if not self._what:
-            log = (self._home / "log").read_text(errors="replace")
-            raise RuntimeError(f"the fuzzer could not make {self.case}: {message}\n{log[-3000:]}")
+            said = (self._home / "log").read_text(errors="replace")
+            raise RuntimeError(f"the fuzzer could not make {self.case}: {message}\n{said[-3000:]}")
         if self._process.exitcode is None and self._process.pid is not None:
             os.kill(self._process.pid, signal.SIGABRT)  # faulthandler writes where it was
             self._process.join(3)
