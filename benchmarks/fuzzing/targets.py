@@ -53,6 +53,7 @@ __all__ = ["TARGETS", "Target"]
 
 Source = Callable[[Path], None]
 _MOST_FRAMES: Final = 200
+_MOST_WORD_BYTES: Final = 2**21  # what systems take as arguments
 _SPEECH_RATE_HZ: Final = 16_000
 _STAGES: Final[dict[str, type[Any]]] = {
     "audio": AudioRecipe,
@@ -213,8 +214,11 @@ def _portrait() -> NDArray[np.uint8]:
 
 def _run_command(source: Path, _: Path) -> None:
     """A command that is no list of words is none. An error must be one line."""
+    path = _only(source)
+    if not path.is_file() or path.stat().st_size > _MOST_WORD_BYTES:
+        return
     try:
-        words = json.loads(_only(source).read_bytes())
+        words = json.loads(path.read_bytes())
         line = [word.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape") for word in words]
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return

@@ -17,8 +17,11 @@ FULL = slice(None)
 
 
 def centres(length: int, *, device: torch.device | None = None) -> Tensor:
-    """(length,) centres of the cells along a side, in units of the side: 0.5 / length first."""
-    return (torch.arange(length, device=device) + 0.5) / length
+    """(length,) float32 centres of the cells along a side, in units of the side: 0.5 / length first.
+
+    On the CPU without a `device`. A program's own default dtype and device change nothing.
+    """
+    return (torch.arange(length, device=device or "cpu", dtype=torch.float32) + 0.5) / length
 
 
 def centre_array(length: int) -> NDArray[np.float64]:

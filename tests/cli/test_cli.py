@@ -362,6 +362,22 @@ def test_python_without_docstrings_is_named(tmp_path: Path) -> None:
     assert done.stderr.startswith("openemo: error: Python runs without docstrings")
 
 
+def test_a_working_folder_that_is_gone_is_named(tmp_path: Path) -> None:
+    done = shell(f"mkdir {tmp_path}/gone && cd {tmp_path}/gone && rmdir ../gone && openemo weights list")
+    assert done.returncode == 1
+    assert done.stderr.startswith("openemo: error: the working folder is gone")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["weights", "import", "sd15", "x" * 300, "-o", "out"], ["train", "x" * 100_000, "r.yaml"]]
+)
+def test_endless_words_get_a_short_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) > 0
+    line = error_of(capsys)
+    assert "unexpected" not in line
+    assert len(line) < 2000
+
+
 def test_debug_shows_where_an_unforeseen_error_happened(
     failing_command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -29,9 +29,10 @@ def log_mel(samples: npt.NDArray[np.float32], num_mel_bins: int = 80) -> Tensor:
     half = FFT_SAMPLES // 2
     num_frames = samples.size // HOP_SAMPLES
     padded = torch.from_numpy(np.pad(samples, half, mode="reflect" if samples.size > half else "constant"))
-    window = torch.hann_window(FFT_SAMPLES)
+    # The host program may have set another default dtype or device.
+    window = torch.hann_window(FFT_SAMPLES, dtype=torch.float32, device="cpu")
     filters_MK = _mel_filters(num_mel_bins).T.contiguous()
-    log_spec_MT = torch.empty(num_mel_bins, num_frames)
+    log_spec_MT = torch.empty(num_mel_bins, num_frames, dtype=torch.float32, device="cpu")
     for start in range(0, num_frames, _BLOCK_FRAMES):
         stop = min(start + _BLOCK_FRAMES, num_frames)
         piece = padded[start * HOP_SAMPLES : (stop - 1) * HOP_SAMPLES + FFT_SAMPLES]

@@ -177,9 +177,9 @@ class WhisperEncoder:
         mel_MT = log_mel(np.pad(samples, (0, padding)), self.encoder.config.num_mel_bins)
 
         window_tokens = min(self.window_tokens, padded_tokens)
-        values_ND = torch.zeros(padded_tokens, self.feature_dim, device=self.device)
-        weights_N1 = torch.zeros(padded_tokens, 1, device=self.device)
         fade_T1 = _fade(window_tokens, self.device)
+        values_ND = fade_T1.new_zeros(padded_tokens, self.feature_dim)
+        weights_N1 = fade_T1.new_zeros(padded_tokens, 1)
         for start in _window_starts(padded_tokens, window_tokens):
             stop = start + window_tokens
             window = mel_MT[:, start * _MELS_PER_TOKEN : stop * _MELS_PER_TOKEN]
@@ -225,7 +225,7 @@ def _window_starts(num_tokens: int, window_tokens: int) -> Iterator[int]:
 
 
 def _fade(window_tokens: int, device: torch.device) -> Tensor:
-    """(window_tokens, 1) weights: rising over the overlap, 1 in the middle, falling over the overlap."""
-    order = torch.arange(window_tokens, device=device)
+    """(window_tokens, 1) float32 weights: rising over the overlap, 1 in the middle, falling at the end."""
+    order = torch.arange(window_tokens, device=device, dtype=torch.float32)
     distance = torch.minimum(order, window_tokens - 1 - order) + 1
     return (distance / max(1, window_tokens // _OVERLAP)).clamp(max=1.0)[:, None]

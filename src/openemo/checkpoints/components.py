@@ -179,7 +179,8 @@ def load_scheduler(folder: Path) -> Any:
         raise CheckpointError(f"{path} has a wrong setting", got=f"num_train_timesteps {steps}", fix=REPAIR)
     scheduler_class: Any = cls
     try:
-        return scheduler_class.from_config(settings)
+        with torch.device("cpu"):  # whatever default the program has set
+            return scheduler_class.from_config(settings)
     except Exception as error:  # its constructors raise anything for settings that do not fit
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise CheckpointError(f"{path} makes no {class_name}", got=reason, fix=REPAIR) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 import textwrap
@@ -9,6 +10,7 @@ import threading
 import traceback
 from collections.abc import Sequence
 from itertools import takewhile
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,6 +30,7 @@ __all__ = ["main"]
 
 EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
 
+_LONGEST = 1500  # characters of a line; a word that somebody gave may be endless
 # In torch's errors: of the system's memory, of C++, of CUDA.
 _NO_MEMORY = ("can't allocate memory", "bad_alloc", "out of memory")
 
@@ -79,7 +82,8 @@ def _run(arguments: list[str]) -> int:
 
 def _fail(message: str, code: int) -> int:
     """Print one line, and return the code."""
-    print(f"openemo: error: {printable(' '.join(message.split()))}", file=sys.stderr)
+    line = textwrap.shorten(printable(message), _LONGEST, placeholder=" ...")
+    print(f"openemo: error: {line}", file=sys.stderr)
     return code
 
 
@@ -88,6 +92,8 @@ def _report_of(error: Exception) -> str:
     said = textwrap.shorten(f"{type(error).__name__}: {error}".rstrip(": "), 300, placeholder=" ...")
     if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY):
         return f"there is too little memory; got {said}. Use a smaller picture or a shorter voice."
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return "the name of a file or folder is too long; expected at most 255 bytes in each part."
     return f"unexpected {said}. Please report what `openemo --debug COMMAND ...` shows."
 
 
@@ -107,6 +113,10 @@ def _openemo(
     ] = False,
 ) -> None:
     """One portrait and one voice in, a video of that person speaking or singing out."""
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:  # torch's libraries end the process
+        raise ConfigError("the working folder is gone", fix="cd to one that exists") from error
     if sys.flags.optimize > 1:
         raise ConfigError(
             "Python runs without docstrings, which transformers reads",

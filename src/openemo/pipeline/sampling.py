@@ -91,7 +91,7 @@ class ClipPlan:
 
 def initial_noise(shape: tuple[int, ...], generator: torch.Generator, limit: float | None) -> Tensor:
     """Standard normal on the CPU, so that a seed means the same on every device; clamped to `limit`."""
-    noise = torch.randn(shape, generator=generator)
+    noise = torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
     return noise if limit is None else noise.clamp(-limit, limit)
 
 
