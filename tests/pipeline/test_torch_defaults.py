@@ -33,7 +33,7 @@ def strict() -> Iterator[None]:
 
 def frames(folder: Path, portrait: Path) -> np.ndarray:
     pipeline = EmoPipeline.from_pretrained(folder)
-    tone = np.sin(np.arange(5000, dtype=np.float32) / 9)[None] / 3
+    tone = np.asarray(np.sin(np.arange(5000) / 9)[None] / 3, np.float32)
     return np.stack(list(pipeline(portrait, Audio(tone, 16_000), framing="crop", size_px=64)))
 
 
