@@ -42,7 +42,7 @@ KINDS = ("success", "clear error", *BUGS)
 def plan(targets: list[str], inputs: int, seed: int) -> Iterator[Case]:
     """Cases of all targets in turns, by their shares, until there are `inputs`."""
     shares = np.array([target_of(name).share for name in targets])
-    counts = np.maximum(1, np.round(inputs * shares / shares.sum())).astype(int)
+    counts = np.ceil(inputs * shares / shares.sum()).astype(int)
     cases = [Case(name, seed + i) for name, count in zip(targets, counts, strict=True) for i in range(count)]
     order = np.random.default_rng(seed).permutation(len(cases))
     return (cases[index] for index in order[:inputs])
@@ -154,7 +154,7 @@ def self_test(output: Path) -> int:
     cases = (Case(name, seed) for seed in range(2) for name in PLANTED)
     wrong = [
         f"{outcome.case} is {outcome.kind!r}, not {PLANTED[outcome.case.target][1]!r}: {outcome.message}\n"
-        for outcome in run_cases(cases, wholes, output, Limits(seconds=3, memory_mb=1500), 2)
+        for outcome in run_cases(cases, wholes, output, Limits(seconds=2, memory_mb=800), 2)
         if outcome.kind != PLANTED[outcome.case.target][1]
     ]
     sys.stdout.write("".join(wrong) or f"all {len(PLANTED)} planted readers were classed as what they are\n")

@@ -39,7 +39,9 @@ def _refuse() -> None:
 
 
 def _unclear() -> None:
-    raise InputError("planted\x1b[2J")
+    error = InputError("planted")
+    error.args = ("planted\x1b[2J",)  # the constructor would escape it
+    raise error
 
 
 def _raise() -> None:
