@@ -41,6 +41,7 @@ _DECODER_ERRORS: Final = (
     *(OSError, ValueError, EOFError, LookupError, TypeError, AttributeError, AssertionError),
     *(ArithmeticError, BufferError, RuntimeError),
 )
+_COPIES: Final = 2  # of the samples: mixed to one channel, and resampled for the networks
 # The mean of two channels with less than this part of the louder one's power has lost the voice.
 _CANCELLED = 0.01
 _FORMATS = (
@@ -200,8 +201,8 @@ def _audio(
 def _too_much_memory(name: str, limits: DecodingLimits) -> AudioError:
     return AudioError(
         f"{name} needs too much memory",
-        expected=f"at most {limits.max_memory_bytes / 1e6:,g} MB of samples",
-        fix="Give a shorter part of it, or convert it to 48 kHz",
+        expected=f"at most {limits.max_memory_bytes / _COPIES / 1e6:,g} MB of samples",
+        fix="Give a shorter part of it, or convert it to one channel",
     )
 
 
@@ -286,7 +287,7 @@ def _check_length(
             expected=f"at most {limits.max_seconds:,g} s",
             fix="Cut it, or raise the limit: `--max-seconds`, in Python `DecodingLimits`",
         )
-    if length * num_channels * 4 > limits.max_memory_bytes:
+    if length * num_channels * 4 * _COPIES > limits.max_memory_bytes:
         raise _too_much_memory(name, limits)
 
 

@@ -47,6 +47,9 @@ def upgrade(source: Path, output: Path) -> None:
     has_hashes = (source / HASHES_NAME).is_file()
     if has_hashes:
         verify_hashes(source)
+    for path in source.rglob("*.json"):
+        if path.name in _REWRITES:
+            read_json(path, infinity=True)  # before gigabytes are copied
     with fresh_folder(output) as folder:
         shutil.copytree(source, folder, dirs_exist_ok=True)
         for path in folder.rglob("*"):
