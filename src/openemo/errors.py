@@ -101,6 +101,7 @@ class NonFiniteLossError(TrainingError):
 
 
 def _short(text: str) -> str:
+    text = printable(text)  # longer than before
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
 
 

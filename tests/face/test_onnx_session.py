@@ -13,6 +13,7 @@ import pytest
 
 from openemo.errors import CheckpointError
 from openemo.face import FaceAnalyzer
+from openemo.video.images import read_image
 
 NETWORKS = ("face_detection_full_range.onnx", "face_landmarks_detector.onnx", "face_blendshapes.onnx")
 
@@ -72,3 +73,14 @@ def test_random_damage_never_ends_in_another_error(folder: Path) -> None:
         except CheckpointError:
             outcomes.add("refused")
     assert outcomes == {"read", "refused"}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_that_gives_no_numbers_is_damaged(name: str, folder: Path, portrait_path: Path) -> None:
+    path = folder / name
+    data = path.read_bytes()
+    start = len(data) // 4
+    path.write_bytes(data[:start] + b"\xff" * 64 + data[start + 64 :])  # weights that are NaN
+    analyzer = FaceAnalyzer.from_pretrained(folder)
+    with pytest.raises(CheckpointError, match="gives no numbers"):
+        analyzer.blendshapes(analyzer.find(read_image(portrait_path)))

@@ -129,7 +129,7 @@ def verify_hashes(folder: Path) -> None:
             "a checkpoint cannot be checked", got=f"no {HASHES_NAME} in {folder}", fix=REPAIR
         )
     try:
-        text = read_bounded(path, _MOST_HASHES_BYTES).decode()
+        text = read_bounded(path, _MOST_HASHES_BYTES).decode(errors="surrogateescape")
         expected = {name: digest for digest, name in (line.split(maxsplit=1) for line in text.splitlines())}
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged", expected="lines of hash and name", fix=REPAIR) from error
@@ -152,9 +152,9 @@ def verify_hashes(folder: Path) -> None:
 
 
 def write_hashes(folder: Path) -> None:
-    """Writes `SHA256SUMS` for the present files."""
+    """Writes `SHA256SUMS` for the present files. Names keep their bytes, as `sha256sum` writes them."""
     lines = [f"{file_sha256(file)}  {name}\n" for name, file in _hashed_files(folder).items()]
-    (folder / HASHES_NAME).write_text("".join(lines))
+    (folder / HASHES_NAME).write_text("".join(lines), encoding="utf-8", errors="surrogateescape")
 
 
 def _hashed_files(folder: Path) -> dict[str, Path]:

@@ -10,9 +10,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from openemo.errors import OutputError
 from openemo.evaluation.benchmark_clips import Clip
-from openemo.files import whole_file
+from openemo.files import read_bounded, whole_file
 
 __all__ = ["Measured", "Record", "read_record", "write_json", "write_record"]
+
+_MOST_BYTES = 64 * 2**20  # an hour of frames takes two
 
 Inputs = dict[str, str | int | None]
 
@@ -41,7 +43,7 @@ Measured = dict[Clip, dict[tuple[str, int], Record]]
 def read_record(path: Path, inputs: Inputs) -> Record | None:
     """The record at `path`; None if it is missing, damaged or of other inputs."""
     try:
-        record = Record.model_validate_json(path.read_bytes())
+        record = Record.model_validate_json(read_bounded(path, _MOST_BYTES))
     except (OSError, ValidationError):
         return None
     return record if record.inputs == inputs else None

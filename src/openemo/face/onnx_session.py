@@ -17,6 +17,8 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as _library
 
+from openemo.errors import CheckpointError
+
 __all__ = ["ONNX_ERRORS", "OnnxInput", "OnnxSession", "open_session", "run_session"]
 
 ONNX_ERRORS: Final[tuple[type[Exception], ...]] = (
@@ -64,5 +66,10 @@ def open_session(path: Path) -> OnnxSession:
 
 
 def run_session(session: OnnxSession, values: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """All outputs of a network with one input."""
-    return session.run(None, {session.get_inputs()[0].name: values})
+    """All outputs of a network with one input. Raises CheckpointError if they are no numbers."""
+    outputs = session.run(None, {session.get_inputs()[0].name: values})
+    if not all(np.isfinite(output).all() for output in outputs):
+        raise CheckpointError(
+            "a network is damaged: it gives no numbers", got="NaN or infinity", fix="Get its file again"
+        )
+    return outputs
