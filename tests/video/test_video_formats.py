@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from fractions import Fraction
 from pathlib import Path
 
@@ -255,7 +256,9 @@ def test_an_empty_folder_is_filled_and_a_link_to_it_stays(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("ending", [".webm", ".gif", ".webp", ".png"])
 @pytest.mark.parametrize("limit", [0, 3_000, 60_000])
-def test_full_disk(ending: str, limit: int, tmp_path: Path, file_size_limit: Callable[[int], None]) -> None:
+def test_full_disk(
+    ending: str, limit: int, tmp_path: Path, file_size_limit: Callable[[int], AbstractContextManager[None]]
+) -> None:
     noise = np.random.default_rng(0).integers(0, 8, (12, 300, 400, 3), np.uint8) * 32
 
     def write_noise() -> None:
@@ -264,7 +267,6 @@ def test_full_disk(ending: str, limit: int, tmp_path: Path, file_size_limit: Cal
             for frame in noise:
                 writer.write(frame)
 
-    file_size_limit(limit)
-    with pytest.raises(OutputError, match="larger than allowed"):
+    with file_size_limit(limit), pytest.raises(OutputError, match="larger than allowed"):
         write_noise()
     assert not list(tmp_path.iterdir())

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from fractions import Fraction
 from pathlib import Path
 
@@ -179,7 +180,9 @@ def test_no_frames(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("limit", [0, 9_000, 60_000, 300_000])
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_full_disk(tmp_path: Path, limit: int, suffix: str, file_size_limit: Callable[[int], None]) -> None:
+def test_full_disk(
+    tmp_path: Path, limit: int, suffix: str, file_size_limit: Callable[[int], AbstractContextManager[None]]
+) -> None:
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 255, (25, HEIGHT, WIDTH, 3), np.uint8)
 
@@ -190,8 +193,7 @@ def test_full_disk(tmp_path: Path, limit: int, suffix: str, file_size_limit: Cal
                 for frame in noise:
                     writer.write(frame)
 
-    file_size_limit(limit)
-    with pytest.raises(OutputError, match="larger than allowed") as caught:
+    with file_size_limit(limit), pytest.raises(OutputError, match="larger than allowed") as caught:
         write()
     assert getattr(caught.value.__cause__, "errno", None) == errno.EFBIG
     assert not list(tmp_path.iterdir())
