@@ -353,6 +353,14 @@ def test_reports_whose_parts_do_not_belong_together(change: dict[str, object], t
         load_report(tmp_path)
 
 
+def test_an_order_of_a_metric_that_the_report_lacks(tmp_path: Path) -> None:
+    values = _report(_measured(R)).model_dump(mode="json")
+    values["order"][0]["metric"] = "other"
+    (tmp_path / "report.json").write_text(json.dumps(values))
+    with pytest.raises(InputError, match="is not a report"):
+        load_report(tmp_path)
+
+
 def test_damaged_reports_and_pipes(tmp_path: Path) -> None:
     for content in (b"", b"[", b"[" * 100_000, b"\xff", b"7"):
         (tmp_path / "report.json").write_bytes(content)

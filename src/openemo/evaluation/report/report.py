@@ -108,7 +108,8 @@ class Report(_Part):
             raise ValueError(f"there is no row {self.subject!r}")
         if any(self.clips.keys() - self.rows[row].keys() for row in (self.subject, REAL) if row in self.rows):
             raise ValueError("a row lacks clips")
-        if {key for figures in self.summary.values() for key in figures} - self.metrics.keys():
+        named = {key for figures in self.summary.values() for key in figures}
+        if (named | {check.metric for check in self.order}) - self.metrics.keys():
             raise ValueError("there are figures of unknown metrics")
         return self
 
