@@ -43,6 +43,7 @@ _LAST_RESORT_ROUNDS: Final = 3
 _TRY_SCALES: Final = (2.0, 3.2)
 _TRY_MARGIN, _MIN_TRY_SCORE = 0.05, 0.6
 _MIN_TURNED_SCORE: Final = 0.7  # of a face that only a turned search sees, in one square at least
+_MAX_TRIED: Final = 8
 _MAX_READS, _SETTLED_DEG = 4, 3.0
 _SURE_SCORE: Final = 0.85  # above this the detector sees no upright face in one that is not
 _MIN_FACE_PX: Final = 40.0
@@ -167,9 +168,10 @@ class FaceAnalyzer:
 
         The detector knows faces within about 60 degrees of upright. In others it sees a face that is not
         there, and landmarks follow. So faces are also looked for sideways and upside down, and one that the
-        detector is not sure of is tried in four positions.
+        detector is not sure of is tried in eight positions; in a crowd the largest few are.
         """
         faces: list[Face] = []
+        num_tried = 0
         for quarters, max_rounds in _SEARCHES:
             if max_rounds == _LAST_RESORT_ROUNDS and faces:
                 break
@@ -177,7 +179,8 @@ class FaceAnalyzer:
                 face = self._read_box(image, box)
                 if face is None or _is_known(face, faces):
                     continue
-                if quarters or box.score < _SURE_SCORE:
+                if quarters or (box.score < _SURE_SCORE and num_tried < _MAX_TRIED):
+                    num_tried += 1
                     face = self._righted(image, face, min_score=_MIN_TURNED_SCORE if quarters else 0.0)
                 if face is not None and not _is_known(face, faces):
                     faces.append(face)
