@@ -125,7 +125,7 @@ def run(
     motion = pipeline.prepare_motion(num_frames, fps=fps)
     recorded, latents = iter(noises), None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch, "randn", lambda shape, generator: next(recorded).reshape(shape))
+        patch.setattr(torch, "randn", lambda shape, **_: next(recorded).reshape(shape))
         for clip in plan.clips:
             motion_frames_BCNHW = pipeline.prepare_motion_frames(reference, latents)
             conditions = pipeline.prepare_conditions(
