@@ -50,20 +50,28 @@ def save_plain(image: Pillow.Image, path: Path) -> None:
 SAVERS: dict[str, Callable[[Pillow.Image, Path], None]] = {".heic": save_heic, ".jxl": save_jxl}
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "CMYK", "I;16", "1"])
+MODES = ("RGB", "RGBA", "L", "P", "CMYK", "I;16", "1")
+LACKING = {
+    ".jpg": {"RGBA", "P", "I;16"},
+    ".png": {"CMYK"},
+    ".gif": {"CMYK"},
+    ".bmp": {"CMYK", "I;16"},
+    ".ppm": {"P", "CMYK"},
+    ".tga": {"CMYK", "I;16"},
+    ".jp2": {"P", "1"},
+}
+SUFFIXES = (".webp", ".tiff", ".avif", ".heic", ".jxl", *LACKING)
+
+
 @pytest.mark.parametrize(
-    "suffix",
-    [".jpg", ".png", ".webp", ".gif", ".tiff", ".bmp", ".ppm", ".tga", ".jp2", ".avif", ".heic", ".jxl"],
+    ("suffix", "mode"),
+    [(end, mode) for end in SUFFIXES for mode in MODES if mode not in LACKING.get(end, ())],
 )
 def test_pictures_are_the_same_in_the_sandbox(tmp_path: Path, suffix: str, mode: str) -> None:
     image = Pillow.fromarray(picture())
     image = image.convert("I") if mode == "I;16" else image
-    image = image.convert(mode)
     path = tmp_path / f"picture{suffix}"
-    try:
-        SAVERS.get(suffix, save_plain)(image, path)
-    except (OSError, KeyError, ValueError, TypeError, AttributeError, NotImplementedError):
-        pytest.skip(f"{suffix} has no {mode}")
+    SAVERS.get(suffix, save_plain)(image.convert(mode), path)
     assert np.array_equal(to_image(path, sandbox=True), read_image(path))
 
 
