@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final, Self
 
+import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors.torch import save_file
+from torch import Tensor
 
 from openemo.errors import CheckpointError
 from openemo.files import read_json
 from openemo.network_settings import check_numbers
 from openemo.weight_files import load_network_weights
 
-__all__ = ["load_speech_network", "save_speech_network", "speech_config"]
+__all__ = ["PretrainedSpeechEncoder", "speech_config"]
 
 WEIGHTS_NAME = "model.safetensors"
 # The settings that the networks read; transformers' configurations have more. By some of those,
@@ -39,15 +42,67 @@ _SETTINGS: Final = {
 }  # fmt: skip
 
 
-def load_speech_network(network_class: Any, config_class: Any, folder: Path) -> Any:
-    """A network on the CPU, in the dtype of its file.
+class PretrainedSpeechEncoder(ABC):
+    """Loading, saving and moving of an encoder around a network of transformers.
 
-    Raises:
-        CheckpointError: a file is missing or damaged, or the weights do not fit the config.
+    Attributes:
+        network_class, config_class: of transformers.
+        encoder: the network.
     """
-    path = folder / "config.json"
-    config = speech_config(config_class, read_json(path), path)
-    return load_network_weights(lambda: network_class(config), folder / WEIGHTS_NAME)
+
+    network_class: ClassVar[Any]
+    config_class: ClassVar[Any]
+    encoder: Any
+
+    @abstractmethod
+    def __init__(self, encoder: Any, **options: Any) -> None: ...
+
+    @property
+    @abstractmethod
+    def _weight(self) -> Tensor:
+        """One weight, which tells device and dtype of all."""
+
+    @property
+    def device(self) -> torch.device:
+        return self._weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._weight.dtype
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
+        """Moves the weights in place and returns the encoder itself."""
+        self.encoder.to(device=device, dtype=dtype)
+        return self
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        **options: Any,
+    ) -> Self:
+        """Loads config.json and model.safetensors; `options` are those of the constructor.
+
+        Raises:
+            CheckpointError: a file is missing or damaged, or the weights do not fit the config.
+        """
+        folder = Path(folder)
+        path = folder / "config.json"
+        config = speech_config(cls.config_class, read_json(path), path)
+        network = load_network_weights(lambda: cls.network_class(config), folder / WEIGHTS_NAME)
+        return cls(network, **options).to(device, dtype)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Writes config.json and model.safetensors (in the present dtype) for `from_pretrained`."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        config = self.encoder.config.to_diff_dict()
+        (folder / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
+        weights = {name: tensor.contiguous() for name, tensor in self.encoder.state_dict().items()}
+        save_file(weights, folder / WEIGHTS_NAME, metadata={"format": "pt"})
 
 
 def speech_config(config_class: Any, values: Mapping[str, Any], path: Path) -> Any:
@@ -63,12 +118,3 @@ def speech_config(config_class: Any, values: Mapping[str, Any], path: Path) -> A
         return config_class(**known)
     except (TypeError, ValueError, StrictDataclassError) as error:
         raise CheckpointError(f"{path} has a wrong setting", got=str(error).splitlines()[0]) from error
-
-
-def save_speech_network(network: Any, folder: Path) -> None:
-    """Writes config.json and model.safetensors (in the present dtype) for `load_speech_network`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    config = network.config.to_diff_dict()
-    (folder / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
-    weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    save_file(weights, folder / WEIGHTS_NAME, metadata={"format": "pt"})

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from fractions import Fraction
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +17,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2Model
 from openemo.audio.audio_reader import Audio
 from openemo.audio.mel import SAMPLE_RATE_HZ
 from openemo.audio.speech_features import SpeechFeatures
-from openemo.audio.speech_networks import load_speech_network, save_speech_network
+from openemo.audio.speech_networks import PretrainedSpeechEncoder
 from openemo.errors import AudioError, ConfigError
 from openemo.timing import covering_frames
 
@@ -27,7 +26,7 @@ __all__ = ["Wav2VecEncoder"]
 _VARIANCE_FLOOR = 1e-7  # of transformers' feature extractor
 
 
-class Wav2VecEncoder:
+class Wav2VecEncoder(PretrainedSpeechEncoder):
     """A frozen wav2vec 2.0. Its features are the concatenated hidden states of some of its layers.
 
     Layer 0 is the transformer's input, layer i the output of block i. The last layer goes through the final
@@ -39,6 +38,9 @@ class Wav2VecEncoder:
         layers: hidden states to use; None uses all but the input, as EMO and Hallo do.
         normalise: scale the whole waveform to mean 0 and variance 1 first.
     """
+
+    network_class = Wav2Vec2Model
+    config_class = Wav2Vec2Config
 
     def __init__(
         self, encoder: Wav2Vec2Model, *, layers: Sequence[int] | None = None, normalise: bool = True
@@ -60,14 +62,6 @@ class Wav2VecEncoder:
         return int(self.encoder.config.hidden_size) * len(self.layers)
 
     @property
-    def device(self) -> torch.device:
-        return self._weight.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self._weight.dtype
-
-    @property
     def _weight(self) -> Tensor:
         weight: Tensor = self.encoder.feature_projection.projection.weight
         return weight
@@ -75,32 +69,6 @@ class Wav2VecEncoder:
     def options(self) -> dict[str, Any]:
         """The keyword arguments that make this encoder from its network."""
         return {"layers": self.layers, "normalise": self.normalise}
-
-    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
-        """Moves the weights in place and returns the encoder itself."""
-        self.encoder.to(device=device, dtype=dtype)
-        return self
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        folder: str | Path,
-        *,
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
-        **options: Any,
-    ) -> Self:
-        """Loads config.json and model.safetensors; `options` are those of the constructor.
-
-        Raises:
-            CheckpointError: a file is missing or damaged, or the weights do not fit the config.
-        """
-        encoder = load_speech_network(Wav2Vec2Model, Wav2Vec2Config, Path(folder))
-        return cls(encoder, **options).to(device, dtype)
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Writes config.json and model.safetensors (in the present dtype) for `from_pretrained`."""
-        save_speech_network(self.encoder, Path(folder))
 
     def encode(self, audio: Audio, *, fps: Fraction, clip_frames: int) -> SpeechFeatures:
         """See `SpeechEncoder`: (frames, feature_dim), one row per video frame.

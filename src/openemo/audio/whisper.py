@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +18,7 @@ from openemo.audio.audio_reader import Audio
 from openemo.audio.loudness import normalise_loudness
 from openemo.audio.mel import HOP_SAMPLES, SAMPLE_RATE_HZ, log_mel
 from openemo.audio.speech_features import SpeechFeatures
-from openemo.audio.speech_networks import load_speech_network, save_speech_network
+from openemo.audio.speech_networks import PretrainedSpeechEncoder
 from openemo.errors import AudioError, ConfigError
 from openemo.timing import Anchor
 
@@ -33,7 +32,7 @@ _MIN_TOKENS = 150
 _OVERLAP = 3  # a third of the window
 
 
-class WhisperEncoder:
+class WhisperEncoder(PretrainedSpeechEncoder):
     """A frozen Whisper encoder. Its features are the concatenated hidden states of some of its layers.
 
     Layer 0 is the embedding, layer i the output of block i. The last layer goes through the encoder's final
@@ -55,6 +54,9 @@ class WhisperEncoder:
         split_layers: make each layer's state a token of its own, in (position, layer) row-major order.
         anchor: see `SpeechFeatures`.
     """
+
+    network_class = WhisperNetwork
+    config_class = WhisperConfig
 
     def __init__(
         self,
@@ -102,43 +104,9 @@ class WhisperEncoder:
         return int(self.encoder.config.d_model) * len(self.layers)
 
     @property
-    def device(self) -> torch.device:
-        return self._weight.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self._weight.dtype
-
-    @property
     def _weight(self) -> Tensor:
         weight: Tensor = self.encoder.conv1.weight
         return weight
-
-    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
-        """Moves the weights in place and returns the encoder itself."""
-        self.encoder.to(device=device, dtype=dtype)
-        return self
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        folder: str | Path,
-        *,
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
-        **options: Any,
-    ) -> Self:
-        """Loads config.json and model.safetensors; `options` are those of the constructor.
-
-        Raises:
-            CheckpointError: a file is missing or damaged, or the weights do not fit the config.
-        """
-        encoder = load_speech_network(WhisperNetwork, WhisperConfig, Path(folder))
-        return cls(encoder, **options).to(device, dtype)
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Writes config.json and model.safetensors (in the present dtype) for `from_pretrained`."""
-        save_speech_network(self.encoder, Path(folder))
 
     @torch.no_grad()
     def __call__(self, audio: Audio) -> SpeechFeatures:
