@@ -12,34 +12,25 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from itertools import count
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from numpy.typing import NDArray
 from torch import Tensor
 
-from openemo import checkpoints
-from openemo.audio import Audio, SpeechEncoder, SpeechFeatures
-from openemo.checkpoints.components import Components, load_components, move, save_components
+from openemo.audio import Audio, SpeechFeatures
 from openemo.config import PipelineConfig
 from openemo.decoding_limits import DEFAULT_LIMITS, DecodingLimits
 from openemo.errors import AudioError, ConfigError
-from openemo.face import FaceAnalyzer
-from openemo.face.face_embedder import FaceEmbedder
 from openemo.face.idle_motion import random_blinks, random_motion_conditions
 from openemo.image_tensors import images_to_tensor, tensor_to_images
-from openemo.models import EmoUNet, ReferenceNet
-from openemo.models.attention import slice_attention
-from openemo.models.autoencoder import Autoencoder
 from openemo.pipeline.conditions import ClipConditions, ReferenceConditions, clip_conditions
 from openemo.pipeline.inputs import to_inputs, to_integer, to_seed
-from openemo.pipeline.offload import Offload, OffloadKind
 from openemo.pipeline.output import Animation, Frame, Progress
 from openemo.pipeline.portrait import Framing, PreparedPortrait, prepare_portrait
+from openemo.pipeline.pretrained_pipeline import PretrainedPipeline
 from openemo.pipeline.sampling import ClipPlan, initial_noise, sample_clip
 from openemo.rendering.portrait_layers import PortraitPicture
 from openemo.timing import ClipSpan, num_frames, parse_fps
@@ -63,7 +54,7 @@ class Motion:
     conditions_FK: Tensor | None
 
 
-class EmoPipeline:
+class EmoPipeline(PretrainedPipeline):
     """EMO at inference (EMO 3.3): clip after clip, each denoised with the last frames of the one before.
 
     A call goes through these steps, which are public and can be called one by one. The first four run once
@@ -83,140 +74,8 @@ class EmoPipeline:
     (unless its networks are offloaded, which are moved by each call). Where a step takes a `config`, None is
     the pipeline's own; `config.override(num_inference_steps=4)` makes another.
 
-    Args:
-        scheduler: any scheduler of diffusers; each clip gets a copy.
-        config: defaults of a call.
-        face_embedder: for networks with identity layers; without it the identity is nobody in particular. No
-            checkpoint has one: the user brings it.
-        decode_frames: frames decoded together: enough to keep the cores busy, few enough to bound the memory.
+    Loading, saving, moving and offloading are `PretrainedPipeline`'s.
     """
-
-    def __init__(
-        self,
-        unet: EmoUNet,
-        reference_net: ReferenceNet,
-        autoencoder: Autoencoder[Any],
-        scheduler: SchedulerMixin,
-        speech_encoder: SpeechEncoder,
-        face_analyzer: FaceAnalyzer,
-        config: PipelineConfig,
-        face_embedder: FaceEmbedder | None = None,
-        *,
-        decode_frames: int = 4,
-    ) -> None:
-        if decode_frames < 1:
-            raise ConfigError("too few frames are decoded together", got=decode_frames, expected="1 or more")
-        # Convolutions are up to a fifth faster on a CPU in this layout.
-        layout = torch.channels_last
-        self.unet = unet.eval().to(memory_format=layout)
-        self.reference_net = reference_net.eval().to(memory_format=layout)
-        self.autoencoder = autoencoder.eval().to(memory_format=layout)
-        self.scheduler = scheduler
-        self.speech_encoder = speech_encoder
-        self.face_analyzer = face_analyzer
-        self.config = config
-        self.face_embedder = face_embedder
-        self.decode_frames = decode_frames
-        self._offload: Offload | None = None
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        name_or_folder: str | Path = checkpoints.EMBEDDED,
-        *,
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
-        verify: bool = True,
-        offload: OffloadKind = "none",
-        attention_slice: int | None = None,
-        decode_frames: int = 4,
-    ) -> Self:
-        """Load "embedded", a name, a folder, or "hub:owner/name[@revision]".
-
-        Args:
-            verify: check the files' hashes.
-            offload: see `enable_offload`; unless "none", networks go to `device` only when they are called.
-            attention_slice: see `enable_attention_slicing`.
-
-        Raises:
-            CheckpointError: no such model, or a part of it is missing, damaged or does not fit.
-            ConfigError: accelerate is not installed, which sequential offload needs.
-        """
-        folder = checkpoints.resolve(name_or_folder)
-        index = checkpoints.read_index(folder)
-        if verify:
-            checkpoints.verify_hashes(folder)
-        first = device if offload == "none" else "cpu"
-        parts = load_components(folder, index, device=first, dtype=dtype)
-        pipeline = cls(*parts, index.config(), decode_frames=decode_frames)
-        pipeline.enable_attention_slicing(attention_slice)
-        pipeline.enable_offload(offload, device)
-        return pipeline
-
-    def save_pretrained(
-        self, folder: str | Path, *, dtype: torch.dtype = torch.float16, licence: str = "Apache-2.0"
-    ) -> None:
-        """Write a folder that `from_pretrained` reads, with hashes; the weights as `dtype`."""
-        self._check_not_offloaded("saved")
-        parts = Components(
-            self.unet,
-            self.reference_net,
-            self.autoencoder,
-            self.scheduler,
-            self.speech_encoder,
-            self.face_analyzer,
-        )
-        save_components(Path(folder), parts, self.config, dtype=dtype, licence=licence)
-
-    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
-        """Move all networks in place and return the pipeline; the face networks stay on the CPU.
-
-        Raises:
-            ConfigError: they are offloaded, and move by themselves.
-        """
-        self._check_not_offloaded("moved")
-        for part in (self.unet, self.reference_net, self.autoencoder, self.speech_encoder):
-            move(part, device, dtype)
-        return self
-
-    def enable_offload(self, kind: OffloadKind, device: torch.device | str) -> None:
-        """From now on networks come to `device` only to compute; there is no way back.
-
-        Args:
-            kind: "model", one network at a time; "sequential", of the two large ones one layer at a time;
-                "none" does nothing.
-
-        Raises:
-            ConfigError: they are offloaded already, or accelerate is not installed.
-        """
-        if kind == "none":
-            return
-        self._check_not_offloaded("offloaded again")
-        self._offload = Offload(
-            kind,
-            device,
-            large=(self.unet, self.reference_net),
-            small=(self.autoencoder, self.speech_encoder.encoder),
-        )
-
-    def enable_attention_slicing(self, attention_slice: int | None) -> None:
-        """Compute attention for at most so many frames at once: less memory, more time; None for all."""
-        for network in (self.unet, self.reference_net):
-            slice_attention(network, attention_slice)
-
-    def _check_not_offloaded(self, what: str) -> None:
-        if self._offload is not None:
-            raise ConfigError(
-                f"an offloaded pipeline cannot be {what}",
-                got=f"offload {self._offload.kind}",
-                fix="Load it again without offload",
-            )
-
-    @property
-    def device(self) -> torch.device:
-        """Where the networks compute."""
-        device: torch.device = self.unet.device if self._offload is None else self._offload.device
-        return device
 
     def __call__(
         self,
