@@ -2,7 +2,7 @@
 
     python examples/step_by_step.py portrait.jpg voice.wav
 
-Change a step here to try an idea: other head motion, edited latents, another order of frames.
+Change a step here to try an idea: other behaviour, edited latents, another order of frames.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def animate(
     portrait = pipeline.prepare_portrait(image, framing="crop", size_px=size_px)  # 1
     speech = pipeline.encode_audio(audio)  # 2
     reference = pipeline.encode_reference(portrait)  # 3
-    motion = pipeline.prepare_motion(num_frames, seed=seed)  # 4
+    behaviour = pipeline.prepare_behaviour(audio, portrait, seed=seed)  # 4
 
     # Once per clip of 12 frames.
     generator = torch.Generator("cpu").manual_seed(seed)
@@ -45,7 +45,7 @@ def animate(
         frames = range(clip.start, clip.start + plan.clip_frames)
         motion_frames_BCNHW = pipeline.prepare_motion_frames(reference, latents_BCFHW)  # 5
         conditions = pipeline.prepare_conditions(
-            reference, speech, frames, motion_frames_BCNHW=motion_frames_BCNHW, motion=motion
+            reference, speech, frames, motion_frames_BCNHW=motion_frames_BCNHW, behaviour=behaviour
         )  # 6
         latents_BCFHW = pipeline.denoise_clip(
             conditions, motion_frames_BCNHW, generator=generator, plan=plan
@@ -54,8 +54,10 @@ def animate(
         for first in range(clip.start, clip.stop, pipeline.decode_frames):
             part = slice(first, min(first + pipeline.decode_frames, clip.stop))
             part_BCFHW = latents_BCFHW[:, :, part.start - clip.start : part.stop - clip.start]
-            crops_B3FHW = pipeline.decode(part_BCFHW, reference, motion.eyes_closed_F[part])  # 8
-            yield from pipeline.composite(crops_B3FHW, portrait)  # 9
+            acts = behaviour.frames(part.start, part.stop)
+            crops_B3FHW = pipeline.decode(part_BCFHW, reference, acts)  # 8
+            head_motion = pipeline.head_motion(part_BCFHW, acts)
+            yield from pipeline.composite(crops_B3FHW, portrait, head_motion)  # 9
     # --8<-- [end:steps]
 
 

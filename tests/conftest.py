@@ -15,10 +15,10 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder as Whisp
 
 from openemo import checkpoints
 from openemo.audio import WhisperEncoder
+from openemo.behaviour.motion_conditions import MOTION_CONDITIONS
 from openemo.config import PipelineConfig
 from openemo.face import FaceAnalyzer
 from openemo.face.landmarks import FACE_OVAL, INNER_LIPS, LEFT_EYE, LIDS, NUM_POINTS, OUTER_LIPS, RIGHT_EYE
-from openemo.face.motion_conditions import MOTION_CONDITIONS
 from openemo.models import EmoUNet, ReferenceNet
 from openemo.models.motion_autoencoder import MotionAutoencoder
 from openemo.pipeline import EmoPipeline
@@ -101,6 +101,7 @@ def make_tiny_pipeline(face_analyzer: FaceAnalyzer) -> EmoPipeline:
             reference_channels=24,
             decoder_channels=(8, 12, 16),
             decoder_blocks=1,
+            head_flow_scale=0.004,  # noise of this size moves a head without tearing it
         )
         channels = autoencoder.latent_channels
         unet = EmoUNet(
@@ -144,6 +145,8 @@ def make_tiny_pipeline(face_analyzer: FaceAnalyzer) -> EmoPipeline:
         locator="parts",
         blinks_per_minute=30,
         head_motion=1,
+        gaze=1,
+        brows=1,
     )
     scheduler = FlowMatchEulerDiscreteScheduler()
     return EmoPipeline(unet, reference_net, autoencoder, scheduler, speech_encoder, face_analyzer, config)

@@ -19,7 +19,6 @@ class PipelineConfig(StrictModel):
 
     Attributes:
         fps: frames per second that the networks were trained at. Other rates work: audio windows follow time.
-            But head motion was learned per frame, so it becomes faster or slower.
         clip_frames: frames that are denoised together (EMO 3.3: f = 12).
         motion_frames: last frames of the previous clip that the ReferenceNet encodes (EMO 3.2: n = 4).
         speech_window_tokens: speech tokens per frame (EMO 3.2: A(f) with m = 2 is 10 tokens of 20 ms).
@@ -45,11 +44,17 @@ class PipelineConfig(StrictModel):
         crop_scale: side of the animated square over the longer side of the face.
         resampling: how the square is resized to `crop_px`: "area" (averaging; bicubic for enlargement),
             "antialiased" (Pillow's averaging bilinear), "bilinear" (OpenCV's, without averaging).
-        blinks_per_minute: blinks, for autoencoders that move the portrait itself.
+        blinks_per_minute: blinks, for autoencoders that move the portrait itself; None is each person's own
+            rate.
+        gaze: gain of eye movements, for the same autoencoders; 1 is a person who talks to the camera. More is
+            needed for what a viewer takes for it: the landmark network sees 0.6 of what is drawn.
         lip_motion: gain of the mouth motion, for the same autoencoders; 1 is the network's output. A small
             network predicts the mean of possible motions, which is smaller than real motion.
-        head_motion: gain of the head motion, for networks with motion conditions; 1 is the motion of people
-            who talk while seated.
+        head_motion: gain of the motion of head and shoulders, for networks with motion conditions; 1 is a
+            person who talks.
+        brows: gain of brow movements, for the same networks.
+        expression: gain of what the voice carries in the face, for the same networks; 1 is subtle.
+        expression_motion: factor on all expressions; 1 is as the network predicts them, which is too weak.
         locator: mask of the face locator. "soft": the box of the landmarks, with partly covered pixels;
             "parts": the same, then masks of the lips, of the gap between them and of the eyes; "box": the
             box in whole pixels; "landmarks": the box of the face contour, shifted into the image.
@@ -72,9 +77,13 @@ class PipelineConfig(StrictModel):
     noise_limit: float | None = Field(None, gt=0)
     region_weights: tuple[Weight, Weight, Weight] = (1.0, 1.0, 1.0)
     speed: float | None = Field(None, ge=0, le=10)
-    blinks_per_minute: float = Field(0.0, ge=0, le=60)
+    blinks_per_minute: float | None = Field(0.0, ge=0, le=60)
+    gaze: float = Field(0.0, ge=0, le=3)
     lip_motion: float = Field(1.0, ge=0, le=3)
-    head_motion: float = Field(0.0, ge=0, le=5)
+    head_motion: float = Field(0.0, ge=0, le=3)
+    brows: float = Field(0.0, ge=0, le=3)
+    expression: float = Field(0.0, ge=0, le=3)
+    expression_motion: float = Field(1.0, ge=0, le=3)
     crop: Literal["around", "inside", "largest"] = "around"
     crop_px: int | None = Field(None, ge=16, le=4096)
     crop_scale: float = Field(1.6, gt=1, le=4)

@@ -17,9 +17,13 @@ EMBEDDED = PipelineConfig(
     num_inference_steps=1,
     guidance_scale=1.0,
     locator="parts",
-    blinks_per_minute=15,
+    blinks_per_minute=None,
+    gaze=2.0,
     lip_motion=1.3,
-    head_motion=1.3,
+    head_motion=1.0,
+    brows=1.0,
+    expression=1.0,
+    expression_motion=1.25,
 )
 """Settings for the embedded weights."""
 

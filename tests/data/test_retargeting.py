@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openemo.data.driven import warp_picture
-from openemo.data.retargeting import median_poses, retarget
-from openemo.face.landmarks import LEFT_EYE, RIGHT_EYE, STABLE, eye_opening, mouth_opening
+from openemo.data.retargeting import lower_face_motion, median_poses, retarget
+from openemo.face.landmarks import BROWS, LEFT_EYE, RIGHT_EYE, STABLE, eye_opening, mouth_opening
 from openemo.face.similarity import Similarity, fit_similarity
 from openemo.rendering.landmark_flow import FLOW_POINTS, backward_flow, face_flow
 
@@ -222,3 +222,48 @@ def test_warping_by_the_flow_moves_a_dot_with_its_landmark(toy_face: Floats) -> 
     flow = backward_flow(reference[FLOW_POINTS], target[FLOW_POINTS], 32)
     # Moved 8 and -4 pixels, exactly but for the regularisation and the interpolation of the flow.
     np.testing.assert_allclose(centre_of_light(warp_picture(picture, flow)), side * target[dot], atol=0.4)
+
+
+def _lower_face(toy_face: Floats) -> tuple[Floats, list[int]]:
+    """A face of 300 px with nose and brows where they belong, and landmarks of lips and chin."""
+    face = 300 * toy_face[:, :2]
+    face[2] = (150, 168)
+    face[list(BROWS), 1] = 100
+    return face, [13, 14, 17, 61, 291, 152]
+
+
+def test_lower_face_motion_has_no_head_motion(toy_face: Floats) -> None:
+    face, _ = _lower_face(toy_face)
+    heads = [_similarity(0.0, 1.0, (0, 0)), _similarity(0.1, 1.05, (-9, 4)), _similarity(-0.2, 0.9, (30, 60))]
+    still = lower_face_motion(np.stack([face, *(head(face) for head in heads)]))
+    assert still.shape == (4, 478, 2)
+    np.testing.assert_allclose(still, np.repeat(face[None], 4, 0), atol=1e-4)
+
+
+def test_lower_face_motion_keeps_the_mouth_and_drops_brows_and_lids(toy_face: Floats) -> None:
+    """In a head that moves, too: the mouth's motion is that of the reference's own scale and tilt."""
+    face, mouth = _lower_face(toy_face)
+    speaking = face.copy()
+    speaking[mouth] += (2.0, 7.0)
+    speaking[list(BROWS)] -= (0.0, 9.0)
+    speaking = _shut(speaking)
+    moved = lower_face_motion(np.stack([face, speaking, _similarity(0.15, 1.1, (8, -5))(speaking)]))
+    for frame in moved[1:]:
+        np.testing.assert_allclose(frame[mouth] - face[mouth], np.tile((2.0, 7.0), (6, 1)), atol=1e-3)
+        np.testing.assert_allclose(frame[list(BROWS)], face[list(BROWS)], atol=1e-3)
+        # Lids lie where the motion fades in; what a blink moves is 9 px.
+        lids = [*RIGHT_EYE, *LEFT_EYE]
+        assert np.abs(frame[lids] - face[lids]).max() < 1
+
+
+def test_lower_face_motion_fades_in_between_eyes_and_nose(toy_face: Floats) -> None:
+    face, _ = _lower_face(toy_face)
+    pulled = face.copy()
+    others = np.setdiff1d(np.arange(478), STABLE)
+    pulled[others] += (0.0, 4.0)
+    share = (lower_face_motion(np.stack([face, pulled]))[1] - face)[others, 1] / 4
+    height = face[others, 1]
+    order = np.argsort(height)
+    assert (np.diff(share[order]) > -1e-4).all()
+    np.testing.assert_allclose(share[height > 168], 1, atol=1e-4)
+    np.testing.assert_allclose(share[height < 100], 0, atol=1e-4)

@@ -19,7 +19,7 @@ STEPS = (
     "prepare_portrait",
     "encode_audio",
     "encode_reference",
-    "prepare_motion",
+    "prepare_behaviour",
     "prepare_motion_frames",
     "prepare_conditions",
     "denoise_clip",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -90,7 +92,9 @@ def test_frames_are_coded_again_as_they_were_decoded(tiny: ImageAutoencoder) -> 
     torch.testing.assert_close(again, tiny.encode_frames(frames), atol=1e-5, rtol=0)  # rounding
 
 
-def test_eyes_cannot_be_closed_by_rule(tiny: ImageAutoencoder) -> None:
+@pytest.mark.parametrize("track", ["gaze_F2", "eyes_closed_F2"])
+def test_eyes_cannot_be_moved_by_rule(tiny: ImageAutoencoder, track: str) -> None:
     latents = torch.zeros(1, 5, 1, 6, 6)
-    with pytest.raises(ConfigError, match="cannot close eyes"):
-        tiny.decode(latents, eyes_closed_F=np.array([0.5]))
+    moved: dict[str, Any] = {track: np.array([[0.5, 0]])}
+    with pytest.raises(ConfigError, match="cannot move eyes"):
+        tiny.decode(latents, **moved)

@@ -14,6 +14,7 @@ from diffusers import DDIMScheduler
 from torch import Tensor
 
 from openemo.audio import SpeechFeatures
+from openemo.behaviour import Behaviour
 from openemo.checkpoints.families import echomimic, hallo
 from openemo.checkpoints.key_map import split
 from openemo.config import PipelineConfig
@@ -122,7 +123,7 @@ def run(
         settings,
     )
     plan, fps = ClipPlan.of(num_frames, settings), Fraction(25)
-    motion = pipeline.prepare_motion(num_frames, fps=fps)
+    behaviour = Behaviour.neutral(plan.num_frames)
     recorded, latents = iter(noises), None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch, "randn", lambda shape, **_: next(recorded).reshape(shape))
@@ -133,7 +134,7 @@ def run(
                 speech,
                 range(clip.start, clip.start + plan.clip_frames),
                 motion_frames_BCNHW=motion_frames_BCNHW,
-                motion=motion,
+                behaviour=behaviour,
                 fps=fps,
             )
             latents = pipeline.denoise_clip(

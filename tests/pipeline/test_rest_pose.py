@@ -1,4 +1,4 @@
-"""Covered mouths are noticed and left alone; open ones are closed; all others stay as they are."""
+"""Covered mouths are left alone, open ones closed, smiles taken out; all others stay as they are."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from openemo.face import Face, FaceAnalyzer
 from openemo.face.landmarks import OUTER_LIPS, face_width_px, mouth_opening
 from openemo.pipeline.rest_pose import find_rest_pose
+from openemo.rendering.neutral_face import read_smile
 from openemo.video.images import read_image
 
 Image = NDArray[np.uint8]
@@ -69,15 +70,45 @@ def test_the_mouth_of_the_demo_stays(portrait: Image, face_analyzer: FaceAnalyze
     assert pose.warnings == ()
 
 
-def test_mouths_in_beards_smiles_prints_and_photographs_stay(
+def test_smiles_are_taken_out_and_all_others_stay(shared_dir: Path, face_analyzer: FaceAnalyzer) -> None:
+    folders = (shared_dir / "data/portraits/congress", shared_dir / "data/portraits/historic")
+    smiles = 0
+    for path in [path for folder in folders for path in sorted(folder.iterdir())[5:400:80]]:
+        image = read_image(path)
+        face = face_analyzer.find(image)
+        pose = find_rest_pose(image, face, face_analyzer)
+        assert (pose.is_mouth_covered, pose.warnings) == (False, ()), path.name
+        before, after = read_smile(face.points_px).strength, read_smile(pose.face.points_px).strength
+        assert mouth_opening(pose.face.points_px) <= max(0.02, mouth_opening(face.points_px)), path.name
+        if pose.image is image:
+            assert (before < 0.55, pose.own_smile, pose.face) == (True, 0, face), path.name
+        else:
+            smiles += 1
+            assert pose.own_smile == pytest.approx(min(before - after, 1), abs=1e-6)
+            assert -0.2 < after < max(0.65 * before, before - 0.6), path.name
+    assert 3 <= smiles < 10
+
+
+@pytest.mark.parametrize("name", ["C001053", "W000207"])
+def test_upper_face_and_background_stay_when_a_smile_goes(
+    shared_dir: Path, face_analyzer: FaceAnalyzer, name: str
+) -> None:
+    image = read_image(shared_dir / f"data/portraits/congress/{name}.jpg")
+    face = face_analyzer.find(image)
+    changed = np.abs(find_rest_pose(image, face, face_analyzer).image.astype(int) - image).max(-1)
+    assert changed.max() > 30
+    eyes = round(float(face.points_px[[33, 263], 1].mean()))
+    assert changed[: eyes + 3].mean() < 0.2
+    assert changed[:, :20].mean() < 2  # edges of the clothes, by parts of a pixel
+
+
+def test_a_smile_that_was_taken_out_leaves_nothing_to_take(
     shared_dir: Path, face_analyzer: FaceAnalyzer
 ) -> None:
-    folders = (shared_dir / "data/portraits/congress", shared_dir / "data/portraits/historic")
-    for path in [path for folder in folders for path in sorted(folder.iterdir())[5:400:40]]:
-        image = read_image(path)
-        pose = find_rest_pose(image, face_analyzer.find(image), face_analyzer)
-        assert (pose.is_mouth_covered, pose.warnings) == (False, ()), path.name
-        assert pose.image is image
+    image = read_image(shared_dir / "data/portraits/congress/B001254.jpg")
+    pose = find_rest_pose(image, face_analyzer.find(image), face_analyzer)
+    assert pose.own_smile > 0.3
+    assert find_rest_pose(pose.image, pose.face, face_analyzer).image is pose.image
 
 
 def test_an_open_mouth_is_closed_and_the_user_told(shared_dir: Path, face_analyzer: FaceAnalyzer) -> None:

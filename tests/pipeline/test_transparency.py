@@ -89,14 +89,15 @@ def test_opacity_moves_as_a_colour_does(toy_face: NDArray[np.float64]) -> None:
     pixels = np.dstack([pixels, pixels[..., 0]])
     latents = torch.randn(1, network.latent_channels, 3, 4, 4, generator=torch.Generator().manual_seed(2))
     points = toy_face[:, :2].astype(np.float32)
-    eyes_closed = np.array([0, 0.5, 1])
+    gaze, eyes_closed = np.full((3, 2), 0.1), np.array([[0, 0], [0.5, 0.3], [1, 1]])
     with torch.no_grad():
         image = torch.zeros(1, 3, 64, 64)
         with_alpha, without = (
             network.decode(
                 latents,
                 network.encode_reference(image, PortraitPicture(given, points)),
-                eyes_closed_F=eyes_closed,
+                gaze_F2=gaze,
+                eyes_closed_F2=eyes_closed,
             )
             for given in (pixels, pixels[..., :3])
         )

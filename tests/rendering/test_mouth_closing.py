@@ -75,3 +75,15 @@ def test_shut_mouths_and_smiles_rest(
     for path in (portrait_path, *smiles):
         image = read_image(path)
         assert read_mouth_pose(image, face_analyzer.find(image).points_px) == "rest"
+
+
+def test_a_broad_smile_closes_without_tearing_the_skin_above(shared_dir: Path) -> None:
+    """Its upper lip hangs down to the line between the corners: the outline cannot be scaled from there."""
+    with np.load(shared_dir / "data/expressions/landmarks.npz") as people:
+        points = people["P005_Happy"][:, :2].astype(np.float64)
+    points = (points - points.mean(0)) * 300 / np.ptp(points[:, 0]) + 400
+    rows = (np.arange(800)[:, None, None] * np.ones((1, 800, 3)) * 255 / 800).astype(np.uint8)
+    moved = np.abs(close_mouth(rows, points).astype(int) - rows)[..., 0] * 800 / 255
+    upper_lip = round(points[[37, 267, 0], 1].min()) - 4
+    right, left = np.round(points[[61, 291], 0]).astype(int)
+    assert moved[round(points[1, 1]) : upper_lip, right + 15 : left - 15].max() < 15

@@ -26,6 +26,7 @@ def _sequence(clip: str, seed: int) -> FrameSequence:
     return FrameSequence(
         tuple(cv2.imencode(".jpg", picture)[1].tobytes() for picture in pictures),
         (SIDE * points).astype(np.float32),
+        rng.uniform(-10, 10, 478).astype(np.float32),
         SIDE,
         clip,
         2,

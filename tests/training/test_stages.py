@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import start_processes
 
 from openemo import training
+from openemo.behaviour import EMOTIONS
 from openemo.data.sequences import FrameSequence
-from openemo.face.landmarks import LEFT_EYE, OUTER_LIPS, RIGHT_EYE
+from openemo.errors import ConfigError
+from openemo.face.landmarks import BROWS, LEFT_EYE, OUTER_LIPS, RIGHT_EYE
 from openemo.face.region_weights import region_weight
 from openemo.image_tensors import images_to_tensor
 from openemo.models import EmoUNet, ReferenceNet, reference_config, unet_config
@@ -42,9 +44,9 @@ lr_warmup_steps: 1
 sequences: 1
 frames: 2
 num_threads: 1
-model: {sample_size: 64, fine_channels: 8, middle_channels: 16}
+model: {sample_size: 64, fine_channels: 8, middle_channels: 16, head_flow_scale: 0.03}
 """
-SMALL = {"sample_size": 64, "fine_channels": 8, "middle_channels": 16}
+SMALL = {"sample_size": 64, "fine_channels": 8, "middle_channels": 16, "head_flow_scale": 0.03}
 DENOISER = """
 steps: 9
 learning_rate: 1.0e-3
@@ -97,7 +99,7 @@ def speed(folder: Path, data_dir: Path, autoencoder: Path, video: Path) -> Path:
 
 def test_the_autoencoder_stage_exports_what_a_pipeline_loads(autoencoder: Path) -> None:
     network = MotionAutoencoder.from_pretrained(autoencoder)
-    assert (network.latent_channels, network.flow_size) == (32, 16)
+    assert (network.latent_channels, network.flow_size) == (40, 16)
     assert network.decoder.conv_out.weight.any()  # it started at zero, and learnt
 
 
@@ -124,8 +126,8 @@ def _changed(before: Path, after: Path, network: str) -> set[str]:
 def test_exports_load_as_a_pipeline_loads_them(speed: Path) -> None:
     unet = EmoUNet.from_pretrained(speed / "unet")
     reference_net = ReferenceNet.from_pretrained(speed / "reference_net")
-    assert unet.config.in_channels == 32
-    assert reference_net.config.in_channels == 64 + 32
+    assert unet.config.in_channels == 40
+    assert reference_net.config.in_channels == 64 + 40
     assert (speed / "scheduler" / "scheduler_config.json").is_file()
 
 
@@ -172,6 +174,12 @@ def recipe(folder: Path, data_dir: Path, autoencoder: Path, image: Path) -> Deno
     )
 
 
+def test_an_autoencoder_with_other_latents_is_refused(recipe: DenoiserRecipe, tmp_path: Path) -> None:
+    MotionAutoencoder(sample_size=64).save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match=r"do not fit the networks; got 32 channels; expected 40 channels"):
+        DenoiserStage("image", recipe.model_copy(update={"autoencoder": tmp_path}))
+
+
 def test_batches_and_losses_of_a_stage_follow_from_the_generator(recipe: DenoiserRecipe) -> None:
     stage = DenoiserStage("video", recipe)
     with torch.no_grad():
@@ -187,7 +195,10 @@ def test_frames_are_consecutive_in_clips_alone_and_each_has_its_own_audio(
     stage = DenoiserStage(name, recipe.model_copy(update=exact))
     sequence = stage.dataset.groups["driven"][0]
     numbers = np.arange(len(sequence.latents), dtype=np.float16)[:, None, None, None]
-    stage.dataset.groups["driven"] = [replace(sequence, latents=numbers + 0 * sequence.latents)]
+    # Behaviour is added to the clips; without expressions it leaves the first channels as they are.
+    stage.dataset.groups["driven"] = [
+        replace(sequence, latents=numbers + 0 * sequence.latents, expressions=0 * sequence.expressions)
+    ]
     width = stage.unet.config.audio_feature_dim
     assert width is not None
     tokens = np.arange(400, dtype=np.float16)[:, None].repeat(width, 1)
@@ -210,15 +221,20 @@ def test_silence_augmentation_returns_a_portrait_to_rest(
     exact = dict(first_clip_share=first_clip_share, motion_noise=0, audio_dropout=0, clip_frames=5)
     silenced = dict(silence_augmentation_share=1, quiet_share=0, real_share=0)
     stage = DenoiserStage("video", recipe.model_copy(update=exact | silenced))
+    stage.dataset.groups["driven"] = [
+        replace(sequence, expressions=0 * sequence.expressions) for sequence in stage.dataset.groups["driven"]
+    ]
     stage.dataset.voices = {"": [torch.full((400, 16), 7.0).numpy()]}  # no clip's voice is there to be taken
     was_at_rest = set()
     for seed in range(12):
         batch = stage.dataset.draw(torch.Generator().manual_seed(seed))
-        before, clean = batch.motion_BCNHW[:, :, -1], batch.latents_BCFHW
-        for time in range(5):  # the rest of the motion shrinks with every frame, and its conditions too
+        face = slice(32)  # the channels behind them are those of the head
+        before, clean = batch.motion_BCNHW[:, face, -1], batch.latents_BCFHW[:, face]
+        for time in range(5):  # the rest of the motion shrinks with every frame
             torch.testing.assert_close(clean[:, :, time], before * 0.6 ** (time + 1))
-        size = batch.motion_conditions_BFK.abs().sum(-1)[0]
-        torch.testing.assert_close(size[1:], 0.6 * size[:-1])
+        # A person who is silent goes on moving the head.
+        assert batch.latents_BCFHW[:, 32:].any()
+        assert batch.motion_conditions_BFK.any()
         assert (batch.audio_BFTD == 7).any()
         was_at_rest.add(not before.any())
     # The first clip of a video starts at rest: no motion frame shows a motion to return from.
@@ -300,10 +316,11 @@ def test_coded_sequences_are_relative_to_the_reference_and_made_once(
     paths = encode_sequences(data_dir / "sequences", motion_coder(network), tmp_path)
     assert [path.name for path in paths] == ["driven-a.npz", "driven-b.npz", "quiet-a.npz", "real-c1.npz"]
     source, coded = FrameSequence.load(data_dir / "sequences" / "driven-a.npz"), LatentSequence.load(paths[0])
-    assert coded.latents.shape == (7, 32, 4, 4)
+    channels = network.latent_channels
+    assert coded.latents.shape == (7, channels, 4, 4)
     assert coded.features.shape == (64, 4, 4)
-    assert (coded.boxes.shape, coded.face.shape, coded.motion_conditions.shape) == ((7, 4), (478, 2), (7, 5))
-    assert not coded.motion_conditions[0].any()
+    assert (coded.boxes.shape, coded.face.shape, coded.depth.shape) == ((7, 4), (478, 3), (8, 8))
+    assert coded.expressions.shape == (1 + len(EMOTIONS), channels, 4, 4)
     assert (coded.clip, coded.first_frame) == ("c1", 2)
     assert not coded.latents[0].any()  # the first frame has the reference's landmarks: no flow
     assert coded.latents[1].any()
@@ -377,13 +394,13 @@ def test_the_weight_of_a_region_is_at_the_region() -> None:
         assert float(item.max()) == pytest.approx(1, abs=0.05)  # the middle lies between pixels
 
 
-def test_the_loss_weighs_mouth_and_eyes_as_the_recipe_says() -> None:
+def test_the_loss_weighs_mouth_and_eyes_with_brows_as_the_recipe_says() -> None:
     face = np.zeros((478, 2), np.float32)
     # At the centres of cells 10 and 15, 14 and 6, 6 and 6.
     for part, centre in (
         (OUTER_LIPS, (0.525, 0.775)),
-        (LEFT_EYE, (0.725, 0.325)),
-        (RIGHT_EYE, (0.325, 0.325)),
+        ((*LEFT_EYE, *BROWS[10:]), (0.725, 0.325)),
+        ((*RIGHT_EYE, *BROWS[:10]), (0.325, 0.325)),
     ):
         face[list(part)] = np.linspace(-0.05, 0.05, len(part))[:, None] + centre
     weight = loss_weight(face, 20, 12.0, 3.0)[0, 0]

@@ -158,8 +158,6 @@ def test_settings_that_do_not_fit_are_errors(
 ) -> None:
     with pytest.raises(ConfigError, match="without `initial_weights`"):
         DenoiserStage("image", recipe(start, wav2vec_dir, tmp_path / "a", initial_weights=None))
-    with pytest.raises(ValueError, match="head_augmentation"):
-        recipe(start, wav2vec_dir, tmp_path / "a", head_augmentation=1.0)
     stage = DenoiserStage("video", recipe(start, data_dir, tmp_path / "b"))  # Whisper's features
     with pytest.raises(ConfigError, match="1024"):
         draw_losses(stage, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["normalise_loudness"]
+__all__ = ["gated_level_dbfs", "normalise_loudness"]
 
 BLOCK_S = 0.4
 ABSOLUTE_GATE_DBFS = -60.0
@@ -23,15 +23,15 @@ def normalise_loudness(
     silence and are returned unchanged. The gain is at most 30 dB, so that room noise does not become as loud
     as speech.
     """
-    level_dbfs = _gated_rms_dbfs(samples, sample_rate_hz)
+    level_dbfs = gated_level_dbfs(samples, sample_rate_hz)
     if level_dbfs is None:
         return samples
     gain_db = min(target_dbfs - level_dbfs, MAX_GAIN_DB)
     return samples * np.float32(10 ** (gain_db / 20))
 
 
-def _gated_rms_dbfs(samples: npt.NDArray[np.float32], sample_rate_hz: int) -> float | None:
-    """None for silence."""
+def gated_level_dbfs(samples: npt.NDArray[np.float32], sample_rate_hz: int) -> float | None:
+    """RMS of mono samples (num_samples,) without their pauses; None for silence."""
     block = max(1, round(BLOCK_S * sample_rate_hz))
     starts = np.arange(0, samples.size, block)
     if not starts.size:

@@ -27,9 +27,13 @@ _Framing = Literal["full", "crop"]
 _Offload = Literal["none", "model", "sequential"]
 _Motion = partial(Option, rich_help_panel="Motion")
 _Picture = partial(Option, rich_help_panel="Picture")
-_Reading = partial(Option, rich_help_panel="_Reading of files")
+_Reading = partial(Option, rich_help_panel="Reading of files")
 
 _SPEED = "Speed of head rotation in rad/s: 0.1 to 1.0 for speech, 1.0 to 1.3 for song."
+_EMOTION = (
+    "happy, sad, angry, surprised, disgusted, afraid, smug or neutral. Over time: 0:happy,2.5:sad:0.8 is "
+    "happy from the start, and sad, 0.8 of the strength, from 2.5 s on."
+)
 _OFFLOAD = (
     "Keep the networks in main memory. One network (model) or layer (sequential) at a time is on the device."
 )
@@ -49,7 +53,26 @@ def animate(
         float | None, _Motion(help="Strength. 1 is what the network predicts.", show_default=MODELS_OWN)
     ] = None,
     head_motion: Annotated[
-        float | None, _Motion(help="Strength. 1 is as in real clips, 0 is still.", show_default=MODELS_OWN)
+        float | None,
+        _Motion(help="Of head and shoulders. 1 is a person who talks, 0 is still.", show_default=MODELS_OWN),
+    ] = None,
+    gaze: Annotated[
+        float | None, _Motion(help="Of eye movements. 0 looks straight on.", show_default=MODELS_OWN)
+    ] = None,
+    brows: Annotated[float | None, _Motion(help="Of the brows. 0 is still.", show_default=MODELS_OWN)] = None,
+    expression: Annotated[
+        float | None,
+        _Motion(help="Of what the voice carries. 1 is subtle, 0 is none.", show_default=MODELS_OWN),
+    ] = None,
+    emotion: Annotated[str, _Motion(help=_EMOTION, metavar="NAME")] = "neutral",
+    emotion_strength: Annotated[float, _Motion(help="0 to 1.")] = 0.6,
+    motion_from: Annotated[
+        Path | None,
+        _Motion(help="A video of somebody: its head, gaze, brows and blinks are taken over.", metavar="CLIP"),
+    ] = None,
+    motion_style_from: Annotated[
+        Path | None,
+        _Motion(help="A video of somebody: how far and how fast they move is taken over.", metavar="CLIP"),
     ] = None,
     framing: Annotated[_Framing, _Picture(help="Whole picture, or square around the face.")] = "full",
     size_px: Annotated[
@@ -89,6 +112,7 @@ def animate(
 
     The video is as long as AUDIO.
     """
+    from openemo.behaviour.emotion_names import read_emotions
     from openemo.cli.progress import Stopwatch, print_notes, save_with_bar
     from openemo.devices import find_device, find_dtype
     from openemo.pipeline.inputs import start_inputs, to_seed
@@ -98,6 +122,7 @@ def animate(
     watch = Stopwatch()
     kind = check_output_path(output, transparent=transparent)
     chosen_seed = to_seed(seed)
+    emotions = read_emotions(emotion)
     limits = DecodingLimits(max_pixels=max_pixels, max_seconds=max_seconds)
     with start_inputs(
         portrait, audio, transparent=transparent, audio_track=audio_track, limits=limits, sandbox=sandbox
@@ -105,7 +130,8 @@ def animate(
         from openemo.pipeline import EmoPipeline  # takes seconds, in which the files are decoded
 
         image, sound = inputs()
-    if output.exists() and any(output.samefile(given) for given in (portrait, audio)):
+    given = [path for path in (portrait, audio, motion_from, motion_style_from) if path is not None]
+    if output.exists() and any(path.exists() and output.samefile(path) for path in given):
         raise OutputError("the output would replace the input", got=output, fix="Choose another name")
 
     pipeline = EmoPipeline.from_pretrained(
@@ -131,6 +157,13 @@ def animate(
         blinks_per_minute=blinks_per_minute,
         lip_motion=lip_motion,
         head_motion=head_motion,
+        gaze=gaze,
+        brows=brows,
+        expression=expression,
+        emotion=emotions,
+        emotion_strength=emotion_strength,
+        motion_from=motion_from,
+        motion_style_from=motion_style_from,
         fps=fps,
         size_px=size_px,
         framing=framing,

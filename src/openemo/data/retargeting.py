@@ -17,11 +17,12 @@ from openemo.face.landmarks import (
 from openemo.face.similarity import Similarity, fit_similarity
 from openemo.rendering.landmark_flow import lower_and_upper_points
 
-__all__ = ["median_poses", "retarget"]
+__all__ = ["lower_face_motion", "median_poses", "retarget"]
 
 
 _EYES = (RIGHT_EYE, LEFT_EYE)
 _AROUND_EYES = [*RIGHT_EYE, *LEFT_EYE, *LIDS, *BROWS]
+_NOSE_BASE = 2
 _WIDEST_EYES = 1.25  # most opening of a portrait's eyes, over their opening in the picture
 
 
@@ -70,6 +71,20 @@ def retarget(track: Floats, portrait: Floats, head_strength: float = 0.7) -> tup
             _match_openness(shape, eye, face, stills[index], rest)
         moved[index] = Similarity(matrix, shift).damped(head_strength, pivot)(shape)
     return moved, zero
+
+
+def lower_face_motion(points: Floats) -> Floats:
+    """Landmarks (1 + F, 478, 2) of a reference and of frames, without head motion and upper-face motion.
+
+    One reader's head, brows and lids follow the position in his sentence, not his voice. What stays is what
+    mouth, chin and cheeks do; it fades from the tip of the nose to the eyes.
+    """
+    reference, stable = np.asarray(points[0], np.float64), list(STABLE)
+    eyes, nose = reference[_AROUND_EYES, 1].mean(), reference[_NOSE_BASE, 1]
+    weight = np.clip((reference[:, 1] - eyes) / max(nose - eyes, 1e-6), 0, 1)
+    weight = (weight * weight * (3 - 2 * weight))[:, None]
+    stills = [fit_similarity(frame[stable], reference[stable])(frame) for frame in points]
+    return np.asarray(reference + weight * (np.stack(stills) - reference), np.float32)
 
 
 def _match_openness(

@@ -30,6 +30,7 @@ _KINDS: Final = {
     "jpeg": ArrayKind(np.uint8, (None,)),
     "ends": ArrayKind(np.int64, (None,)),
     "points_px": ArrayKind(np.float32, (None, NUM_POINTS, 2)),
+    "depth_px": ArrayKind(np.float32, (NUM_POINTS,)),
     "size_px": ArrayKind(np.int64, ()),
     "clip": ArrayKind(np.str_, ()),
     "first_frame": ArrayKind(np.int64, ()),
@@ -44,6 +45,7 @@ class FrameSequence:
     Attributes:
         jpegs: picture 0 is the reference, pictures 1..F the frames in order.
         points_px: (1 + F, 478, 2) float32 landmarks in the crop.
+        depth_px: (478,) float32 depth of the reference's landmarks, in the same scale.
         size_px: side of the pictures.
         clip: the clip with its audio; "" if the person does not speak.
         first_frame: frame of the clip that belongs to picture 1.
@@ -52,6 +54,7 @@ class FrameSequence:
 
     jpegs: tuple[bytes, ...]
     points_px: NDArray[np.float32]
+    depth_px: NDArray[np.float32]
     size_px: int
     clip: str
     first_frame: int
@@ -79,6 +82,7 @@ class FrameSequence:
                 jpeg=np.frombuffer(b"".join(self.jpegs), np.uint8),
                 ends=np.cumsum([len(jpeg) for jpeg in self.jpegs]),
                 points_px=self.points_px,
+                depth_px=self.depth_px,
                 size_px=self.size_px,
                 clip=self.clip,
                 first_frame=self.first_frame,
@@ -98,6 +102,7 @@ class FrameSequence:
         return cls(
             tuple(blob[a:b] for a, b in zip(starts, ends, strict=True)),
             data["points_px"],
+            data["depth_px"],
             int(data["size_px"]),
             str(data["clip"]),
             int(data["first_frame"]),
@@ -123,6 +128,11 @@ def _speed(track: NDArray[np.float32], fps: float, strength: float) -> NDArray[n
 def _to_crop(points: NDArray[np.floating], region: CropRegion, size_px: int) -> NDArray[np.float64]:
     x0, y0, x1, _ = region.box_px
     return np.asarray((points[..., :2] - (x0, y0)) * (size_px / (x1 - x0)), np.float64)
+
+
+def _depth(points: NDArray[np.floating], region: CropRegion, size_px: int) -> NDArray[np.float32]:
+    x0, _, x1, _ = region.box_px
+    return np.asarray(points[:, 2] * (size_px / (x1 - x0)), np.float32)
 
 
 def quiet_span(track: NDArray[np.float32], length: int) -> int:
@@ -164,6 +174,7 @@ def driven_sequence(
     return FrameSequence(
         (_jpeg(crop), *(_jpeg(made[i]) for i in order)),
         np.concatenate([points[None], moved[order]]).astype(np.float32),
+        _depth(face.points_px, region, size_px),
         size_px,
         "" if quiet else clip,
         span.start,
@@ -190,6 +201,7 @@ def real_sequence(
     return FrameSequence(
         (pictures[reference], *pictures),
         np.concatenate([moved[reference : reference + 1], moved]).astype(np.float32),
+        _depth(points, region, size_px),
         size_px,
         clip,
         0,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol, cast
@@ -10,17 +9,12 @@ from typing import Final, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-# At its import onnxruntime (1.32) looks its vendor's telemetry host up and writes a device id into the user's
-# cache, unless this is set before. This is the only place where it is imported.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-
-import onnxruntime
-from onnxruntime.capi import onnxruntime_pybind11_state as _library
-
 from openemo.errors import CheckpointError
+from openemo.onnx_library import onnxruntime
 
 __all__ = ["ONNX_ERRORS", "OnnxInput", "OnnxSession", "open_session", "run_session"]
 
+_library = onnxruntime.capi.onnxruntime_pybind11_state
 ONNX_ERRORS: Final[tuple[type[Exception], ...]] = (
     *(kind for kind in vars(_library).values() if isinstance(kind, type) and issubclass(kind, Exception)),
     OSError,

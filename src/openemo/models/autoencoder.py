@@ -50,7 +50,7 @@ class Autoencoder(ModelMixin, ConfigMixin, ABC, Generic[ReferenceT]):
     @property
     @abstractmethod
     def moves_portrait(self) -> bool:
-        """Frames are the portrait's own pixels, moved: eyelids and lips can then be controlled by rule."""
+        """Frames are the portrait's own pixels, moved: eyes and lips can then be controlled by rule."""
 
     @abstractmethod
     def encode_reference(self, image_B3SS: Tensor, picture: PortraitPicture | None = None) -> ReferenceT:
@@ -75,13 +75,19 @@ class Autoencoder(ModelMixin, ConfigMixin, ABC, Generic[ReferenceT]):
         latents_BCFHW: Tensor,
         reference: ReferenceT,
         *,
-        eyes_closed_F: NDArray[np.floating] | None = None,
+        gaze_F2: NDArray[np.floating] | None = None,
+        eyes_closed_F2: NDArray[np.floating] | None = None,
     ) -> Tensor:
         """Frames (B, 3, F, height, width) in [-1, 1]; with opacity, in [-1, 1] too, (B, 4, F, height, width).
 
         Args:
-            eyes_closed_F: how far the eyelids of each frame are closed, 0 to 1, where `moves_portrait`.
+            gaze_F2, eyes_closed_F2: as in `Behaviour`, where `moves_portrait`; None is zero.
         """
+
+    def head_flow(self, latents_BCFHW: Tensor) -> Tensor | None:
+        """(F, 2, g, g) backward flow of the head as a rigid body, in units of the crop's side, of the first
+        clip of a batch; None for latents without."""
+        return None
 
     @abstractmethod
     def reencode(self, latents_BCNHW: Tensor, reference: ReferenceT) -> Tensor:

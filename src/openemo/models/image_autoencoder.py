@@ -144,15 +144,16 @@ class ImageAutoencoder(Autoencoder[ImageReference]):
         latents_BCFHW: Tensor,
         reference: ImageReference | None = None,
         *,
-        eyes_closed_F: NDArray[np.floating] | None = None,
+        gaze_F2: NDArray[np.floating] | None = None,
+        eyes_closed_F2: NDArray[np.floating] | None = None,
     ) -> Tensor:
         """Frames (B, 3, F, 8 H, 8 W) in [-1, 1]; nothing of the reference is needed.
 
         Raises:
-            ConfigError: eyelids, which a network that draws each frame does not take by rule.
+            ConfigError: gaze or closed eyes, which a network that draws each frame does not take by rule.
         """
-        if eyes_closed_F is not None and eyes_closed_F.any():
-            raise ConfigError("this autoencoder cannot close eyes", fix="Leave the blinks out")
+        if any(track is not None and track.any() for track in (gaze_F2, eyes_closed_F2)):
+            raise ConfigError("this autoencoder cannot move eyes", fix="Leave gaze and blinks out")
         raw = latents_BCFHW.transpose(1, 2).flatten(0, 1) / self.config.scaling_factor
         frames: Tensor = self.decoder(self.post_quant_conv(raw)).clamp(-1, 1)
         return torch.unflatten(frames, 0, (len(latents_BCFHW), -1)).transpose(1, 2)

@@ -35,6 +35,9 @@ from openemo.rendering.tone import match_tone
 
 __all__ = ["MotionAutoencoder", "MotionReference"]
 
+_HEAD_STRIDE = 8
+_HEAD_CHANNELS = 2 * (LATENT_STRIDE // _HEAD_STRIDE) ** 2
+
 # Part of the crop at each side in which only the warp shows: hair, shoulders, background.
 _MARGIN = 1 / 8
 
@@ -62,7 +65,8 @@ class MotionAutoencoder(Autoencoder[MotionReference]):
     """Frames <-> flow relative to a reference picture.
 
     Latents have 8 or 32 channels (two components at twice or four times the latent grid, see `pack_flow`),
-    scaled to about unit spread.
+    scaled to about unit spread. With `head_flow_scale` 8 more say how the head moves as a rigid body; the
+    first ones are then the motion of the face in a head that is still.
 
     Args:
         sample_size: side of the square crop that the networks see, px; a multiple of 16.
@@ -74,6 +78,7 @@ class MotionAutoencoder(Autoencoder[MotionReference]):
         decoder_channels, decoder_blocks: see `MotionDecoder`.
         flow_stride: pixels per cell of the flow, 8 or 4. An eyelid moves by less than 8.
         flow_scale: displacement, in units of the crop's side, that counts as 1 in the latents.
+        head_flow_scale: the same for the head's flow, at 8 px per cell; None: the latents have none.
 
     Attributes:
         teeth: (4, *TEETH_SIZE), for portraits that hide theirs: colour over the face's light, and opacity
@@ -94,6 +99,7 @@ class MotionAutoencoder(Autoencoder[MotionReference]):
         decoder_blocks: int = 2,
         flow_stride: int = 4,
         flow_scale: float = 0.005,
+        head_flow_scale: float | None = None,
     ) -> None:
         super().__init__()
         if sample_size % LATENT_STRIDE or not 0 < sample_size <= MAX_SAMPLE_PX:
@@ -105,6 +111,10 @@ class MotionAutoencoder(Autoencoder[MotionReference]):
             )
         if not flow_scale > 0:
             raise ConfigError("`flow_scale` of the autoencoder must be above zero", got=flow_scale)
+        if head_flow_scale is not None and not head_flow_scale > 0:
+            raise ConfigError(
+                "`head_flow_scale` of the autoencoder must be above zero, or None", got=head_flow_scale
+            )
         if flow_stride not in FLOW_STRIDES:
             raise ConfigError(
                 "`flow_stride` of the autoencoder is not one of those it can pack",
@@ -138,6 +148,10 @@ class MotionAutoencoder(Autoencoder[MotionReference]):
 
     @property
     def latent_channels(self) -> int:
+        return self._face_channels + (0 if self.config.head_flow_scale is None else _HEAD_CHANNELS)
+
+    @property
+    def _face_channels(self) -> int:
         return 2 * (LATENT_STRIDE // int(self.config.flow_stride)) ** 2
 
     @property
@@ -189,21 +203,40 @@ class MotionAutoencoder(Autoencoder[MotionReference]):
         features = features_BCHW[:, :, None].expand(-1, -1, motion.shape[2], -1, -1)
         return torch.cat([features, motion], 1)
 
-    def pack(self, flow_B2hw: Tensor) -> Tensor:
-        """Flow in units of the side, on its own grid -> latents (B, C, H, W), about unit spread."""
-        return pack_flow(flow_B2hw / self.config.flow_scale, self.config.flow_stride)
+    def pack(self, flow_B2hw: Tensor, head_flow_B2gg: Tensor | None = None) -> Tensor:
+        """Flows in units of the side, on their own grids -> latents (B, C, H, W), about unit spread.
+
+        Args:
+            head_flow_B2gg: of the head, at 8 px per cell; None for a head that is still.
+        """
+        face = pack_flow(flow_B2hw / self.config.flow_scale, self.config.flow_stride)
+        if self.config.head_flow_scale is None:
+            return face
+        if head_flow_B2gg is None:
+            head = face.new_zeros(len(face), _HEAD_CHANNELS, *face.shape[2:])
+        else:
+            head = pack_flow(head_flow_B2gg / self.config.head_flow_scale, _HEAD_STRIDE)
+        return torch.cat([face, head], 1)
 
     def unpack(self, latents_BCHW: Tensor) -> Tensor:
-        """The inverse of `pack`."""
-        flow = unpack_flow(latents_BCHW.float(), self.config.flow_stride)
+        """The face's flow: the inverse of `pack`."""
+        flow = unpack_flow(latents_BCHW[:, : self._face_channels].float(), self.config.flow_stride)
         return flow * float(self.config.flow_scale)
+
+    def head_flow(self, latents_BCFHW: Tensor) -> Tensor | None:
+        scale = self.config.head_flow_scale
+        if scale is None:
+            return None
+        channels = latents_BCFHW[0, self._face_channels :].transpose(0, 1)
+        return unpack_flow(channels.float(), _HEAD_STRIDE) * float(scale)
 
     def decode(
         self,
         latents_BCFHW: Tensor,
         reference: MotionReference,
         *,
-        eyes_closed_F: NDArray[np.floating] | None = None,
+        gaze_F2: NDArray[np.floating] | None = None,
+        eyes_closed_F2: NDArray[np.floating] | None = None,
     ) -> Tensor:
         """Frames at the size of the reference's layers; without layers at the size of its image.
 
@@ -213,7 +246,7 @@ class MotionAutoencoder(Autoencoder[MotionReference]):
         flow = self.unpack(latents_BCFHW.transpose(1, 2).flatten(0, 1))
         layers, picture, size = reference.layers, reference.image_B3SS, reference.image_B3SS.shape[-2:]
         if layers is not None:
-            picture, size = layers.pictures(eyes_closed_F), torch.Size((layers.size_px,) * 2)
+            picture, size = layers.pictures(gaze_F2, eyes_closed_F2), torch.Size((layers.size_px,) * 2)
             flow = layers.lip_motion(flow)
         residual = self.decoder(
             reference.pyramid.expand_frames(num_frames),

@@ -1,7 +1,7 @@
 """Arguments of `EmoUNet` and `ReferenceNet` for each network size.
 
 `sd15`: the sizes of SD-1.5 and AnimateDiff, for 64x64 latents of 4 channels. `embedded`: the small network in
-the package, for 16x16 latents of 32 channels. `hallo`, `echomimic` and `echomimic_acc` (the same network with
+the package, for 16x16 latents of 40 channels. `hallo`, `echomimic` and `echomimic_acc` (the same network with
 other weights): SD-1.5's size, for the published weights of those projects.
 """
 
@@ -59,8 +59,8 @@ _BACKBONE: dict[str, dict[str, Any]] = {
         speed_dim=256,
     ),
     "embedded": dict(
-        in_channels=32,
-        out_channels=32,
+        in_channels=40,
+        out_channels=40,
         audio_feature_dim=1024,
         audio_tokens=10,
         audio_dim=128,
@@ -73,7 +73,7 @@ _BACKBONE: dict[str, dict[str, Any]] = {
         locator_in_channels=4,  # face, lips, gap between them, eyes
         locator_gain=True,
         time_scale_shift=True,
-        num_motion_conditions=5,
+        num_motion_conditions=14,
         speed_dim=64,
     ),
     # wav2vec2 as for sd15, but the 5 feature frames of a window become 32 tokens together. The face embedding
@@ -114,11 +114,11 @@ _BACKBONE: dict[str, dict[str, Any]] = {
     ),
 }
 
-# Arguments of the ReferenceNet only. embedded: 64 channels of the autoencoder's reference features and 32 of
+# Arguments of the ReferenceNet only. embedded: 64 channels of the autoencoder's reference features and 40 of
 # motion latents.
 _REFERENCE: dict[str, dict[str, Any]] = {
     "sd15": dict(in_channels=4),
-    "embedded": dict(in_channels=64 + 32),
+    "embedded": dict(in_channels=64 + 40),
     "hallo": dict(in_channels=4, motion_features="attention", tile_text=True),
     "echomimic": dict(in_channels=4, cross_attention_dim=None),
 }

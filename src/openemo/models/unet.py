@@ -87,7 +87,7 @@ class EmoUNet(ModelMixin, ConfigMixin):
             (Dhariwal and Nichol 2021), instead of being added before it, and the norm before the last
             convolution (Peebles and Xie 2023). So the output can become small in silence; a norm alone gives
             it the same size as in speech.
-        num_motion_conditions: K, motion conditions per frame (blinks, head pose), or None.
+        num_motion_conditions: K, motion conditions per frame (head, brows, emotions), or None.
         speed_dim: width of the speed tokens, or None for no speed layers.
         speed_centres_rad_s, speed_radii_rad_s, speed_window: see `SpeedEncoder`.
     """
@@ -232,7 +232,7 @@ class EmoUNet(ModelMixin, ConfigMixin):
                 M = `locator_in_channels`, in [0, 1].
             locator_features_BCHW: instead of `locator_BMHW`, from `encode_locator`.
             speed_BF: head-rotation speed of each frame in rad/s.
-            motion_conditions_BFK: see `openemo.face.motion_conditions`.
+            motion_conditions_BFK: see `openemo.behaviour.motion_conditions`.
             encoder_hidden_states: (B, L, cross_attention_dim), text or identity tokens for text
                 cross-attention; EMO has none.
             region_masks: for each level (B or 1, 3, H, W) in [0, 1]: full image, face, lips. Needed if

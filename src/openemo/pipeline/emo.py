@@ -8,28 +8,36 @@ P side of the crop as it is decoded.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
-from itertools import count
-from typing import TYPE_CHECKING
+from itertools import count, repeat
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from openemo.audio import Audio, SpeechFeatures
+from openemo.audio.prosody import measure_prosody
+from openemo.behaviour import Behaviour
+from openemo.behaviour.behaviour_settings import BehaviourSettings
+from openemo.behaviour.drawing import draw_behaviour, style_of
+from openemo.behaviour.expression import NEUTRAL, Emotions, expression_track, is_neutral, own_smile_track
+from openemo.behaviour.motion_conditions import motion_conditions
+from openemo.behaviour.motion_from_clip import clip_behaviour, clip_style
 from openemo.config import PipelineConfig
 from openemo.decoding_limits import DEFAULT_LIMITS, DecodingLimits
 from openemo.errors import AudioError, ConfigError
-from openemo.face.idle_motion import random_blinks, random_motion_conditions
 from openemo.image_tensors import images_to_tensor, tensor_to_images
+from openemo.pipeline.compositing import Framing, HeadMotion
 from openemo.pipeline.conditions import ClipConditions, ReferenceConditions, clip_conditions
 from openemo.pipeline.inputs import to_inputs, to_integer, to_seed
+from openemo.pipeline.motion_clip import MotionClip, read_motion_clip
 from openemo.pipeline.output import Animation, Frame, Progress
-from openemo.pipeline.portrait import Framing, PreparedPortrait, prepare_portrait
+from openemo.pipeline.portrait import PreparedPortrait, prepare_portrait
 from openemo.pipeline.pretrained_pipeline import PretrainedPipeline
 from openemo.pipeline.sampling import ClipPlan, initial_noise, sample_clip
 from openemo.rendering.portrait_layers import PortraitPicture
@@ -38,20 +46,9 @@ from openemo.timing import ClipSpan, num_frames, parse_fps
 if TYPE_CHECKING:
     from openemo.pipeline.inputs import Portrait, Sound
 
-__all__ = ["EmoPipeline", "Motion"]
+__all__ = ["EmoPipeline"]
 
-
-@dataclass(frozen=True, slots=True)
-class Motion:
-    """What a person does without the voice, drawn from a seed.
-
-    Attributes:
-        eyes_closed_F: how far the eyelids are closed, 0 to 1.
-        conditions_FK: motion conditions, see `openemo.face.motion_conditions`; None for networks without.
-    """
-
-    eyes_closed_F: NDArray[np.floating]
-    conditions_FK: Tensor | None
+DEFAULT_STRENGTH: Final = 0.6  # of an emotion
 
 
 class EmoPipeline(PretrainedPipeline):
@@ -63,7 +60,7 @@ class EmoPipeline(PretrainedPipeline):
     1. `prepare_portrait`: find the face, cut it out, draw its masks.
     2. `encode_audio`: speech features of the whole sound.
     3. `encode_reference`: the portrait as the networks read it.
-    4. `prepare_motion`: blinks and head motion, from the seed.
+    4. `prepare_behaviour`: head, gaze, blinks, brows, expression, from the voice and the seed.
     5. `prepare_motion_frames`: the end of the clip before.
     6. `prepare_conditions`: what the UNet is told of this clip.
     7. `denoise_clip`: from noise to latents.
@@ -89,6 +86,13 @@ class EmoPipeline(PretrainedPipeline):
         blinks_per_minute: float | None = None,
         lip_motion: float | None = None,
         head_motion: float | None = None,
+        gaze: float | None = None,
+        brows: float | None = None,
+        expression: float | None = None,
+        emotion: Emotions = NEUTRAL,
+        emotion_strength: float = DEFAULT_STRENGTH,
+        motion_from: str | Path | None = None,
+        motion_style_from: str | Path | None = None,
         fps: int | float | str | Fraction | None = None,
         size_px: int | None = None,
         framing: Framing = "full",
@@ -104,8 +108,14 @@ class EmoPipeline(PretrainedPipeline):
             portrait: path, bytes or open file of a picture, PIL image, array or tensor, see `to_image`.
             audio: path, bytes or open file with sound, `Audio`, gradio's or ComfyUI's sound, see `to_audio`.
             seed: of the noise, 0 to 2**63 - 1; -1 draws one. The same seed gives the same video.
-            num_inference_steps, guidance_scale, speed, blinks_per_minute, lip_motion, head_motion, fps: None
-                takes the checkpoint's own, see `PipelineConfig`.
+            num_inference_steps, guidance_scale, speed, blinks_per_minute, lip_motion, head_motion, gaze,
+                brows, expression, fps: None takes the checkpoint's own, see `PipelineConfig`.
+            emotion: one of `openemo.behaviour.EMOTIONS` for the whole video, or a list of (time in seconds,
+                name, strength); "neutral" is what the voice carries.
+            emotion_strength: 0 to 1.
+            motion_from: a video of somebody whose head, gaze, brows and blinks are taken over.
+            motion_style_from: a video of somebody whose habits are: how far and how fast they move. The
+                motion is drawn as without it.
             size_px: side of the crop (None: 512); with "full", longest side of the video (None: up to 1920).
             framing: "full" for the whole picture with the animated face in it, "crop" for the square alone.
             face_index: which face, 0 the leftmost; None takes the largest.
@@ -127,8 +137,17 @@ class EmoPipeline(PretrainedPipeline):
             blinks_per_minute=blinks_per_minute,
             lip_motion=lip_motion,
             head_motion=head_motion,
+            gaze=gaze,
+            brows=brows,
+            expression=expression,
         )
-        self._check_controls(config, transparent)
+        self._check_controls(
+            config,
+            transparent=transparent,
+            emotion=emotion,
+            motion_from=motion_from,
+            motion_style_from=motion_style_from,
+        )
         rate = parse_fps(config.fps if fps is None else fps)
         image, sound = to_inputs(
             portrait, audio, transparent=transparent, audio_track=audio_track, limits=limits, sandbox=sandbox
@@ -140,7 +159,19 @@ class EmoPipeline(PretrainedPipeline):
         )
         # 2. Audio: speech features of the whole sound.
         speech = self.encode_audio(sound, fps=rate, config=config)
-        request = _Request(prepared, speech, config, rate, length, seed)
+        # 4. Behaviour: head, gaze, blinks, brows, expression.
+        behaviour = self.prepare_behaviour(
+            sound,
+            prepared,
+            fps=rate,
+            seed=seed,
+            config=config,
+            emotion=emotion,
+            emotion_strength=emotion_strength,
+            motion_from=self._read_clip(motion_from, sound),
+            motion_style_from=self._read_clip(motion_style_from, sound),
+        )
+        request = _Request(prepared, speech, config, rate, behaviour, length, seed)
         return Animation(
             num_frames=length,
             fps=rate,
@@ -161,8 +192,7 @@ class EmoPipeline(PretrainedPipeline):
         report: Callable[[], None] = (lambda: progress(next(done), total)) if progress else (lambda: None)
         # 3. Reference: the portrait as the networks read it.
         reference = self.encode_reference(request.portrait, config=config)
-        # 4. Motion: blinks and head.
-        motion = self.prepare_motion(request.num_frames, fps=request.fps, seed=request.seed, config=config)
+        behaviour = request.behaviour
         generator = torch.Generator("cpu").manual_seed(request.seed)
         latents_BCFHW: Tensor | None = None
         for clip in plan.clips:
@@ -174,7 +204,7 @@ class EmoPipeline(PretrainedPipeline):
                 request.speech,
                 range(clip.start, clip.start + plan.clip_frames),
                 motion_frames_BCNHW=motion_frames_BCNHW,
-                motion=motion,
+                behaviour=behaviour,
                 fps=request.fps,
                 config=config,
             )
@@ -183,7 +213,7 @@ class EmoPipeline(PretrainedPipeline):
                 conditions, motion_frames_BCNHW, generator=generator, plan=plan, config=config, on_step=report
             )
             # 8. and 9. Decoding and compositing.
-            yield from self._decode_and_composite(clip, latents_BCFHW, reference, motion, request.portrait)
+            yield from self._decode_and_composite(clip, latents_BCFHW, reference, behaviour, request.portrait)
             report()
 
     def _decode_and_composite(
@@ -191,15 +221,16 @@ class EmoPipeline(PretrainedPipeline):
         clip: ClipSpan,
         latents_BCFHW: Tensor,
         reference: ReferenceConditions,
-        motion: Motion,
+        behaviour: Behaviour,
         portrait: PreparedPortrait,
     ) -> Iterator[Frame]:
         """Frames of a clip, a few at a time."""
         first = clip.start
         for part_BCFHW in torch.split(latents_BCFHW[:, :, : len(clip)], self.decode_frames, dim=2):
-            eyes_closed_F = motion.eyes_closed_F[first : first + part_BCFHW.shape[2]]
-            first += len(eyes_closed_F)
-            yield from self.composite(self.decode(part_BCFHW, reference, eyes_closed_F), portrait)
+            part = behaviour.frames(first, first + part_BCFHW.shape[2])
+            first += len(part)
+            crops_B3FHW = self.decode(part_BCFHW, reference, part)
+            yield from self.composite(crops_B3FHW, portrait, self.head_motion(part_BCFHW, part))
 
     def num_frames(self, audio: Audio, fps: Fraction) -> int:
         """Frames of a video as long as the sound.
@@ -239,6 +270,7 @@ class EmoPipeline(PretrainedPipeline):
             framing=framing,
             size_px=to_integer("size_px", size_px),
             face_index=to_integer("face_index", face_index),
+            moves_head=self._moves_head,
             embed=self.face_embedder,
         )
 
@@ -272,28 +304,72 @@ class EmoPipeline(PretrainedPipeline):
         reference = self.autoencoder.encode_reference(image_B3SS, picture)
         return ReferenceConditions.encode(self.unet, reference, portrait)
 
-    def prepare_motion(
+    def prepare_behaviour(
         self,
-        num_frames: int,
+        audio: Audio,
+        portrait: PreparedPortrait,
         *,
         fps: Fraction | None = None,
         seed: int = 0,
         config: PipelineConfig | None = None,
-    ) -> Motion:
-        """Step 4. Blinks and head motion.
+        emotion: Emotions = NEUTRAL,
+        emotion_strength: float = DEFAULT_STRENGTH,
+        motion_from: MotionClip | None = None,
+        motion_style_from: MotionClip | None = None,
+    ) -> Behaviour:
+        """Step 4. What the person does beside forming words: from the voice, who it is, and the seed.
+
+        It has tracks for all frames that are denoised: the last clip may be longer than the video.
 
         Args:
-            num_frames: of the video. The last clip may be longer, so there are motion conditions for more.
-            fps: of the video; None takes the checkpoint's.
+            emotion, emotion_strength: as in a call.
+            motion_from, motion_style_from: as in a call, from `read_motion_clip`.
+
+        Raises:
+            ConfigError: an unknown emotion. FaceError: too little to see in a clip.
         """
         config = config or self.config
-        rate, rng = fps or parse_fps(config.fps), np.random.default_rng(seed)
-        eyes_closed_F = random_blinks(num_frames, rate, per_minute=config.blinks_per_minute, rng=rng)
-        if self.unet.config.num_motion_conditions is None:
-            return Motion(eyes_closed_F, None)
-        denoised = ClipPlan.of(num_frames, config).num_frames
-        conditions_FK = random_motion_conditions(denoised, rate, head_motion=config.head_motion, rng=rng)
-        return Motion(eyes_closed_F, torch.from_numpy(conditions_FK))
+        rate = fps or parse_fps(config.fps)
+        num_frames = ClipPlan.of(self.num_frames(audio, rate), config).num_frames
+        if not self.autoencoder.moves_portrait:
+            return Behaviour.neutral(num_frames)
+        person = portrait.points.tobytes()
+        style = style_of(person)
+        if motion_style_from is not None:
+            style = clip_style(motion_style_from.points_px_FK3, motion_style_from.fps, style)
+        drawn = draw_behaviour(
+            measure_prosody(audio),
+            num_frames,
+            rate,
+            seed=seed,
+            person=person,
+            style=style,
+            settings=BehaviourSettings(
+                head_motion=config.head_motion,
+                gaze=config.gaze,
+                blinks_per_minute=config.blinks_per_minute,
+                brows=config.brows,
+                expression=config.expression,
+            ),
+        )
+        if motion_from is not None:
+            clip = clip_behaviour(motion_from.points_px_FK3, motion_from.fps, num_frames, rate)
+            drawn = replace(
+                drawn,
+                head_F6=config.head_motion * clip.head_F6,
+                torso_F2=config.head_motion * clip.torso_F2,
+                brows_F=config.brows * clip.brows_F,
+                gaze_F2=config.gaze * clip.gaze_F2,
+                eyes_closed_F2=clip.eyes_closed_F2 * (config.blinks_per_minute != 0),
+            )
+        asked = expression_track(emotion, num_frames, rate, strength=emotion_strength)
+        smile = own_smile_track(drawn.expression_FE, asked, portrait.own_smile * config.expression)
+        return replace(drawn, expression_FE=np.clip(drawn.expression_FE + asked + smile, 0, 1))
+
+    def _read_clip(self, path: str | Path | None, sound: Audio) -> MotionClip | None:
+        if path is None:
+            return None
+        return read_motion_clip(path, self.face_analyzer, duration_s=sound.duration_s)
 
     @torch.no_grad()
     def prepare_motion_frames(
@@ -327,7 +403,7 @@ class EmoPipeline(PretrainedPipeline):
         frames: range,
         *,
         motion_frames_BCNHW: Tensor,
-        motion: Motion,
+        behaviour: Behaviour,
         fps: Fraction | None = None,
         config: PipelineConfig | None = None,
     ) -> ClipConditions:
@@ -336,12 +412,17 @@ class EmoPipeline(PretrainedPipeline):
         Args:
             frames: of the video, that are denoised together.
             motion_frames_BCNHW: from `prepare_motion_frames`.
-            motion: from `prepare_motion`, for the whole video.
+            behaviour: from `prepare_behaviour`, for the whole video.
             fps: of the video; None takes the checkpoint's.
         """
         config = config or self.config
         audio_FTD = speech.windows(frames, fps or parse_fps(config.fps), config.speech_window_tokens)
-        conditions_FK = motion.conditions_FK
+        conditions_FK = None
+        if self.unet.config.num_motion_conditions is not None:
+            told = motion_conditions(
+                behaviour.frames(frames.start, frames.stop), expression_gain=config.expression_motion
+            )
+            conditions_FK = torch.from_numpy(told)[None]
         return clip_conditions(
             self.unet,
             self.reference_net,
@@ -349,7 +430,7 @@ class EmoPipeline(PretrainedPipeline):
             self.autoencoder.reference_input(reference.features_BCHW, motion_frames_BCNHW),
             audio_FTD[None].to(reference.features_BCHW),
             config,
-            None if conditions_FK is None else conditions_FK[frames.start : frames.stop][None],
+            conditions_FK,
         )
 
     @torch.no_grad()
@@ -391,43 +472,87 @@ class EmoPipeline(PretrainedPipeline):
         self,
         latents_BCFHW: Tensor,
         reference: ReferenceConditions,
-        eyes_closed_F: NDArray[np.floating] | None = None,
+        behaviour: Behaviour | None = None,
     ) -> Tensor:
         """Step 8. Animated crops (1, 3, F, height, width) in [-1, 1], at the autoencoder's own size.
 
+        The head is still in them; `head_motion` says how it moves.
+
         Args:
-            eyes_closed_F: how far the eyelids of each frame are closed, 0 to 1; None leaves them open.
+            behaviour: of these frames: gaze and lids; None leaves the eyes as they are.
         """
         decoded_B3FHW: Tensor = self.autoencoder.decode(
-            latents_BCFHW.to(reference.features_BCHW), reference.encoded, eyes_closed_F=eyes_closed_F
+            latents_BCFHW.to(reference.features_BCHW),
+            reference.encoded,
+            gaze_F2=None if behaviour is None else behaviour.gaze_F2,
+            eyes_closed_F2=None if behaviour is None else behaviour.eyes_closed_F2,
         )
         return decoded_B3FHW
 
-    def composite(self, crops_B3FHW: Tensor, portrait: PreparedPortrait) -> Iterator[Frame]:
-        """Step 9. Frames of the video, (height, width, 3 or 4) uint8: the crops, blended into the picture."""
-        return map(portrait.composite, tensor_to_images(_resize(crops_B3FHW, len(portrait.picture))))
+    def head_motion(self, latents_BCFHW: Tensor, behaviour: Behaviour) -> list[HeadMotion] | None:
+        """How head and torso stand in each frame; None for models that draw whole frames."""
+        flow_F2gg = self.autoencoder.head_flow(latents_BCFHW)
+        if flow_F2gg is None:
+            return None
+        pairs = zip(flow_F2gg.cpu().numpy(), behaviour.torso_F2, strict=True)
+        return [HeadMotion(flow, torso) for flow, torso in pairs]
 
-    def _check_controls(self, config: PipelineConfig, transparent: bool) -> None:
+    def composite(
+        self, crops_B3FHW: Tensor, portrait: PreparedPortrait, head_motion: list[HeadMotion] | None = None
+    ) -> Iterator[Frame]:
+        """Step 9. Frames of the video, (height, width, 3 or 4) uint8: the crops in the picture, heads moved.
+
+        Args:
+            head_motion: from the method of this name; None leaves the head where it is.
+        """
+        crops = tensor_to_images(_resize(crops_B3FHW, len(portrait.picture)))
+        return map(portrait.composite, crops, head_motion or repeat(None))
+
+    @property
+    def _moves_head(self) -> bool:
+        return getattr(self.autoencoder.config, "head_flow_scale", None) is not None
+
+    def _check_controls(
+        self,
+        config: PipelineConfig,
+        *,
+        transparent: bool,
+        emotion: Emotions,
+        motion_from: str | Path | None,
+        motion_style_from: str | Path | None,
+    ) -> None:
         """Raises ConfigError for a control that this model has no layers for."""
         if config.speed is not None and self.unet.config.speed_dim is None:
             raise ConfigError(
                 "this model has no speed layers", got=f"speed {config.speed}", fix="Leave the speed out"
             )
         moves_portrait = self.autoencoder.moves_portrait
-        controls = (  # name, value, neutral value, whether the model has it
-            ("blinks per minute", config.blinks_per_minute, 0, moves_portrait),
-            ("lip motion", config.lip_motion, 1, moves_portrait),
-            ("head motion", config.head_motion, 0, self.unet.config.num_motion_conditions is not None),
-        )
         if transparent and not moves_portrait:
             raise ConfigError(
                 "this model draws frames without transparency",
                 got="transparent",
                 fix="Leave it out, or take the model `embedded`",
             )
+        has_behaviour = moves_portrait and self.unet.config.num_motion_conditions is not None
+        controls = (  # name, value, neutral value, whether the model has it
+            ("blinks per minute", config.blinks_per_minute, 0, moves_portrait),
+            ("gaze", config.gaze, 0, moves_portrait),
+            ("lip motion", config.lip_motion, 1, moves_portrait),
+            ("head motion", config.head_motion, 0, has_behaviour),
+            ("brows", config.brows, 0, has_behaviour),
+            ("expression", config.expression, 0, has_behaviour),
+        )
         refused = [
-            f"{what} {value:g}" for what, value, neutral, has in controls if value != neutral and not has
+            what if value is None else f"{what} {value:g}"
+            for what, value, neutral, has in controls
+            if value != neutral and not has
         ]
+        given = (
+            ("emotion", is_neutral(emotion)),
+            ("motion from a clip", motion_from is None),
+            ("motion style from a clip", motion_style_from is None),
+        )
+        refused += [what for what, is_left_out in given if not (is_left_out or has_behaviour)]
         if refused:
             raise ConfigError(
                 "this model has no such control",
@@ -444,6 +569,7 @@ class _Request:
     speech: SpeechFeatures
     config: PipelineConfig
     fps: Fraction
+    behaviour: Behaviour
     num_frames: int
     seed: int
 

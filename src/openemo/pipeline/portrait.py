@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, Final, Literal, get_args
+from dataclasses import dataclass
+from typing import Any, Final, get_args
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,22 +17,16 @@ from openemo.face.crop import integer_box
 from openemo.face.landmarks import head_pose
 from openemo.face.masks import RegionMasks, box_mask, part_masks, region_masks, resize_mask
 from openemo.face.turning import PictureTurn
+from openemo.pipeline.compositing import Compositor, Framing
 from openemo.pipeline.rest_pose import find_rest_pose
 from openemo.video.transparency import bleed_colours, on_white
 
 __all__ = ["Framing", "PreparedPortrait", "prepare_portrait"]
 
-Framing = Literal["full", "crop"]
-"""The whole picture with the animated face in it, or the square around the face."""
-
-
 _UPRIGHT_DEG: Final = 8.0  # networks and rendering cope with such a roll
 _MAX_TURNS, _SAME_ANGLE_DEG = 3, 2.0
 _MIN_SIZE_PX: Final = 64
 _MAX_SIZE_PX: Final = 8192  # H.264 level 6.2
-_CROP_SIZE_PX: Final = 512
-_FULL_SIZE_PX: Final = 1920
-_MAX_PICTURE_PX: Final = 1024  # the crop is decoded no larger; pasting enlarges it
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +41,10 @@ class PreparedPortrait:
         face: the face that is animated, upright and at rest, px of the picture turned so.
         points: (478, 2) its landmarks in units of the crop's side.
         identity: (D,) face embedding; None is nobody in particular.
-        width, height: of the video, px.
         composite: from an animated crop, (P, P, 3) or (P, P, 4), to a frame of the video.
         warnings: what the user should know, one sentence each.
         is_mouth_covered: something hides the mouth, which then stays still.
+        own_smile: strength of the smile that was taken out of the photo, 0 to 1; it comes back at times.
     """
 
     crop: Image
@@ -61,11 +54,20 @@ class PreparedPortrait:
     face: Face
     points: NDArray[np.float32]
     identity: NDArray[np.float32] | None
-    width: int
-    height: int
-    composite: Callable[[Image], Image]
+    composite: Compositor
     warnings: tuple[str, ...]
     is_mouth_covered: bool = False
+    own_smile: float = 0.0
+
+    @property
+    def width(self) -> int:
+        """Of the video, px."""
+        return self.composite.width
+
+    @property
+    def height(self) -> int:
+        """Of the video, px."""
+        return self.composite.height
 
 
 def prepare_portrait(
@@ -77,15 +79,18 @@ def prepare_portrait(
     framing: Framing,
     size_px: int | None,
     face_index: int | None,
+    moves_head: bool = False,
     embed: Callable[[Image, Face], NDArray[np.float32]] | None = None,
 ) -> PreparedPortrait:
-    """Find the face, cut it out, draw its masks. A mouth that stands open is closed first.
+    """Find the face, cut it out, draw its masks. A mouth that stands open is
+    closed first, and a smile is taken out.
 
     Args:
         image: (height, width, 3) uint8 RGB; (height, width, 4) with opacity, which the frames then have, too.
         crop_px: S.
         config: which square is cut out, how, and what of it the locator marks as the face.
         framing, size_px, face_index: as in `EmoPipeline.__call__`.
+        moves_head: frames are composited with a `HeadMotion`.
         embed: face recognition network; None leaves the identity out.
 
     Raises:
@@ -113,26 +118,36 @@ def prepare_portrait(
     points = np.asarray((face.points_px[:, :2] - (x0, y0)) / (x1 - x0), np.float32)
     if config.locator == "parts":
         locator = np.concatenate([locator, part_masks(points, crop_px)])
-    if framing == "crop":
-        layout = _crop_layout(shown, turn, region, size_px)
-    else:
-        layout = _full_layout(shown, turn, region, size_px)
-    warnings = _lying(turn) + layout.warnings
+    composite = Compositor.of(
+        shown,
+        region,
+        turn,
+        framing=framing,
+        size_px=size_px,
+        moves_head=moves_head,
+        upright=rest.image,
+        points_px=face.points_px,
+        others_px=[
+            other.points_px if turn is None else turn.points_to_turned(other.points_px)
+            for other in faces
+            if other is not chosen
+        ],
+    )
+    warnings = _lying(turn) + composite.warnings
     if face_index is None:
         warnings = _several(faces, chosen) + warnings
     return PreparedPortrait(
         crop=crop,
-        picture=layout.picture,
+        picture=composite.picture,
         locator=locator,
         regions=regions,
         face=face,
         points=points,
         identity=None if embed is None else embed(rest.image, face),
-        width=layout.shown.shape[1],
-        height=layout.shown.shape[0],
-        composite=layout.composite,
+        composite=composite,
         warnings=warnings + rest.warnings,
         is_mouth_covered=rest.is_mouth_covered,
+        own_smile=rest.own_smile,
     )
 
 
@@ -168,53 +183,6 @@ def _with_changes(
     result = shown.copy() if turn is None else turn.apply(shown)
     result[is_changed, :3] = changed[is_changed]
     return result if turn is None else region.paster(shown, turn)(region.extract(result))
-
-
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """Parts of a `PreparedPortrait`. `shown`: what is given, as large as the video."""
-
-    picture: Image
-    shown: Image
-    composite: Callable[[Image], Image]
-    warnings: tuple[str, ...] = ()
-
-
-def _crop_layout(image: Image, turn: PictureTurn | None, region: CropRegion, size_px: int | None) -> _Layout:
-    """The square around the face. A turned face stays as given; corners out of its reach are still."""
-    side_px = size_px or _CROP_SIZE_PX
-    picture = region.extract(image if turn is None else turn.apply(image), side_px)
-    if turn is None:
-        return _Layout(picture, picture, _as_it_is)
-    given = replace(region, centre_px=turn.points_to_given(region.centre_px))
-    shown = given.extract(image, side_px)
-    turn_of_shown = replace(turn, width_px=side_px, height_px=side_px)
-    middle = CropRegion(np.array(turn_of_shown.turned_size_px) / 2, side_px)
-    return _Layout(picture, shown, middle.paster(shown, turn_of_shown))
-
-
-def _full_layout(image: Image, turn: PictureTurn | None, region: CropRegion, size_px: int | None) -> _Layout:
-    """The whole picture, smaller where it is too large for a video."""
-    shown, scale = _limit_size(image, size_px or _FULL_SIZE_PX)
-    height, width = shown.shape[:2]
-    warnings: tuple[str, ...] = ()
-    if scale < 1 and size_px is None:
-        warnings = (
-            f"the picture is {image.shape[1]}x{image.shape[0]}, the video {width}x{height}; "
-            f"ask for size {max(image.shape[:2])} to keep every pixel",
-        )
-    centre_px, upright, turn_of_shown = region.centre_px * scale, shown, None
-    if turn is not None:
-        turn_of_shown = replace(turn, width_px=width, height_px=height)
-        centre_px = turn_of_shown.points_to_turned(turn.points_to_given(region.centre_px) * scale)
-        upright = turn_of_shown.apply(shown)
-    region = CropRegion(centre_px, region.side_px * scale)
-    picture = region.extract(upright, min(round(region.side_px), _MAX_PICTURE_PX))
-    return _Layout(picture, shown, region.paster(shown, turn_of_shown), warnings)
-
-
-def _as_it_is(frame: Image) -> Image:
-    return frame
 
 
 def _region(face: Face, image: Image, config: PipelineConfig) -> CropRegion:
@@ -270,13 +238,3 @@ def _several(faces: list[Face], chosen: Face) -> tuple[str, ...]:
         f"{len(faces)} faces were found; the largest is animated, which is face {place} "
         f"(0 is the leftmost, {len(faces) - 1} the rightmost); choose another by its number",
     )
-
-
-def _limit_size(image: Image, longest_px: int) -> tuple[Image, float]:
-    """The picture, averaged down where a side is longer, and the scale."""
-    height, width = image.shape[:2]
-    scale = min(1.0, longest_px / max(height, width))
-    if scale == 1:
-        return image, scale
-    size = (max(2, round(width * scale)), max(2, round(height * scale)))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8), scale

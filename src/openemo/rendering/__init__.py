@@ -1,1 +1,1 @@
-"""What is drawn by rule and not by a network: flow, mouth, lips, eyelids, tone."""
+"""What is drawn by rule and not by a network: flow, mouth, lips, eyes, tone."""

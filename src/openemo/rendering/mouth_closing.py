@@ -14,7 +14,6 @@ from typing import Final, Literal
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from openemo.arrays import Floats, Image
 from openemo.face.landmarks import (
@@ -28,9 +27,8 @@ from openemo.face.landmarks import (
     face_width_px,
 )
 from openemo.face.masks import fill_contour
-from openemo.face.square_sampling import rotation_matrix, sample_square
 from openemo.rendering.corner_line import CornerLine
-from openemo.rendering.landmark_flow import backward_flow
+from openemo.rendering.face_patch import FacePatch, Nodes, replace_moved
 
 __all__ = ["MouthPose", "close_mouth", "read_mouth_pose"]
 
@@ -44,9 +42,6 @@ _MIN_GAP, _SMILE_GAP, _FULL_GAP = 0.15, 0.25, 0.38
 # that are out at most 0.11.
 _DARK_SHARES: Final = (0.5, 0.4, 0.2)  # from which a mouth with these gaps is open
 _DARK: Final = 0.6  # lightness over that of the lips
-_SIDE: Final = 2.0  # of the patch, over the longer side of the face
-_MAX_SIDE_PX: Final = 1024
-_GRID: Final = 128  # cells of a warp along the patch
 _NODES: Final = 25  # along each lip's edge
 _REST_WIDTH: Final = 0.375  # of a shut mouth, over the face's
 _MAX_WIDENING: Final = 1.2
@@ -71,7 +66,6 @@ _LINE_SIGMA: Final = 0.014  # of the dark line where the lips meet
 _CORNER_FADE: Final = 0.12  # from each corner inwards it fades in
 _LINE: Final = 0.35  # share of brightness that it takes away
 _SPREAD: Final = 2.0  # how fast the two warps blend beyond the corners
-_STILL_PX: Final = 0.02  # what moves by less keeps its pixels
 
 
 def read_mouth_pose(image: Image, points_px: Floats) -> MouthPose:
@@ -84,36 +78,35 @@ def read_mouth_pose(image: Image, points_px: Floats) -> MouthPose:
     gap = float(np.linalg.norm(bottom - top)) / max(float(np.linalg.norm(other - corner)), 1e-6)
     if gap < _MIN_GAP:
         return "rest"
-    dark = _dark_share(*_Patch.around(points_px).read(image, points_px))
+    dark = _dark_share(*FacePatch.around(points_px).read(image, points_px))
     if dark >= float(np.interp(gap, (_MIN_GAP, _SMILE_GAP, _FULL_GAP), _DARK_SHARES)):
         return "open"
     return "full" if gap >= _FULL_GAP else "rest"
 
 
-def close_mouth(image: Image, points_px: Floats) -> Image:
+def close_mouth(image: Image, points_px: Floats, moved: Nodes | None = None) -> Image:
     """The picture with its mouth shut; pixels that do not move are the same.
 
     Args:
         image, points_px: as in `read_mouth_pose`.
+        moved: points of the closed face, px of the image, and where they are in the result. The two warps
+            become one, so that the picture is resampled once.
     """
-    patch = _Patch.around(points_px)
-    points = patch.from_image(np.asarray(points_px[:, :2], np.float64))
-    closing = _Closing.of(points)
-    rows, columns = patch.place(image)
-    y, x = np.mgrid[rows, columns].astype(np.float64)
-    positions = patch.from_image(np.stack([x, y], -1) + 0.5)
-    is_lower, brightness = closing.sides(positions)
-    result = np.zeros((*is_lower.shape, 3))
-    shift = np.zeros(is_lower.shape)
+    patch = FacePatch.around(points_px)
+    closing = _Closing.of(patch.from_image(np.asarray(points_px[:, :2], np.float64)))
+    place, positions = patch.positions(image)
+    before = (
+        np.zeros_like(positions) if moved is None else patch.displacement(moved, positions, in_image=True)
+    )
+    closed = positions + before
+    is_lower, brightness = closing.sides(closed)
+    result = np.zeros((*is_lower.shape, 3), np.float32)
+    shift = np.abs(before).max(-1)
     for nodes, weight in ((closing.upper, 1 - is_lower), (closing.lower, is_lower)):
-        moved = _displacement(*nodes, patch.size_px, positions)
-        result += weight[..., None] * _sample(image, patch.to_image(positions + moved))
-        shift = np.maximum(shift, weight * np.abs(moved).max(-1))
-    closed = image.copy()
-    closed[rows, columns][shift > _STILL_PX] = np.clip(np.round(result * brightness[..., None]), 0, 255)[
-        shift > _STILL_PX
-    ]
-    return closed
+        opened = patch.displacement(nodes, closed)
+        result += weight[..., None] * patch.sample(image, closed + opened)
+        shift = np.maximum(shift, weight * np.abs(opened).max(-1))
+    return replace_moved(image, place, result * brightness[..., None], shift)
 
 
 def _dark_share(patch: Image, points: Floats) -> float:
@@ -125,63 +118,6 @@ def _dark_share(patch: Image, points: Floats) -> float:
     if not inside.any() or not lips.any():
         return 0.0
     return float((lightness[inside] < _DARK * np.median(lightness[lips])).mean())
-
-
-@dataclass(frozen=True, slots=True)
-class _Patch:
-    """An upright square around a face in a photo.
-
-    Attributes:
-        centre_px, side_px: in the photo, px.
-        angle: roll of the face, radians.
-        size_px: side of the patch.
-    """
-
-    centre_px: Floats
-    side_px: float
-    angle: float
-    size_px: int
-
-    @classmethod
-    def around(cls, points_px: Floats) -> _Patch:
-        points = np.asarray(points_px[:, :2], np.float64)
-        across = points[LEFT_EYE[0]] - points[RIGHT_EYE[0]]
-        angle = float(np.arctan2(across[1], across[0]))
-        upright = points @ rotation_matrix(angle)
-        low, high = upright.min(0), upright.max(0)
-        side_px = _SIDE * float((high - low).max())
-        size_px = max(min(round(side_px), _MAX_SIDE_PX), 1)
-        return cls(rotation_matrix(angle) @ ((low + high) / 2), side_px, angle, size_px)
-
-    def read(self, image: Image, points_px: Floats) -> tuple[Image, Floats]:
-        """The patch (size_px, size_px, 3), and landmarks (N, 2) in its px."""
-        pixels = sample_square(
-            image, self.centre_px, self.side_px, self.angle, self.size_px, cv2.BORDER_REPLICATE
-        )
-        return pixels, self.from_image(np.asarray(points_px[:, :2], np.float64))
-
-    def from_image(self, positions_px: Floats) -> Floats:
-        """Positions (..., 2) of the photo in px of the patch."""
-        scale = self.size_px / self.side_px
-        upright = (positions_px - self.centre_px) @ rotation_matrix(self.angle)
-        return np.asarray(upright * scale + self.size_px / 2)
-
-    def to_image(self, positions: Floats) -> Floats:
-        """The inverse of `from_image`."""
-        offset = (positions - self.size_px / 2) * (self.side_px / self.size_px)
-        return np.asarray(offset @ rotation_matrix(-self.angle) + self.centre_px)
-
-    def place(self, image: Image) -> tuple[slice, slice]:
-        """Rows and columns of the photo around the patch."""
-        corners = self.to_image(np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) * float(self.size_px))
-        limit = np.array(image.shape[1::-1])
-        low = np.clip(np.floor(corners.min(0)), 0, limit).astype(int)
-        high = np.clip(np.ceil(corners.max(0)), low, limit).astype(int)
-        return slice(low[1], high[1]), slice(low[0], high[0])
-
-
-Nodes = tuple[Floats, Floats]
-"""Points (K, 2) of the open and of the closed face."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +151,11 @@ class _Closing:
         # Each lip keeps its outline, as high as the lip itself is.
         for part, index, height in ((_UPPER, 13, 1.0), (_LOWER, 14, _LOWER_HEIGHT)):
             edge, far = (float(line.to_line(points[i])[1]) for i in (index, 0 if part is _UPPER else 17))
-            moved[part] *= height * (far - edge) / (far if abs(far) > 1 else np.copysign(1, far))
+            if part is _UPPER and edge > 0:
+                # In a broad smile this lip hangs between the corners, and only its height is an outline.
+                moved[part] -= np.interp(outer_s[part], s, top)
+            else:
+                moved[part] *= height * (far - edge) / (far if abs(far) > 1 else np.copysign(1, far))
         moved += meet
         target = place(outer_s, moved)
         jaw = points[list(_JAW)]
@@ -258,19 +198,3 @@ def _edges(line: CornerLine, s: Floats, inner: Floats, outer: Floats, width: flo
         height = np.minimum(cut * width, _MAX_CUT * np.maximum(sign * (far - edge), 0))
         edges.append(edge + sign * fade * height)
     return edges[0], np.maximum(edges[1], edges[0])
-
-
-def _displacement(source: Floats, target: Floats, size_px: int, positions: Floats) -> Floats:
-    """(h, w, 2): how far from each position of the closed face the open face's lies."""
-    flow = backward_flow(source / size_px, target / size_px, _GRID) * np.float32(size_px)
-    x, y = np.moveaxis((positions / size_px * _GRID - 0.5).astype(np.float32), -1, 0)
-    moved = [
-        cv2.remap(part, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT, borderValue=0) for part in flow
-    ]
-    return np.asarray(np.stack(moved, -1), np.float64)
-
-
-def _sample(image: Image, positions_px: Floats) -> NDArray[np.float64]:
-    """(h, w, 3): the image at positions; for OpenCV a whole number is a pixel's centre."""
-    x, y = np.moveaxis((positions_px - 0.5).astype(np.float32), -1, 0)
-    return np.asarray(cv2.remap(image, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE), np.float64)

@@ -14,7 +14,7 @@ from openemo.arrays import Image
 from openemo.face.landmarks import OUTER_LIPS, STABLE
 from openemo.face.region_weights import region_weight
 from openemo.image_tensors import images_to_tensor
-from openemo.rendering.eyelids import Eyelids
+from openemo.rendering.eyes import Eyes
 from openemo.rendering.lip_motion import LipMotion
 from openemo.rendering.mouth_drawing import draw_mouth_interior
 from openemo.rendering.mouth_interior import MouthInterior
@@ -54,14 +54,14 @@ class PortraitLayers:
             fourth channel is opacity.
         size_px: side of the frames.
         interior: teeth, tongue and cavity, shown where the mouth opens; None for a covered mouth.
-        eyelids: draws the crop with closed eyes.
+        eyes: draws the eyes of `picture_1CQQ` looking elsewhere and closing.
         lip_motion: scales the motion of the mouth.
     """
 
     picture_1CQQ: Tensor
     size_px: int
     interior: MouthInterior | None
-    eyelids: Eyelids
+    eyes: Eyes
     lip_motion: LipMotion
 
     @classmethod
@@ -80,22 +80,35 @@ class PortraitLayers:
         if not picture.is_mouth_covered:
             interior = draw_mouth_interior(colours, picture.points, teeth).to(like.device)
         skull_points_K2 = torch.from_numpy(picture.points[list(STABLE), :2]).float().to(like.device)
+        doubled = _double(picture.pixels)
         return cls(
-            images_to_tensor([_double(picture.pixels)]).to(like),
+            images_to_tensor([doubled]).to(like),
             len(picture.pixels),
             interior,
-            Eyelids(colours, picture.points, finish=_double),
+            Eyes(np.ascontiguousarray(doubled[..., :3]), picture.points),
             LipMotion(_lip_gain(picture, flow_size).to(like.device), skull_points_K2),
         )
 
-    def pictures(self, eyes_closed_F: NDArray[np.floating] | None) -> Tensor:
-        """The crop for each frame, (F, C, Q, Q); a single one, (1, C, Q, Q), if the eyes stay open."""
-        if eyes_closed_F is None or not eyes_closed_F.any():
+    def pictures(
+        self, gaze_F2: NDArray[np.floating] | None, eyes_closed_F2: NDArray[np.floating] | None
+    ) -> Tensor:
+        """The crop for each frame, (F, C, Q, Q); a single one, (1, C, Q, Q), if the eyes stay as they are.
+
+        Args:
+            gaze_F2, eyes_closed_F2: as in `Behaviour`; None is zero.
+        """
+        given = gaze_F2 if eyes_closed_F2 is None else eyes_closed_F2
+        if given is None or not any(track is not None and track.any() for track in (gaze_F2, eyes_closed_F2)):
             return self.picture_1CQQ
-        drawn = [images_to_tensor([self.eyelids.draw_closed(float(amount))]) for amount in eyes_closed_F]
-        pictures_F3QQ = torch.cat(drawn).to(self.picture_1CQQ)
-        opacity = self.picture_1CQQ[:, 3:].expand(len(drawn), -1, -1, -1)
-        return torch.cat([pictures_F3QQ, opacity], 1)
+        still_F2 = np.zeros((len(given), 2))
+        gaze_F2, eyes_closed_F2 = (still_F2 if t is None else t for t in (gaze_F2, eyes_closed_F2))
+        pictures_FCQQ = self.picture_1CQQ.repeat(len(given), 1, 1, 1)
+        for picture_CQQ, gaze_2, closed_2 in zip(pictures_FCQQ, gaze_F2, eyes_closed_F2, strict=True):
+            for patch in self.eyes.draw(gaze_2, closed_2):
+                height, width = patch.pixels.shape[:2]
+                box = (slice(patch.y0, patch.y0 + height), slice(patch.x0, patch.x0 + width))
+                picture_CQQ[:3, *box] = images_to_tensor([patch.pixels])[0].to(picture_CQQ)
+        return pictures_FCQQ
 
 
 def _lip_gain(picture: PortraitPicture, flow_size: int) -> Tensor:

@@ -11,9 +11,30 @@ from torch import nn
 from openemo.checkpoints.components import load_network, move
 from openemo.errors import TrainingError
 
-__all__ = ["load_export"]
+__all__ = ["load_export", "load_widened"]
 
 Network = TypeVar("Network", bound=nn.Module)
+
+
+def load_widened(network: Network, folder: Path) -> Network:
+    """Fills a network with the weights of an exported one that has fewer channels; what it lacks is zero.
+
+    New channels lie behind the old ones. Motion conditions may mean something else, so their layers start
+    anew.
+
+    Raises:
+        TrainingError: nothing was exported, or the networks differ in more than that.
+    """
+    old, state = load_export(type(network), folder).state_dict(), network.state_dict()
+    for name, tensor in state.items():
+        if "motion_condition" in name:
+            continue
+        if name not in old or any(a > b for a, b in zip(old[name].shape, tensor.shape, strict=True)):
+            raise TrainingError(f"{name} in {folder} does not fit the wider network")
+        tensor.zero_()
+        tensor[tuple(slice(length) for length in old[name].shape)] = old[name]
+    network.load_state_dict(state)
+    return network
 
 
 def load_export(kind: type[Network], folder: Path) -> Network:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from openemo.settings import StrictModel
 
@@ -125,6 +125,11 @@ class DenoiserRecipe(NetworkRecipe):
     initial_weights: Path | None = Field(
         None, description="networks of the stage before, or the output of `openemo weights combine`"
     )
+    widen: bool = Field(
+        False,
+        description="`initial_weights` have fewer latent channels or other motion conditions: what is new "
+        "starts at zero",
+    )
     audio: Path | None = Field(
         None,
         description="exported layers of the audio stage. They are not trained; the image stage then has "
@@ -155,14 +160,8 @@ class DenoiserRecipe(NetworkRecipe):
     speed_dropout: float = Field(
         0.3, ge=0, le=1, description="part of the speed stage's steps without a speed"
     )
-    head_augmentation: float = Field(
-        0.0,
-        ge=0,
-        description="most head motion added to a clip, in standard deviations of real speakers; needs "
-        "`latents: motion`",
-    )
     mouth_weight: float = Field(12.0, ge=0, description="of the loss at the mouth, added to 1 everywhere")
-    eye_weight: float = Field(4.0, ge=0, description="the same at each eye")
+    eye_weight: float = Field(4.0, ge=0, description="the same at each eye and its brow")
     temporal_change_weight: float = Field(
         0.0,
         ge=0,
@@ -193,12 +192,6 @@ class DenoiserRecipe(NetworkRecipe):
     @property
     def on_cpu(self) -> bool:
         return self.device == "cpu"
-
-    @model_validator(mode="after")
-    def _head_augmentation_needs_flow(self) -> Self:
-        if self.head_augmentation and self.latents != "motion":
-            raise ValueError("head_augmentation moves the flow of `latents: motion`; set it to 0")
-        return self
 
 
 class SyncRecipe(LoopRecipe):

@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from openemo.audio.speech_features import SpeechFeatures
+from openemo.behaviour.motion_conditions import MOTION_CONDITIONS, motion_conditions
 from openemo.errors import TrainingError
-from openemo.face.landmarks import LEFT_EYE, OUTER_LIPS, RIGHT_EYE
+from openemo.face.landmarks import BROWS, LEFT_EYE, OUTER_LIPS, RIGHT_EYE
 from openemo.face.masks import part_masks
 from openemo.face.region_weights import region_weight
+from openemo.models.motion_autoencoder import MotionAutoencoder
 from openemo.timing import parse_fps
-from openemo.training.datasets.head_augmentation import random_head_motion
+from openemo.training.datasets.behaviour_augmentation import add_behaviour, head_speed, random_behaviour
 from openemo.training.datasets.latent_coders import LatentCoder
 from openemo.training.datasets.latent_sequences import LatentSequence, encode_sequences
 from openemo.training.datasets.voice_files import load_voices, pick_voice
@@ -92,14 +94,10 @@ class DenoiserDataset:
         sequence = sequences[int(rng.integers(len(sequences)))]
         indices = self._draw_frames(sequence, rng)
         latents = torch.from_numpy(sequence.latents[indices]).float().transpose(0, 1)
-        conditions = sequence.motion_conditions[indices]
         is_first = not self.frames_are_consecutive or rng.random() < recipe.first_clip_share
         if is_silenced:
-            latents, conditions = self._silence(latents, conditions, sequence, is_first, rng)
-        if recipe.head_augmentation and self.coder.move_head is not None:
-            added = random_head_motion(len(indices), recipe.head_augmentation * rng.random(), rng)
-            latents = self.coder.move_head(latents.transpose(0, 1), sequence.face, added).transpose(0, 1)
-            conditions = conditions + added
+            latents = self._silence(latents, sequence, is_first, rng)
+        latents, conditions, speed_rad_s = self._behave(latents, sequence, indices, rng)
         motion, clean = latents[:, :n].clone(), latents[:, n:]
         if is_first:
             motion.zero_()
@@ -113,7 +111,7 @@ class DenoiserDataset:
             torch.from_numpy(sequence.features).float(),
             self._audio("" if is_silenced else sequence.clip, sequence.first_frame, frames, rng),
             self._locator(sequence, frames, clean.shape[-1] * self.coder.autoencoder.stride, rng),
-            torch.from_numpy(sequence.speed_rad_s[frames]),
+            torch.from_numpy(speed_rad_s[n:]),
             torch.from_numpy(conditions[n:]),
             loss_weight(sequence.face, clean.shape[-1], recipe.mouth_weight, recipe.eye_weight),
         )
@@ -139,11 +137,10 @@ class DenoiserDataset:
     def _silence(
         self,
         latents_CFHW: Tensor,
-        conditions_FK: NDArray[np.float32],
         sequence: LatentSequence,
         is_first: bool,
         rng: np.random.Generator,
-    ) -> tuple[Tensor, NDArray[np.float32]]:
+    ) -> Tensor:
         """Silence augmentation: the portrait after the voice has ended. It returns to rest, or rests already.
 
         A corpus has few quiet clips, of few faces, but every portrait can rest. The first clip of a video
@@ -155,8 +152,23 @@ class DenoiserDataset:
         features = torch.from_numpy(sequence.features).float()[None]
         rest = self.coder.autoencoder.still_latents(features, 1)[0]
         last_F = torch.arange(n + f).clamp(max=max(n - 1, 0))
-        conditions = conditions_FK[last_F.numpy()] * gain_F[:, None].numpy()
-        return torch.lerp(rest, latents_CFHW[:, last_F], gain_F[:, None, None]), conditions
+        return torch.lerp(rest, latents_CFHW[:, last_F], gain_F[:, None, None])
+
+    def _behave(
+        self,
+        latents_CFHW: Tensor,
+        sequence: LatentSequence,
+        indices: NDArray[np.int64],
+        rng: np.random.Generator,
+    ) -> tuple[Tensor, NDArray[np.float32], NDArray[np.float32]]:
+        """Adds head, brows and expressions where latents are flow; motion conditions (F, K), speed (F,)."""
+        autoencoder = self.coder.autoencoder
+        if not isinstance(autoencoder, MotionAutoencoder):
+            none = np.zeros((len(indices), len(MOTION_CONDITIONS)), np.float32)
+            return latents_CFHW, none, sequence.speed_rad_s[indices]
+        behaviour = random_behaviour(len(indices), rng, is_smooth=self.frames_are_consecutive)
+        moved = add_behaviour(autoencoder, latents_CFHW.transpose(0, 1), sequence, behaviour)
+        return moved.transpose(0, 1), motion_conditions(behaviour), head_speed(behaviour, float(_FPS))
 
     def _locator(
         self, sequence: LatentSequence, frames: NDArray[np.int64], size_px: int, rng: np.random.Generator
@@ -165,7 +177,7 @@ class DenoiserDataset:
         region = _face_region(sequence.boxes[frames], size_px, self.recipe.locator_dropout, rng)
         if not self.has_part_masks:
             return region
-        return torch.cat([region, torch.from_numpy(part_masks(sequence.face, size_px))])
+        return torch.cat([region, torch.from_numpy(part_masks(sequence.face[:, :2], size_px))])
 
     def _audio(
         self, clip: str, first_frame: int, frames: NDArray[np.int64], rng: np.random.Generator
@@ -179,9 +191,11 @@ class DenoiserDataset:
 
 
 def loss_weight(face: NDArray[np.float32], size: int, mouth_weight: float, eye_weight: float) -> Tensor:
-    """(1, 1, size, size) for all channels and frames: 1, and more at the reference's mouth and eyes."""
-    weight, points = torch.ones(1, 1, size, size), torch.from_numpy(face)[None]
-    for part, strength in ((OUTER_LIPS, mouth_weight), (RIGHT_EYE, eye_weight), (LEFT_EYE, eye_weight)):
+    """(1, 1, size, size) for all channels and frames: 1, and more at its mouth, eyes and brows."""
+    weight, points = torch.ones(1, 1, size, size), torch.from_numpy(face[:, :2])[None]
+    half = len(BROWS) // 2
+    right, left = (*RIGHT_EYE, *BROWS[:half]), (*LEFT_EYE, *BROWS[half:])
+    for part, strength in ((OUTER_LIPS, mouth_weight), (right, eye_weight), (left, eye_weight)):
         weight += strength * region_weight(points, size, part, sigma_ratio=0.45, min_sigma=0.05)
     return weight
 

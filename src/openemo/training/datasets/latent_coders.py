@@ -13,18 +13,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from openemo.behaviour import EMOTIONS
+from openemo.behaviour.expression_shapes import brow_displacement, expression_displacement
+from openemo.behaviour.motion_conditions import MOTION_CONDITION_UNITS, MOTION_CONDITIONS
+from openemo.data.retargeting import lower_face_motion
 from openemo.data.sequences import FrameSequence
 from openemo.image_tensors import images_to_tensor
 from openemo.models.autoencoder import Autoencoder
 from openemo.models.image_autoencoder import ImageAutoencoder
 from openemo.models.motion_autoencoder import MotionAutoencoder
+from openemo.rendering.landmark_flow import face_flow
 from openemo.training.datasets.autoencoder_dataset import flow_between
-from openemo.training.datasets.head_augmentation import add_head_motion
 from openemo.training.exports import load_export
 
 __all__ = ["LatentCoder", "image_coder", "load_coder", "motion_coder", "read_pictures"]
-
-MoveHead = Callable[[Tensor, NDArray[np.float32], NDArray[np.float32]], Tensor]
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,13 @@ class LatentCoder:
 
     Attributes:
         encode: (sequence, indices of its frames) -> latents (F, C, H, W).
-        move_head: (latents (F, C, H, W), landmarks (478, 2) of the reference, motion conditions (F, 5)) ->
-            latents of frames whose head moves so in addition; None where latents are no flow.
+        expressions: landmarks (478, 3) of a reference, in units of the side -> (1 + E, C, H, W), what raised
+            brows and each emotion add to the latents; (0, C, H, W) where latents are no flow.
     """
 
     autoencoder: Autoencoder[Any]
     encode: Callable[[FrameSequence, range], Tensor]
-    move_head: MoveHead | None
+    expressions: Callable[[NDArray[np.float32]], Tensor]
 
 
 def load_coder(latents: Literal["motion", "image"], folder: Path) -> LatentCoder:
@@ -50,13 +52,13 @@ def load_coder(latents: Literal["motion", "image"], folder: Path) -> LatentCoder
 
 
 def motion_coder(autoencoder: MotionAutoencoder) -> LatentCoder:
-    """Latents are the flow between the landmarks of the reference and those of the frame."""
-    return LatentCoder(_frozen(autoencoder), partial(_flow, autoencoder), partial(_move_head, autoencoder))
+    """Latents are the flow between the landmarks of the reference and those of the frame's lower face."""
+    return LatentCoder(_frozen(autoencoder), partial(_flow, autoencoder), partial(_expressions, autoencoder))
 
 
 def image_coder(autoencoder: ImageAutoencoder) -> LatentCoder:
     """Latents are the coded pictures."""
-    return LatentCoder(_frozen(autoencoder), partial(_images, autoencoder), None)
+    return LatentCoder(_frozen(autoencoder), partial(_images, autoencoder), partial(_none, autoencoder))
 
 
 def read_pictures(sequence: FrameSequence, indices: range) -> Tensor:
@@ -71,15 +73,26 @@ def _frozen(autoencoder: Autoencoder[Any]) -> Autoencoder[Any]:
 
 
 def _flow(autoencoder: MotionAutoencoder, sequence: FrameSequence, indices: range) -> Tensor:
-    points, stride = sequence.points_px, int(autoencoder.config.flow_stride)
-    flow = torch.stack([flow_between(points[0], points[i], sequence.size_px, stride) for i in indices])
+    points = lower_face_motion(sequence.points_px[[0, *indices]])
+    stride = int(autoencoder.config.flow_stride)
+    flow = torch.stack(
+        [flow_between(points[0], points[i], sequence.size_px, stride) for i in range(1, len(points))]
+    )
     return autoencoder.pack(flow)
 
 
-def _move_head(
-    autoencoder: MotionAutoencoder, latents: Tensor, face: NDArray[np.float32], added: NDArray[np.float32]
-) -> Tensor:
-    return autoencoder.pack(add_head_motion(autoencoder.unpack(latents), face, added))
+def _expressions(autoencoder: MotionAutoencoder, face: NDArray[np.float32]) -> Tensor:
+    units = dict(zip(MOTION_CONDITIONS, MOTION_CONDITION_UNITS, strict=True))
+    moved = [brow_displacement(units["brows"], face)]
+    strengths = np.eye(len(EMOTIONS)) * [units[name] for name in EMOTIONS]
+    moved += [expression_displacement(row, face) for row in strengths]
+    grid = autoencoder.flow_size
+    flow = np.stack([face_flow(face[:, :2], face[:, :2] + change, grid) for change in moved])
+    return autoencoder.pack(torch.from_numpy(flow))
+
+
+def _none(autoencoder: ImageAutoencoder, face: NDArray[np.float32]) -> Tensor:
+    return torch.zeros(0, autoencoder.latent_channels, 1, 1)
 
 
 def _images(autoencoder: ImageAutoencoder, sequence: FrameSequence, indices: range) -> Tensor:

@@ -16,8 +16,8 @@ from openemo.array_files import REPAIR, ArrayKind, read_arrays
 from openemo.data.sequences import FrameSequence
 from openemo.errors import TrainingError
 from openemo.face.landmarks import NUM_POINTS
-from openemo.face.motion_conditions import motion_conditions
 from openemo.files import whole_file
+from openemo.training.datasets.head_flow import HEAD_STRIDE, depth_map
 from openemo.training.datasets.latent_coders import LatentCoder, read_pictures
 
 __all__ = ["LatentSequence", "encode_sequences"]
@@ -29,8 +29,9 @@ _KINDS: Final = {
     "latents": ArrayKind(np.float16, (None,) * 4),
     "features": ArrayKind(np.float16, (None,) * 3),
     "boxes": ArrayKind(np.float32, (None, 4)),
-    "face": ArrayKind(np.float32, (NUM_POINTS, 2)),
-    "motion_conditions": ArrayKind(np.float32, (None, None)),
+    "face": ArrayKind(np.float32, (NUM_POINTS, 3)),
+    "expressions": ArrayKind(np.float16, (None,) * 4),
+    "depth": ArrayKind(np.float32, (None, None)),
     "clip": ArrayKind(np.str_, ()),
     "first_frame": ArrayKind(np.int64, ()),
     "speed_rad_s": ArrayKind(np.float32, (None,)),
@@ -44,8 +45,10 @@ class LatentSequence:
     Attributes:
         latents: (F, C, H, W) float16. features: (C_ref, H, W) float16 of the reference.
         boxes: (F, 4) face box x0, y0, x1, y1 of each frame.
-        face: (478, 2) landmarks of the reference.
-        motion_conditions: (F, 5), see `openemo.face.motion_conditions`.
+        face: (478, 3) landmarks of the reference.
+        expressions: (1 + E, C, H, W) float16: what raised brows and each emotion add to the latents, by the
+            units of `MOTION_CONDITIONS`; (0, C, H, W) where latents are no flow.
+        depth: (g, g) of the reference's head, see `depth_map`.
         clip, first_frame, speed_rad_s: as in `FrameSequence`.
     """
 
@@ -53,7 +56,8 @@ class LatentSequence:
     features: NDArray[np.float16]
     boxes: NDArray[np.float32]
     face: NDArray[np.float32]
-    motion_conditions: NDArray[np.float32]
+    expressions: NDArray[np.float16]
+    depth: NDArray[np.float32]
     clip: str
     first_frame: int
     speed_rad_s: NDArray[np.float32]
@@ -62,7 +66,7 @@ class LatentSequence:
     def load(cls, path: Path) -> LatentSequence:
         """Raises TrainingError if the file is damaged."""
         fields: dict[str, Any] = read_arrays(path, _KINDS)
-        if len({len(fields[name]) for name in ("latents", "boxes", "motion_conditions", "speed_rad_s")}) > 1:
+        if len({len(fields[name]) for name in ("latents", "boxes", "speed_rad_s")}) > 1:
             raise TrainingError(f"the arrays in {path} are of different lengths", fix=REPAIR)
         return cls(**fields | {"clip": str(fields["clip"]), "first_frame": int(fields["first_frame"])})
 
@@ -95,12 +99,14 @@ def _encode(sequence: FrameSequence, coder: LatentCoder) -> LatentSequence:
     ]
     features = coder.autoencoder.encode_reference(read_pictures(sequence, range(1))).features_BCHW[0]
     points = sequence.points_px / sequence.size_px
+    face = np.concatenate([points[0], sequence.depth_px[:, None] / sequence.size_px], 1).astype(np.float32)
     return LatentSequence(
         torch.cat(latents).numpy(),
         features.half().numpy(),
         np.concatenate([points[1:].min(1), points[1:].max(1)], -1).astype(np.float32),
-        points[0].astype(np.float32),
-        np.stack([motion_conditions(points[0], frame) for frame in points[1:]]),
+        face,
+        coder.expressions(face).half().numpy(),
+        depth_map(face, sequence.size_px // HEAD_STRIDE),
         sequence.clip,
         sequence.first_frame,
         sequence.speed_rad_s,

@@ -16,7 +16,7 @@ from openemo.models.autoencoder import Autoencoder
 from openemo.training.audio_exports import is_audio_layer, load_audio_layers
 from openemo.training.datasets.denoiser_dataset import ClipBatch, DenoiserDataset
 from openemo.training.datasets.latent_coders import load_coder
-from openemo.training.exports import load_export
+from openemo.training.exports import load_export, load_widened
 from openemo.training.objective import add_noise, autocast, make_scheduler, sample_timesteps, weighted_mse
 from openemo.training.recipes import DenoiserRecipe
 
@@ -112,6 +112,14 @@ class DenoiserStage:
             for key, parameter in module.named_parameters():
                 parameter.requires_grad_(is_trained(key))
         self.scheduler = _scheduler(recipe)
+        channels, wanted = self.autoencoder.latent_channels, int(self.unet.config.in_channels)
+        if channels != wanted:
+            raise ConfigError(
+                "the autoencoder's latents do not fit the networks",
+                got=f"{channels} channels",
+                expected=f"{wanted} channels",
+                fix="Give the autoencoder of these networks; that of `embedded` has a `head_flow_scale`",
+            )
         self.dataset = DenoiserDataset(
             recipe, coder, network=self.unet.config, frames_are_consecutive=self.is_clip
         )
@@ -164,11 +172,14 @@ def _is_kept(dropout: float, generator: torch.Generator) -> bool:
 
 
 def _networks(recipe: DenoiserRecipe) -> tuple[EmoUNet, ReferenceNet]:
-    if recipe.initial_weights is None:
+    if recipe.initial_weights is None or recipe.widen:
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(recipe.seed)
             unet = EmoUNet(**unet_config(recipe.preset))
             reference_net = ReferenceNet(**reference_config(recipe.preset))
+        if recipe.initial_weights is not None:
+            load_widened(unet, recipe.initial_weights / "unet")
+            load_widened(reference_net, recipe.initial_weights / "reference_net")
     else:
         unet = load_export(EmoUNet, recipe.initial_weights / "unet")
         reference_net = load_export(ReferenceNet, recipe.initial_weights / "reference_net")

@@ -1,0 +1,141 @@
+"""Where the eyes look: at the camera, away and back, by saccades (Lee, Badler, Badler 2002: "Eyes alive").
+
+Shape letters: T moments.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from openemo.arrays import Doubles
+from openemo.audio.prosody import Prosody
+from openemo.behaviour.curves import glide, nearest_event, smoothed, soft_limit
+from openemo.behaviour.person_style import DIRECTIONS, PersonStyle
+
+__all__ = ["EYE_WIDTHS_PER_DEGREE", "Looks", "draw_looks", "eyes_in_head", "head_following"]
+
+EYE_WIDTHS_PER_DEGREE: Final = 0.012
+_LISTENING_HOLD_S, _LISTENING_AWAY_S, _LISTENING_SIZE = 5.5, 0.6, 0.6
+_MORE_AWAY, _HOLD_SPREAD = 0.5, 0.5  # chance of another look elsewhere; of the log-normal holds
+_SHORTEST_S: Final = 0.18
+_SIZE_DEG, _SIZE_AT, _LEAST_P, _MOST_P = 6.9, 15.7, 1.4, 10.0  # A = -6.9 ln(P / 15.7), P uniform
+_FACE_DEG, _FACE_HOLD_S = (0.9, 0.7), 0.75  # looks within the face of who is spoken to: spread and time
+_SACCADE_S, _SACCADE_S_PER_DEG = 0.025, 0.0025
+_THINKING_S, _RETURN_S = 0.7, 0.45  # looks away go to starts of phrases, looks back to their ends
+_KEPT_BY_EVENTS: Final = 0.6
+_TALKING_S: Final = 1.0
+_LARGE_DEG: Final = 5.0
+# The head goes a part of the way of large shifts, later (70 to 150 ms) and more slowly.
+_HEAD_SHARE, _HEAD_MOST_DEG, _HEAD_DELAY_S, _HEAD_SIGMA_S = (0.2, 0.12), 3.0, 0.11, 0.16
+_STABILISED: Final = 0.95  # of the head's turning, by the vestibulo-ocular reflex
+_LIMITS: Final = ((-0.2, 0.2), (-0.12, 0.13))  # in eye widths, right and down
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """Looks in order. Degrees right and down from the camera; nothing before the first."""
+
+    starts_s: list[float]
+    lasts_s: list[float]
+    targets_deg: list[tuple[float, float]]
+
+    def track(self, times_s: Doubles) -> Doubles:
+        """(T, 2) degrees."""
+        return glide(times_s, self.starts_s, self.lasts_s, np.reshape(self.targets_deg, (-1, 2)))
+
+    def add(self, start_s: float, target_deg: tuple[float, float]) -> None:
+        before = self.targets_deg[-1] if self.targets_deg else (0.0, 0.0)
+        size_deg = float(np.hypot(target_deg[0] - before[0], target_deg[1] - before[1]))
+        self.starts_s.append(start_s)
+        self.lasts_s.append(_SACCADE_S + _SACCADE_S_PER_DEG * size_deg)
+        self.targets_deg.append(target_deg)
+
+    def large_shifts_s(self) -> Doubles:
+        """Starts of the shifts over 5 degrees."""
+        steps = np.diff(np.reshape(self.targets_deg, (-1, 2)), axis=0, prepend=np.zeros((1, 2)))
+        return np.asarray(np.array(self.starts_s)[np.linalg.norm(steps, axis=1) > _LARGE_DEG], np.float64)
+
+
+def draw_looks(prosody: Prosody, duration_s: float, style: PersonStyle, rng: np.random.Generator) -> Looks:
+    """Looks of somebody who talks, and who listens where the voice pauses for long."""
+    looks = Looks([], [], [])
+    now_s = rng.uniform(0.15, 1) * _camera_hold(prosody, 0.0, style, rng)
+    _within_face(looks, 0.25, now_s, rng)
+    while now_s < duration_s:
+        if rng.random() < _KEPT_BY_EVENTS:
+            now_s = nearest_event(now_s, _starts_s(prosody), _THINKING_S) or now_s
+        now_s = max(now_s, looks.starts_s[-1] + _SHORTEST_S if looks.starts_s else 0.3)
+        back_s = _look_away(looks, prosody, now_s, style, rng)
+        looks.add(back_s, (0.0, 0.0))
+        now_s = back_s + _camera_hold(prosody, back_s, style, rng)
+        _within_face(looks, back_s, now_s, rng)
+    return looks
+
+
+def head_following(looks: Looks, times_s: Doubles, rate_hz: float) -> Doubles:
+    """(T, 2) degrees of yaw and pitch by which the head goes with large looks."""
+    targets = np.reshape(looks.targets_deg, (-1, 2))
+    is_large = np.linalg.norm(targets, axis=1, keepdims=True) > _LARGE_DEG
+    late_s = [start_s + _HEAD_DELAY_S for start_s in looks.starts_s]
+    track = glide(
+        times_s, late_s, looks.lasts_s, np.where(is_large, targets, 0) * (_HEAD_SHARE[0], -_HEAD_SHARE[1])
+    )
+    return smoothed(soft_limit(track, -_HEAD_MOST_DEG, _HEAD_MOST_DEG), _HEAD_SIGMA_S, rate_hz)
+
+
+def eyes_in_head(looks_deg: Doubles, head_deg: Doubles, gain: float) -> Doubles:
+    """(T, 2) gaze in eye widths, with the turning of the head (T, 2: yaw, pitch) taken back."""
+    degrees = gain * looks_deg + min(gain, 1.0) * _STABILISED * head_deg * (-1, 1)
+    axes = [soft_limit(EYE_WIDTHS_PER_DEGREE * degrees[:, axis], *_LIMITS[axis]) for axis in (0, 1)]
+    return np.stack(axes, 1)
+
+
+def _starts_s(prosody: Prosody) -> Doubles:
+    return prosody.phrases_s[:, 0]
+
+
+def _is_talking(prosody: Prosody, now_s: float) -> bool:
+    first, last = (max(0, round((now_s + by) * float(prosody.rate_hz))) for by in (-_TALKING_S, _TALKING_S))
+    return bool(prosody.is_speech_F[first:last].any())
+
+
+def _hold(mean_s: float, rng: np.random.Generator) -> float:
+    spread = _HOLD_SPREAD
+    return max(_SHORTEST_S, float(mean_s * np.exp(spread * rng.standard_normal() - spread**2 / 2)))
+
+
+def _camera_hold(prosody: Prosody, now_s: float, style: PersonStyle, rng: np.random.Generator) -> float:
+    return _hold(style.camera_hold_s if _is_talking(prosody, now_s) else _LISTENING_HOLD_S, rng)
+
+
+def _within_face(looks: Looks, start_s: float, stop_s: float, rng: np.random.Generator) -> None:
+    """Small looks between eyes and mouth of who is spoken to."""
+    now_s = start_s + _hold(_FACE_HOLD_S, rng)
+    while now_s < stop_s - _SHORTEST_S:
+        x, y = rng.standard_normal(2) * _FACE_DEG
+        looks.add(now_s, (float(x), float(y)))
+        now_s += _hold(_FACE_HOLD_S, rng)
+
+
+def _look_away(
+    looks: Looks, prosody: Prosody, start_s: float, style: PersonStyle, rng: np.random.Generator
+) -> float:
+    """One look or several elsewhere. Returns when they end."""
+    now_s = start_s
+    is_talking = _is_talking(prosody, now_s)
+    while True:
+        size_deg = style.gaze_size * -_SIZE_DEG * np.log(rng.uniform(_LEAST_P, _MOST_P) / _SIZE_AT)
+        direction = rng.choice(DIRECTIONS, p=style.gaze_directions) + rng.normal(0, 0.25)
+        angle = 2 * np.pi * direction / DIRECTIONS
+        size_deg *= 1.0 if is_talking else _LISTENING_SIZE
+        looks.add(now_s, (float(size_deg * np.cos(angle)), float(0.7 * size_deg * np.sin(angle))))
+        now_s += _hold(style.away_hold_s if is_talking else _LISTENING_AWAY_S, rng)
+        if not is_talking or rng.random() > _MORE_AWAY:
+            break
+    end_s = nearest_event(now_s, prosody.phrases_s[:, 1], _RETURN_S)
+    if end_s is not None and end_s > looks.starts_s[-1] + _SHORTEST_S and rng.random() < _KEPT_BY_EVENTS:
+        return end_s
+    return now_s

@@ -1,0 +1,237 @@
+"""One warp moves the head with its hair, and the shoulders a little, in the picture around the face.
+
+The network's head flow says how the head moves as a rigid body, within the square that the networks see. The
+warp carries it on to the hair beyond that square. Outside of the head it fades with the distance from its
+outline, so that no edge shows; shoulders and chest have a motion of their own.
+
+Shapes: N frames, g x g the head flow's grid, n x n the grid of the warp, over the wide picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Self
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from openemo.arrays import Floats, Image
+from openemo.face.landmarks import FACE_OVAL, face_width_px
+from openemo.grids import centre_array
+
+__all__ = ["Box", "HeadWarp"]
+
+Box = tuple[float, float, float, float]
+"""x0, y0, x1, y1."""
+
+_GRID: Final = 96
+# In face widths: how far from the outline of head and torso their motion fades; how far above the picture's
+# edge vertical motion fades, and beside it horizontal motion; where the head ends under the chin, and how far
+# below the chin nothing moves with it.
+_HEAD_FADE, _TORSO_FADE, _EDGE_FADE, _NECK, _NECK_FADE = 1.0, 0.6, 0.3, 0.05, 0.9
+# Lanczos' kernel keeps 0.96 of the variance of a photo's Laplacian, a cubic one 0.85, in a fifth of the time.
+# A head of more pixels has less in its finest frequencies.
+_FINE_PIXELS: Final = 300_000
+_REACH: Final = 1.1  # of the head from the middle of the face sideways: hair, but no second person
+
+
+@dataclass(frozen=True, slots=True)
+class HeadWarp:
+    """The warp of one portrait. Units are the side of the wide picture, unless said.
+
+    Attributes:
+        head_nn, torso_nn: how much of the motion of head and torso each position takes part in, 0 to 1.
+        edge_2nn: 1, falling to 0 at the edges of the photo: at those beside for motion along its rows, at
+            those above and below for motion along its columns; and 0 where other people are. A face that has
+            less room than that moves less as a whole, so that it keeps its form.
+        to_photo_22: rotation from the wide picture's axes to those of the photo.
+        face_width: of the portrait.
+        crop: x0, y0 and side of the square that head flows cover.
+    """
+
+    head_nn: NDArray[np.float32]
+    torso_nn: NDArray[np.float32]
+    edge_2nn: NDArray[np.float32]
+    to_photo_22: Floats
+    face_width: float
+    crop: tuple[float, float, float]
+
+    @classmethod
+    def of(
+        cls,
+        points: Floats,
+        person: NDArray[np.float32],
+        *,
+        crop: tuple[float, float, float],
+        photo: Box = (0.0, 0.0, 1.0, 1.0),
+        to_photo_22: Floats | None = None,
+        others: Sequence[Box] = (),
+    ) -> Self:
+        """The warp of a portrait.
+
+        Args:
+            points: (478, 2 or more) landmarks in the wide picture, units of its side.
+            person: (h, w) probability of a person over the wide picture, any size.
+            crop: x0, y0 and side of the square that head flows cover.
+            photo: x0, y0, x1, y1 of the photo, in its own axes; around it the border repeats.
+            to_photo_22: rotation of positions in the wide picture into these axes; None for none.
+            others: boxes of the heads of other people, who stand still.
+        """
+        face_width = face_width_px(points)
+        is_head, is_torso = _head_and_torso(points, person, face_width)
+        head = _fade(is_head, _HEAD_FADE * face_width)
+        chin = float(points[152, 1])
+        neck = _smooth(1 - (centre_array(_GRID) - chin) / (_NECK_FADE * face_width))
+        head = head * neck[:, None]
+        torso = _fade(is_torso, _TORSO_FADE * face_width) * (1 - head)
+        to_photo = np.eye(2) if to_photo_22 is None else np.asarray(to_photo_22, np.float64)
+        edge = _edges(photo, to_photo, _EDGE_FADE * face_width)
+        for box in others:
+            edge = edge * _smooth(_distance(box) / (_EDGE_FADE * face_width))
+        # A face that were moved less on one side than on the other would be squeezed.
+        room = edge[:, _face(points)].min(1)
+        edge = np.minimum(edge, room[:, None, None])
+        return cls(head, torso, edge.astype(np.float32), to_photo, face_width, crop)
+
+    def displacement(self, head_flow_2gg: Floats, torso_2: Floats) -> NDArray[np.float32]:
+        """(n, n, 2): where each position of the frame comes from in the wide picture, relative to it.
+
+        Args:
+            head_flow_2gg: backward flow of the head as a rigid body, in units of the crop's side.
+            torso_2: motion of shoulders and chest, right and down, in face widths.
+        """
+        head = self._extended(np.asarray(head_flow_2gg, np.float64)) * self.crop[2]
+        torso = -np.asarray(torso_2, np.float64)[:, None, None] * self.face_width
+        moved = self.head_nn * head + self.torso_nn * torso
+        along_photo = np.einsum("ij,jyx->iyx", self.to_photo_22, moved) * self.edge_2nn
+        moved = np.einsum("ji,jyx->iyx", self.to_photo_22, along_photo)
+        return np.ascontiguousarray(np.moveaxis(moved, 0, -1), np.float32)
+
+    def __call__(
+        self,
+        frame: Image,
+        head_flow_2gg: Floats,
+        torso_2: Floats,
+        box: tuple[float, float, float] = (0.0, 0.0, 1.0),
+    ) -> Image:
+        """The wide picture, or a square part of it, with the head moved.
+
+        Args:
+            frame: (S, S, C) uint8.
+            head_flow_2gg, torso_2: as of `displacement`.
+            box: x0, y0 and side of the part.
+        """
+        side_px = frame.shape[0]
+        moved = _part(self.displacement(head_flow_2gg, torso_2), box, side_px)
+        moved *= np.float32(side_px / box[2])
+        pixels = np.arange(side_px, dtype=np.float32)
+        moved[..., 0] += pixels[None]
+        moved[..., 1] += pixels[:, None]
+        result = cv2.remap(frame, moved, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        head = self._head_box(box, side_px)
+        part = moved[head]
+        if part.shape[0] * part.shape[1] <= _FINE_PIXELS:
+            result[head] = cv2.remap(frame, part, None, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE)
+        return np.asarray(result, np.uint8)
+
+    def _head_box(self, box: tuple[float, float, float], side_px: int) -> tuple[slice, slice]:
+        """Rows and columns of a part of the wide picture in which the head is."""
+        rows, columns = (np.flatnonzero((self.head_nn > 0.5).any(axis)) for axis in (1, 0))
+
+        def pixels(cells: NDArray[np.int64], corner: float) -> slice:
+            ends = (np.array([cells[0], cells[-1] + 1]) / _GRID - corner) * (side_px / box[2])
+            low, high = np.clip(ends, 0, side_px).astype(int)
+            return slice(int(low), int(high))
+
+        return pixels(rows, box[1]), pixels(columns, box[0])
+
+    def _extended(self, flow_2gg: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(2, n, n): the head's flow over the wide picture. Beyond the crop its affine part goes on."""
+        grid = flow_2gg.shape[-1]
+        cells = centre_array(grid)
+        inside = np.stack([np.ones(grid * grid), np.tile(cells, grid), np.repeat(cells, grid)], 1)
+        affine = np.linalg.lstsq(inside, flow_2gg.reshape(2, -1).T, rcond=None)[0]  # (3, 2)
+        rest = (flow_2gg.reshape(2, -1) - (inside @ affine).T).reshape(2, grid, grid)
+        x, y = ((centre_array(_GRID) - corner) / self.crop[2] for corner in self.crop[:2])
+        columns, rows = (np.clip(axis * grid - 0.5, 0, grid - 1) for axis in (x, y))
+        cells_nn2 = np.stack(np.meshgrid(columns, rows), -1).astype(np.float32)
+        sampled = cv2.remap(np.moveaxis(rest, 0, -1).astype(np.float32), cells_nn2, None, cv2.INTER_LINEAR)
+        constant, along_x, along_y = (part[:, None, None] for part in affine)
+        plane = constant + along_x * x + along_y * y[:, None]
+        return np.asarray(plane + np.moveaxis(sampled, -1, 0), np.float64)
+
+
+def _head_and_torso(
+    points: Floats, person: NDArray[np.float32], face_width: float
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(n, n) each: the head with its hair, and the rest of the person."""
+    face = _face(points)
+    is_person = (cv2.resize(person, (_GRID, _GRID), interpolation=cv2.INTER_AREA) > 0.5) | face
+    _, labels = cv2.connectedComponents(is_person.astype(np.uint8))
+    is_person = labels == np.bincount(labels[face]).argmax()
+    x = y = centre_array(_GRID)
+    chin = points[152, 1] + _NECK * face_width
+    middle = (points[234, 0] + points[454, 0]) / 2
+    near = (np.abs(x - middle) < _REACH * face_width)[None] & (y < chin)[:, None]
+    is_head = (is_person & near) | face
+    return is_head, is_person & ~near
+
+
+def _face(points: Floats) -> NDArray[np.bool_]:
+    """(n, n) the outline of the face, filled."""
+    oval = np.round(points[list(FACE_OVAL), :2] * _GRID * 16 - 8).astype(np.int32)
+    filled = cv2.fillPoly(np.zeros((_GRID, _GRID), np.uint8), [oval], (1,), shift=4)
+    return np.asarray(filled > 0)
+
+
+def _edges(photo: Box, to_photo_22: Floats, reach: float) -> NDArray[np.float32]:
+    """(2, n, n) 1, falling to 0 over `reach` at the edges of the photo, and at those of the wide picture."""
+    positions_2nn = np.stack(np.meshgrid(*2 * (centre_array(_GRID),)))
+    u, v = np.einsum("ij,jyx->iyx", to_photo_22, positions_2nn)
+    beside, above = np.minimum(u - photo[0], photo[2] - u), np.minimum(v - photo[1], photo[3] - v)
+    to_square = np.minimum(positions_2nn, 1 - positions_2nn).min(0)
+    return _smooth(np.stack([beside, above]) / reach) * _smooth(to_square / reach)
+
+
+def _distance(box: Box) -> Floats:
+    """(n, n) from each position to a box; 0 within it."""
+    x = y = centre_array(_GRID)
+    gap_x = np.maximum(np.maximum(box[0] - x, x - box[2]), 0)
+    gap_y = np.maximum(np.maximum(box[1] - y, y - box[3]), 0)
+    return np.hypot(gap_x[None], gap_y[:, None])
+
+
+def _fade(inside: NDArray[np.bool_], reach: float) -> NDArray[np.float32]:
+    """1 inside, falling to 0 over `reach` outside."""
+    if not inside.any():
+        return np.zeros((_GRID, _GRID), np.float32)
+    outside = np.where(inside, 0, 1).astype(np.uint8)
+    return _smooth(1 - cv2.distanceTransform(outside, cv2.DIST_L2, 5) / _GRID / reach)
+
+
+def _smooth(ramp: Floats) -> NDArray[np.float32]:
+    ramp = np.clip(ramp, 0, 1)
+    return np.asarray(ramp * ramp * (3 - 2 * ramp), np.float32)
+
+
+def _part(
+    field_nn2: NDArray[np.float32], box: tuple[float, float, float], side_px: int
+) -> NDArray[np.float32]:
+    """(side_px, side_px, 2): a square part of a field, at pixel centres, bilinear."""
+    size = (side_px, side_px)
+    if box[2] == 1:
+        return np.asarray(cv2.resize(field_nn2, size), np.float32)
+    step = box[2] * len(field_nn2) / side_px  # cells for each pixel
+    shift = np.array(box[:2]) * len(field_nn2) + 0.5 * step - 0.5
+    return np.asarray(
+        cv2.warpAffine(
+            field_nn2,
+            np.array([[step, 0, shift[0]], [0, step, shift[1]]]),
+            size,
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE,
+        ),
+        np.float32,
+    )
