@@ -2,6 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/portraits.py --shared ../shared/data -o docs/results/portraits
     OMP_NUM_THREADS=1 python benchmarks/portraits.py --shared ../shared/data -o out/portraits --parts silence
+    OMP_NUM_THREADS=1 python benchmarks/portraits.py --shared ../shared/data -o out/life --parts motion strips
 
 There is no real video to compare with. Each part has its own reference: the same portrait in silence, the
 portrait itself, or English. The portraits are those that `recipes/data.yaml` keeps out of training. Each part
@@ -14,22 +15,34 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+# For the parts about life.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.portrait_life.bench import (
+    LANGUAGES,
+    RATE_HZ,
+    Bench,
+    Extent,
+    Figures,
+    cut,
+    load_portraits,
+    passages,
+)
+from benchmarks.portrait_life.emotion import ARGUMENTS, emotion
+from benchmarks.portrait_life.motion import motion
+from benchmarks.portrait_life.strips import strips
 from openemo import EmoPipeline
 from openemo.arrays import Image
-from openemo.audio.audio_reader import Audio, read_audio
-from openemo.data.data_recipe import DataRecipe
-from openemo.data.prepare import split_portraits
-from openemo.errors import FaceError
+from openemo.audio.audio_reader import Audio
 from openemo.evaluation.metrics.frame_statistics import spread
 from openemo.evaluation.metrics.identity import score_identity
 from openemo.evaluation.metrics.life import score_life
@@ -38,60 +51,13 @@ from openemo.evaluation.metrics.sync_own import score_distances, score_sync_own,
 from openemo.evaluation.networks.own_sync_network import OwnSyncNetwork, SyncEmbeddings
 from openemo.evaluation.observation import Observation, Observer
 from openemo.evaluation.rows import silence_like
-from openemo.face.analyzer import FaceAnalyzer
 from openemo.face.crop import CropRegion
 from openemo.face.landmarks import mouth_opening
 from openemo.face.turning import PictureTurn
 from openemo.models.sync_embedder import ROWS_PER_FRAME, WINDOW_FRAMES
-from openemo.settings import load_recipe
-from openemo.video.images import read_image
 
-RATE_HZ = 16000
-LANGUAGES = ("en", "de", "fr", "es", "pt")
-SIZE_PX = 256
 ROLLS_DEG = (15, 30, 45, 60, 90, 180)
 ROLL_PICTURE_PX = 640  # longest side
-Figures = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What every part needs. `portraits`: paths and pictures that no training has used."""
-
-    pipeline: EmoPipeline
-    observer: Observer
-    sync: OwnSyncNetwork
-    portraits: list[tuple[Path, NDArray[np.uint8]]]
-    shared: Path
-
-    def animate(self, picture: NDArray[np.uint8], audio: Audio, seed: int = 0) -> Iterator[NDArray[np.uint8]]:
-        return iter(self.pipeline(picture, audio, seed=seed, framing="crop", size_px=SIZE_PX, fps=25))
-
-    def observe(self, picture: NDArray[np.uint8], audio: Audio, seed: int = 0) -> Observation:
-        return self.observer(self.animate(picture, audio, seed), 25.0, audio)
-
-    def crop(self, picture: NDArray[np.uint8]) -> Observation:
-        """The portrait's own square around the face, as large as the video's."""
-        region = CropRegion.around(self.pipeline.face_analyzer.find(picture), self.pipeline.config.crop_scale)
-        return self.observer([region.extract(picture, SIZE_PX)], 25.0, None)
-
-    def voice(self, name: str) -> Audio:
-        return read_audio(self.shared / name).mono().resample(RATE_HZ)
-
-
-def cut(audio: Audio, seconds: float) -> Audio:
-    return Audio(audio.samples[:, : round(seconds * audio.sample_rate_hz)], audio.sample_rate_hz)
-
-
-def passages(audio: Audio, seconds: float) -> list[Audio]:
-    """Passages of equal length, starting at the first sound, because silence tells nothing about lips.
-
-    The last passage may be shorter, but not below half the length.
-    """
-    mean = np.sqrt(np.convolve(audio.samples[0] ** 2, np.full(RATE_HZ // 10, 10 / RATE_HZ), "same"))
-    rest, length = audio.samples[:, int(np.argmax(mean > 0.1 * mean.max())) :], round(seconds * RATE_HZ)
-    starts = range(0, rest.shape[1] - length // 2, length)
-    return [Audio(rest[:, start : start + length], RATE_HZ) for start in starts]
 
 
 def is_speech(audio: Audio) -> NDArray[np.bool_]:
@@ -287,22 +253,11 @@ PARTS: dict[str, Callable[[Bench], Figures]] = {
     "languages": languages,
     "drift": drift,
     "roll": roll,
+    "motion": motion,
+    "emotion": emotion,
+    "strips": strips,
 }
-
-
-def load_portraits(shared: Path, analyzer: FaceAnalyzer, count: int) -> list[tuple[Path, NDArray[np.uint8]]]:
-    """The first `count` portraits kept out of training in which a face is found."""
-    folders = f"portraits=[{shared / 'portraits/congress'}, {shared / 'portraits/historic'}]"
-    _, held_out = split_portraits(load_recipe(DataRecipe, Path("recipes/data.yaml"), [folders]))
-    portraits = []
-    for path in held_out:
-        picture = read_image(path)
-        try:
-            analyzer.find(picture)
-        except FaceError:
-            continue
-        portraits.append((path, picture))
-    return portraits[:count]
+NEEDED: dict[str, tuple[str, ...]] = {"emotion": ARGUMENTS}
 
 
 def main() -> None:
@@ -313,6 +268,12 @@ def main() -> None:
     parser.add_argument("--model", default="embedded")
     parser.add_argument("--parts", nargs="+", choices=tuple(PARTS), default=list(PARTS))
     parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--people", type=int, default=20, help="strangers of the parts about life")
+    parser.add_argument("--voices", type=int, default=6, help="voices of the part motion, 6 at most")
+    parser.add_argument("--seconds", type=float, default=8.0, help="of each voice of the part motion")
+    parser.add_argument(
+        "--clips", type=Path, nargs="*", default=[], help="folders of real clips beside those of --shared"
+    )
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     pipeline = EmoPipeline.from_pretrained(arguments.model)
@@ -322,9 +283,15 @@ def main() -> None:
         OwnSyncNetwork.from_pretrained(),
         load_portraits(arguments.shared, pipeline.face_analyzer, 50),
         arguments.shared,
+        arguments.output,
+        tuple(arguments.clips),
+        Extent(arguments.people, arguments.voices, arguments.seconds),
     )
     for name in arguments.parts:
         path = arguments.output / f"{name}.json"
+        if missing := bench.lacks(*NEEDED.get(name, ())):
+            sys.stdout.write(f"{name}: not measured, a call of this pipeline has no {', '.join(missing)}\n")
+            continue
         if not path.exists():
             figures = {"what": PARTS[name].__doc__, "model": arguments.model} | PARTS[name](bench)
             path.write_text(json.dumps(figures, indent=1, default=float) + "\n", encoding="utf-8")

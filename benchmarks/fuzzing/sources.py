@@ -377,13 +377,16 @@ def training_data(folder: Path) -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (16, 16), "brown").save(buffer, "JPEG")
     jpegs = (buffer.getvalue(),) * 4
-    FrameSequence(jpegs, 16 * floats(4, 478, 2), 16, "c1", 2, floats(3)).save(data / "sequences/real-c1.npz")
+    FrameSequence(jpegs, 16 * floats(4, 478, 2), 16 * floats(478), 16, "c1", 2, floats(3)).save(
+        data / "sequences/real-c1.npz"
+    )
     LatentSequence(
         floats(3, 4, 2, 2).astype(np.float16),
         floats(5, 2, 2).astype(np.float16),
         floats(3, 4),
-        floats(478, 2),
-        floats(3, 5),
+        floats(478, 3),
+        floats(8, 4, 2, 2).astype(np.float16),
+        floats(4, 4),
         "c1",
         2,
         floats(3),

@@ -16,7 +16,7 @@ from markdown_it import MarkdownIt
 
 from openemo.errors import ConfigError, InputError, OutputError, printable
 from openemo.evaluation.benchmark_clips import Clip
-from openemo.evaluation.jobs import EvaluationSettings
+from openemo.evaluation.jobs import HARNESS_VERSION, EvaluationSettings
 from openemo.evaluation.metrics.confidence import jackknife
 from openemo.evaluation.records import Measured, Record, read_record, write_record
 from openemo.evaluation.report.comparison import compare, comparison_table
@@ -212,8 +212,8 @@ def test_figures_that_should_be_near_the_real_ones_are_compared_by_distance() ->
 
 def test_reports_that_do_not_compare_are_refused() -> None:
     report = _report(_measured(R))
-    with pytest.raises(ConfigError, match="different harness versions; got 1 and 2"):
-        compare(report, report.model_copy(update={"harness_version": 2}))
+    with pytest.raises(ConfigError, match="different harness versions; got 2 and 3"):
+        compare(report, report.model_copy(update={"harness_version": HARNESS_VERSION + 1}))
     other = report.model_copy(update={"clips": report.clips | {"b.mp4": "another file"}})
     with pytest.raises(ConfigError, match=r"different clips; got 1 that are not in both, such as b.mp4"):
         compare(report, other)

@@ -18,7 +18,7 @@ from openemo.evaluation.records import Inputs
 
 __all__ = ["HARNESS_VERSION", "EvaluationSettings", "Job", "jobs_of", "require_video", "shown_video"]
 
-HARNESS_VERSION: Final = 1
+HARNESS_VERSION: Final = 2
 """Raised when the same videos would get other figures. Reports of two versions do not compare."""
 
 # Paths in the package. Parts of `evaluation` that only show figures: a change of them changes no figure.

@@ -18,7 +18,7 @@ from openemo.evaluation.metrics.av_offset import picture_delay_ms
 from openemo.evaluation.metrics.registry import score
 from openemo.evaluation.observation import Observation
 from openemo.evaluation.records import Inputs, Record, read_record, write_json, write_record
-from openemo.evaluation.set_metrics import write_features
+from openemo.evaluation.set_metrics import MOTION_TRACKS, motion_tracks, write_features
 from openemo.evaluation.tools import Tools, load_tools
 from openemo.face.landmarks import mouth_opening
 from openemo.video.video_reader import probe
@@ -81,7 +81,7 @@ class _ClipMeasurement:
                 fps=made.fps,
             )
             features = {kind.key: kind.extract(made) for kind in self.tools.features}
-            write_features(job.record, features)
+            write_features(job.record, features | {MOTION_TRACKS: motion_tracks(made)})
             write_record(job.record, record)  # last, because it says that the rest is there
 
     def _silent(self, job: Job) -> Observation:

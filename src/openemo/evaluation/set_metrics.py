@@ -1,8 +1,9 @@
-"""Figures of whole sets of clips: the Fréchet distances of each row to the real clips."""
+"""Figures of whole sets of clips: Fréchet distances to the real clips, and what motion follows the sound."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Final
 
@@ -10,15 +11,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openemo.array_files import REPAIR, ArrayKind, read_arrays
+from openemo.arrays import Doubles
+from openemo.audio.audio_reader import read_audio
+from openemo.audio.prosody import measure_prosody
 from openemo.errors import InputError, OutputError
 from openemo.evaluation import rows
+from openemo.evaluation.face_tracks import face_tracks
 from openemo.evaluation.jobs import EvaluationSettings, jobs_of
 from openemo.evaluation.metrics.confidence import Estimate, jackknife
 from openemo.evaluation.metrics.frechet import FrechetDistance, FrechetFeatures
+from openemo.evaluation.metrics.prosody_gain import (
+    MOTIONS,
+    DrivenClip,
+    driven_motions,
+    prosody_gain,
+    sound_curves,
+)
+from openemo.evaluation.observation import Observation
 from openemo.evaluation.records import Measured
 from openemo.files import whole_file
 
-__all__ = ["set_figures", "write_features"]
+__all__ = ["MOTION_TRACKS", "motion_tracks", "set_figures", "write_features"]
+
+MOTION_TRACKS: Final = "motion_tracks"
 
 Features = dict[str, NDArray[np.float32]]
 
@@ -29,7 +44,46 @@ _MAX_GROUPS: Final = 40
 def set_figures(
     settings: EvaluationSettings, measured: Measured, features: Sequence[FrechetFeatures]
 ) -> dict[str, dict[str, Estimate]]:
-    """Estimates by row and metric, with intervals from leaving out clips.
+    """Estimates by row and metric: `distance_figures` and `prosody_figures`."""
+    figures = distance_figures(settings, measured, features)
+    for row, found in prosody_figures(settings, measured).items():
+        figures.setdefault(row, {}).update(found)
+    return figures
+
+
+def prosody_figures(settings: EvaluationSettings, measured: Measured) -> dict[str, dict[str, Estimate]]:
+    """What each motion follows, by `prosody_gain`; the clip's own sound for all rows.
+
+    So the rows "silence" and "mismatched" say what chance is.
+    """
+    curves: dict[str, list[tuple[str, float, Doubles, Doubles]]] = {}
+    for clip in measured:
+        prosody = measure_prosody(read_audio(clip.path))
+        for job in jobs_of(settings, clip):
+            motions = _features(job.record, MOTION_TRACKS).astype(np.float64)
+            fps = measured[clip][job.row, job.seed].fps
+            sound = sound_curves(prosody.at(len(motions), Fraction(fps)))
+            curves.setdefault(job.row, []).append((clip.name, fps, motions, sound))
+    return {
+        row: {
+            f"{motion}_{name}": estimate
+            for column, motion in enumerate(MOTIONS)
+            for name, estimate in _gain(column, clips).items()
+        }
+        for row, clips in curves.items()
+    }
+
+
+def motion_tracks(made: Observation) -> NDArray[np.float32]:
+    """(F, motions) the motions of `driven_motions`, to be written with the features."""
+    motions = driven_motions(face_tracks(made.points_px, made.fps))
+    return np.stack([motions[name] for name in MOTIONS], axis=1).astype(np.float32)
+
+
+def distance_figures(
+    settings: EvaluationSettings, measured: Measured, features: Sequence[FrechetFeatures]
+) -> dict[str, dict[str, Estimate]]:
+    """Distances by row and metric, with intervals from leaving out clips.
 
     The row of real clips is left out: its distance to itself is zero. So is the row "mismatched" of finished
     videos, because it is the same set of videos.
@@ -52,6 +106,18 @@ def set_figures(
             if clip_of[row]:
                 figures[row][kind.key] = _estimate(distance, np.array(clip_of[row]))
     return figures
+
+
+def _gain(column: int, clips: list[tuple[str, float, Doubles, Doubles]]) -> dict[str, Estimate]:
+    found = prosody_gain(
+        [DrivenClip(motions[:, column], sound, name, fps) for name, fps, motions, sound in clips]
+    )
+    return {
+        "position_r": found.position,
+        "sound_r": found.sound,
+        "other_sound_r": found.other_sound,
+        "prosody_gain": found.gain,
+    }
 
 
 def write_features(record: Path, features: Features) -> None:

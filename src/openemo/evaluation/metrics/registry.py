@@ -11,6 +11,7 @@ from openemo.evaluation.metrics.identity import score_identity
 from openemo.evaluation.metrics.life import score_life
 from openemo.evaluation.metrics.lips import score_lips, score_silence
 from openemo.evaluation.metrics.picture import score_picture
+from openemo.evaluation.metrics.region_motion import score_region_motion
 from openemo.evaluation.observation import Observation
 
 __all__ = ["METRICS", "Better", "Metric", "MetricInputs", "score"]
@@ -39,6 +40,7 @@ class Metric:
         better: the direction. near_real: like the real clip's. info: helps to read the other figures.
         source: paper or definition.
         function: computes the figures of its group; None if `score` does not compute it.
+        average: over clips. A median, where a few lively or blurred clips would decide a mean.
     """
 
     key: str
@@ -47,6 +49,7 @@ class Metric:
     better: Better
     source: str
     function: Function | None
+    average: Literal["mean", "median"] = "mean"
 
 
 def score(
@@ -96,8 +99,32 @@ def _life(inputs: MetricInputs) -> dict[str, float]:
     return score_life(inputs.made)
 
 
+def _region_motion(inputs: MetricInputs) -> dict[str, float]:
+    return score_region_motion(inputs.made)
+
+
 def _artefacts(inputs: MetricInputs) -> dict[str, float]:
     return score_artefacts(inputs.made, inputs.portrait)
+
+
+def _life_metric(key: str, title: str, unit: str, source: str) -> Metric:
+    return Metric(key, title, unit, "near_real", f"{source}; median over clips", _life, "median")
+
+
+def _region_metric(key: str, title: str) -> Metric:
+    source = "optical flow, Kroeger et al. 2016; median over clips"
+    return Metric(key, title, f"{_FACE_WIDTHS}/s", "near_real", source, _region_motion, "median")
+
+
+def _prosody_metrics(motion: str, title: str) -> tuple[Metric, ...]:
+    """Of whole sets of clips, by `openemo.evaluation.metrics.prosody_gain`."""
+    source = "ridge regression, unseen voices"
+    return (
+        Metric(f"{motion}_position_r", f"{title}, r from the position in the clip", "", "info", source, None),
+        Metric(f"{motion}_sound_r", f"{title}, r from position and sound", "", "near_real", source, None),
+        Metric(f"{motion}_other_sound_r", f"{title}, r from another clip's sound", "", "info", source, None),
+        Metric(f"{motion}_prosody_gain", f"{title}, gain by the sound", "", "near_real", source, None),
+    )
 
 
 _FACE_WIDTHS = "face widths"
@@ -165,11 +192,30 @@ _ALL: Final = (
     Metric("drift_sharpness", "sharpness, last over first second", "", "near_real", "ratio", _picture),
     Metric("lost_frames", "frames missing at the end", "frames", "near_real", "count", _picture),
     Metric("blinks_per_min", "blinks", "1/min", "near_real", "Soukupova and Cech 2016", _life),
-    Metric("head_yaw_range_deg", "head yaw range", "deg", "near_real", "percentiles 5 to 95", _life),
-    Metric("head_pitch_range_deg", "head pitch range", "deg", "near_real", "percentiles 5 to 95", _life),
-    Metric("head_roll_range_deg", "head roll range", "deg", "near_real", "percentiles 5 to 95", _life),
-    Metric("head_speed_deg_s", "head rotation speed", "deg/s", "near_real", "smoothed over 0.2 s", _life),
+    Metric("blink_first_s", "first blink", "s", "near_real", "start of the first closure", _life),
+    Metric("blink_duration_s", "duration of a blink", "s", "near_real", "eye under 0.6 of its median", _life),
+    Metric("blink_interval_cv", "blink intervals, spread over mean", "", "near_real", "three or more", _life),
+    _life_metric("head_yaw_range_deg", "head yaw range", "deg", "smoothed over 0.2 s, windows of 8 s"),
+    _life_metric("head_pitch_range_deg", "head pitch range", "deg", "smoothed over 0.2 s, windows of 8 s"),
+    _life_metric("head_roll_range_deg", "head roll range", "deg", "smoothed over 0.2 s, windows of 8 s"),
+    _life_metric("head_translation", "head translation range", _FACE_WIDTHS, "stable landmarks, 8 s"),
+    _life_metric("head_speed_deg_s", "head rotation speed", "deg/s", "smoothed over 0.2 s"),
+    _life_metric("brow_spread", "brows, spread", _FACE_WIDTHS, "brows above eyes, without the head"),
+    _life_metric("gaze_x_spread", "gaze, horizontal spread", _FACE_WIDTHS, "irises between eye corners"),
+    _life_metric("gaze_y_spread", "gaze, vertical spread", _FACE_WIDTHS, "irises between eye corners"),
+    _life_metric("mouth_width_spread", "mouth width, spread", _FACE_WIDTHS, "landmarks 61-291"),
+    _life_metric("mouth_corner_spread", "mouth corners up and down, spread", _FACE_WIDTHS, "61, 291"),
+    _life_metric("jaw_spread", "chin up and down, spread", _FACE_WIDTHS, "landmark 152"),
+    _life_metric("cheek_spread", "cheeks, spread", _FACE_WIDTHS, "landmarks 50, 280, 205, 425"),
+    _life_metric("fold_spread", "nasolabial folds, spread", _FACE_WIDTHS, "203, 206, 216, 423, 426, 436"),
+    _region_metric("torso_motion", "torso motion"),
+    _region_metric("hair_motion", "hair motion"),
+    _region_metric("face_motion", "face motion"),
     Metric("expression_spread", "expression spread", "", "near_real", "spread of 51 blendshapes", _life),
+    *_prosody_metrics("head_speed", "head speed"),
+    *_prosody_metrics("head_pitch", "head pitch"),
+    *_prosody_metrics("brows", "brows"),
+    *_prosody_metrics("mouth", "mouth opening"),
     Metric("no_face_share", "frames without a face", "", "lower", "face detector", _artefacts),
     Metric(
         "new_skin_share", "frames with skin in new places", "", "lower", "colour against portrait", _artefacts

@@ -82,7 +82,7 @@ class Report(_Part):
         failures: reason by file name, of the clips left out of all rows.
         metrics: in the order of the table.
         rows: figure by row, clip and metric; None if it cannot be measured.
-        summary: mean over clips by row and metric. Figures of a whole set are only here.
+        summary: mean or median over clips by row and metric. Figures of a whole set are only here.
         seed_spread: standard deviation between seeds of the subject's means; empty with one seed.
         notes: what readers need to know to read the figures.
     """
@@ -196,8 +196,8 @@ def markdown(report: Report) -> str:
     lines = [
         f"# Evaluation of {plain(report.title)}",
         "",
-        f"{len(report.clips)} clips, seeds {', '.join(map(str, report.seeds))}; mean over clips "
-        "[95 % bootstrap interval over clips].",
+        f"{len(report.clips)} clips, seeds {', '.join(map(str, report.seeds))}; mean over clips, or median "
+        "where the source says so, [95 % bootstrap interval over clips].",
         "",
         "| | " + " | ".join(rows) + " | |",
         "|---|" + "---|" * (len(rows) + 1),

@@ -165,7 +165,14 @@ def _estimate(clips: dict[str, dict[str, float | None]], key: str) -> Estimate:
     if key in _POOLED:
         columns = [[_nan(values.get(part)) for part in _POOLED[key]] for values in clips.values()]
         return bootstrap(np.array(columns), _ratio_of_sums)
-    return bootstrap([_nan(values.get(key)) for values in clips.values()])
+    average = METRICS[key].average if key in METRICS else "mean"
+    column = [_nan(values.get(key)) for values in clips.values()]
+    return bootstrap(column, _median if average == "median" else None)
+
+
+def _median(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(R, clips) -> (R,)."""
+    return np.asarray(np.median(values, axis=1))
 
 
 def _ratio_of_sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
