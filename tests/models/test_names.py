@@ -82,9 +82,9 @@ def test_types_of_the_config_are_those_of_the_constructor(network: type, config:
 def test_unet_and_reference_net_of_a_preset_fit_each_other() -> None:
     unet = EmoUNet(**unet_config("embedded"))
     reference_net = ReferenceNet(**reference_config("embedded"))
-    features = reference_net(torch.zeros(1, 96, 3, 8, 8))
-    output = unet(torch.zeros(1, 32, 2, 8, 8), torch.tensor(5), reference=features)
-    assert output.shape == (1, 32, 2, 8, 8)
+    features = reference_net(torch.zeros(1, 104, 3, 8, 8))
+    output = unet(torch.zeros(1, 40, 2, 8, 8), torch.tensor(5), reference=features)
+    assert output.shape == (1, 40, 2, 8, 8)
 
 
 def test_embedded_is_small() -> None:
