@@ -49,9 +49,14 @@ def test_neutral_is_no_expression() -> None:
         ("happy", 1.2, "strength of an emotion is out of range"),
         ([(1.0, "happy", -0.5)], 1.0, "strength of an emotion is out of range"),
         ([(-1.0, "happy", 0.5)], 1.0, "time of happy is out of range"),
+        (None, 1.0, "the emotion is not understood"),
+        ([(0, "happy")], 1.0, "the emotion is not understood"),
+        (["happy", "sad"], 1.0, "the emotion is not understood"),
+        ([("0", "happy", 1)], 1.0, "time of an emotion is not a number; got '0'"),
+        ("happy", "0.5", "strength of an emotion is not a number"),
     ],
 )
-def test_what_is_wrong_is_said(emotions: Any, strength: float, message: str) -> None:
+def test_what_is_wrong_is_said(emotions: Any, strength: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         expression_track(emotions, 10, FPS, strength=strength)
 

@@ -123,6 +123,23 @@ def test_frames_without_a_face_are_bridged_and_too_few_are_an_error(face: Double
             clip_behaviour(few, FPS, 50, FPS)
 
 
+def test_a_cut_is_no_jump_of_the_head(face: Doubles) -> None:
+    """The next shot shows the same person closer, elsewhere, with the eyes to the side."""
+    points = moved(face, motion(100))
+    cut = points.copy()
+    cut[50:] = 1.8 * cut[50:] + 400
+    whole, read = (read_behaviour(shots, FPS) for shots in (points, cut))
+    for name in ("head_F6", "gaze_F2", "brows_F"):
+        steps, usual = (np.abs(np.diff(getattr(one, name), axis=0)).max(0) for one in (read, whole))
+        assert (steps < 3 * usual + 1e-3).all(), name
+    assert np.ptp(read.head_F6[70:, 0]) == pytest.approx(np.ptp(whole.head_F6[70:, 0]), rel=0.1)
+
+
+def test_single_frames_are_no_motion(face: Doubles) -> None:
+    with pytest.raises(FaceError, match="too little of a face"):
+        clip_behaviour(face[None], Fraction(1, 3600), 50, FPS)
+
+
 def test_the_style_of_a_lively_clip_is_livelier(face: Doubles, prosody_of: Callable[[int], Prosody]) -> None:
     lively, calm = (clip_style(moved(face, gain * motion(250)), FPS, style_of(1)) for gain in (1.5, 0.3))
     assert min(a / b for a, b in zip(lively.head_range, calm.head_range, strict=True)) > 2

@@ -505,3 +505,19 @@ def test_no_more_space(tiny_dir: Path, portrait_path: Path, voice_path: Path, tm
     assert run.stderr.count("\n") == 1
     assert "cannot be written" in run.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--motion-from", "nowhere.mp4"), "there is no video file nowhere.mp4"),
+        (("--motion-style-from", __file__), "cannot be read as video"),
+        (("--emotion", "0:joy"), "the emotion is unknown"),
+        (("--emotion", ""), "the emotion is unknown"),
+    ],
+)
+def test_wrong_clips_and_emotions_are_said_before_a_model_is_loaded(
+    animate: Run, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], message: str
+) -> None:
+    assert animate(*options, "--model", "no-such-model") == 1
+    assert message in error_of(capsys)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from openemo.behaviour.expression import Emotions
+from openemo.behaviour.expression import Emotions, check_emotions
 from openemo.errors import ConfigError
 
 __all__ = ["read_emotions"]
@@ -11,10 +11,10 @@ __all__ = ["read_emotions"]
 def read_emotions(text: str) -> Emotions:
     """`happy`, or `0:happy,2.5:sad:0.8`: time in seconds, name, and strength, 1 if left out.
 
-    Names and strengths are checked where they are used. Raises ConfigError for another form.
+    Raises ConfigError for another form, and for what `check_emotions` refuses.
     """
     if ":" not in text:
-        return text
+        return check_emotions(text.strip())
     changes = []
     for part in text.split(","):
         time, _, rest = part.strip().partition(":")
@@ -27,4 +27,4 @@ def read_emotions(text: str) -> Emotions:
                 got=repr(part),
                 expected="TIME:NAME or TIME:NAME:STRENGTH, such as 2.5:sad:0.8",
             ) from error
-    return changes
+    return check_emotions(changes)

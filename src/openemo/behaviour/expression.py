@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -15,7 +15,15 @@ from openemo.behaviour.curves import ease, smoothed
 from openemo.behaviour.tracks import EMOTIONS
 from openemo.errors import ConfigError
 
-__all__ = ["NEUTRAL", "Emotions", "expression_track", "is_neutral", "own_smile_track", "voice_expression"]
+__all__ = [
+    "NEUTRAL",
+    "Emotions",
+    "check_emotions",
+    "expression_track",
+    "is_neutral",
+    "own_smile_track",
+    "voice_expression",
+]
 
 NEUTRAL: Final = "neutral"
 Emotions = str | Sequence[tuple[float, str, float]]
@@ -39,12 +47,8 @@ def expression_track(emotions: Emotions, num_frames: int, fps: Fraction, *, stre
         ConfigError: an unknown name, a strength beyond 0 to 1, or a time below zero.
     """
     _check_strength(strength)
-    changes = [(0.0, emotions, 1.0)] if isinstance(emotions, str) else list(emotions)
-    for time_s, name, own in changes:
-        _check_name(name)
-        _check_strength(own)
-        if not (math.isfinite(time_s) and time_s >= 0):
-            raise ConfigError(f"the time of {name} is out of range", got=time_s, expected="0 s or more")
+    checked = check_emotions(emotions)
+    changes = [(0.0, checked, 1.0)] if isinstance(checked, str) else checked
     times_s = np.arange(num_frames) / float(fps)
     track, before = np.zeros((num_frames, len(EMOTIONS))), np.zeros(len(EMOTIONS))
     for time_s, name, own in sorted(changes, key=lambda change: change[0]):
@@ -52,6 +56,28 @@ def expression_track(emotions: Emotions, num_frames: int, fps: Fraction, *, stre
         track += ease((times_s - time_s) / _CHANGE_S)[:, None] * (target - before)
         before = target
     return np.clip(track, 0, 1)
+
+
+def check_emotions(emotions: Any) -> Emotions:
+    """The emotions, if a call can use them. Raises ConfigError."""
+    if isinstance(emotions, str):
+        _check_name(emotions)
+        return emotions
+    try:
+        parts = [(time_s, name, own) for time_s, name, own in emotions]
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            "the emotion is not understood",
+            got=repr(emotions),
+            expected="a name, or a list of (time in seconds, name, strength)",
+        ) from error
+    changes = [(_number("time", time_s), name, _number("strength", own)) for time_s, name, own in parts]
+    for time_s, name, own in changes:
+        _check_name(name)
+        _check_strength(own)
+        if not (math.isfinite(time_s) and time_s >= 0):
+            raise ConfigError(f"the time of {name} is out of range", got=time_s, expected="0 s or more")
+    return changes
 
 
 def is_neutral(emotions: Emotions) -> bool:
@@ -91,6 +117,14 @@ def _check_name(name: str) -> None:
         raise ConfigError("the emotion is unknown", got=repr(name), expected=f"one of {known}")
 
 
-def _check_strength(strength: float) -> None:
+def _number(what: str, value: Any) -> float:
+    """A number, also numpy's, as float. Raises ConfigError."""
+    if isinstance(value, (int, float, np.integer, np.floating)):
+        return float(value)
+    raise ConfigError(f"the {what} of an emotion is not a number", got=repr(value), expected="such as 0.5")
+
+
+def _check_strength(strength: Any) -> None:
+    strength = _number("strength", strength)
     if not (math.isfinite(strength) and 0 <= strength <= 1):
         raise ConfigError("the strength of an emotion is out of range", got=strength, expected="0 to 1")

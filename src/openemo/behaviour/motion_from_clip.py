@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -23,7 +24,7 @@ from openemo.face.landmarks import BROWS, LEFT_IRIS, RIGHT_IRIS, STABLE, eye_ope
 
 __all__ = ["clip_behaviour", "clip_style", "read_behaviour"]
 
-_LEAST_S: Final = 1.0
+_LEAST_S, _LEAST_FRAMES = 1.0, 5
 _LEAST_SEEN: Final = 0.5  # share of the frames with a face
 _SMOOTHING_S: Final = 0.04  # against the jitter of the landmarks
 _OPEN_SHARE, _SHUT_SHARE = (
@@ -32,6 +33,10 @@ _OPEN_SHARE, _SHUT_SHARE = (
 )  # of the eye's usual opening: from which on it closes, at which it is shut
 _CROSS_FADE_S, _LONGEST_FADE_SHARE = 0.8, 0.25
 _START_S: Final = 0.6
+# A cut of the film is a step of the head that nobody makes in a tenth of a second. Each shot is read relative
+# to its own middle, which is reached softly.
+_CUT: Final = np.array((25.0, 25.0, 25.0, 0.3, 0.3, 0.2))
+_CUT_S, _FROM_CUT_S = 0.1, 0.5
 _SEAM_TRIES: Final = 200
 _CHEEKS = (234, 454)
 _CORNERS: Final = ((33, 133), (362, 263))  # of each eye, from left to right in the picture
@@ -85,10 +90,11 @@ def read_behaviour(points_px_FK3: Floats, fps: Fraction) -> Behaviour:
     closed = _closed(points)
     is_shut = closed.max(1) > 0.2
     head = np.concatenate([faces.angles_deg, faces.pivots, np.log(faces.scales)[:, None]], 1)
-    head = smoothed(head - np.median(head, axis=0), _SMOOTHING_S, float(fps))
-    gaze = _bridged(_relative(_irises(faces.own_axes)) / _eye_width(faces.own_axes), is_shut)
-    brows = _relative(_brow_heights(faces.own_axes))
-    head = limit_head(head)
+    shots = _shots(head, float(fps))
+    gaze = _irises(faces.own_axes) / _eye_width(faces.own_axes)
+    gaze = _bridged(_joined(gaze, shots, float(fps)), is_shut)
+    head = limit_head(smoothed(_joined(head, shots, float(fps)), _SMOOTHING_S, float(fps)))
+    brows = _joined(_brow_heights(faces.own_axes), shots, float(fps))
     return Behaviour(
         head_F6=head,
         torso_F2=follow_torso(head, float(fps)),
@@ -148,11 +154,11 @@ def _count_blinks(closed: Doubles) -> int:
 def _complete(points: Doubles, fps: float) -> Doubles:
     """Landmarks of all frames, with those that are missing between their neighbours."""
     seen = np.isfinite(points).all(axis=(1, 2))
-    if len(points) < _LEAST_S * fps or seen.mean() < _LEAST_SEEN:
+    if len(points) < max(_LEAST_S * fps, _LEAST_FRAMES) or seen.mean() < _LEAST_SEEN:
         raise FaceError(
             "the clip shows too little of a face to take its motion",
             got=f"{len(points) / fps:.1f} s, a face in {seen.sum()} of {len(points)} frames",
-            expected=f"{_LEAST_S:g} s or more, with a face in half of the frames",
+            expected=f"{_LEAST_S:g} s and {_LEAST_FRAMES} frames or more, with a face in half of them",
             fix="Use a clip in which one person looks at the camera",
         )
     flat = points.reshape(len(points), -1)
@@ -187,8 +193,24 @@ def _rotation(yaw: float, pitch: float, roll: float) -> Doubles:
     return np.asarray(turn_z @ turn_x @ turn_y)
 
 
-def _relative(values: Doubles) -> Doubles:
-    return np.asarray(values - np.median(values, axis=0))
+def _shots(head: Doubles, fps: float) -> list[slice]:
+    """The frames between the cuts of a film."""
+    steps = np.abs(np.diff(head, axis=0)) / max(1 / (_CUT_S * fps), 1)
+    cuts = np.flatnonzero((steps > _CUT).any(1)) + 1
+    ends = [0, *(int(cut) for cut in cuts), len(head)]
+    return [slice(first, last) for first, last in pairwise(ends)]
+
+
+def _joined(values: Doubles, shots: list[slice], fps: float) -> Doubles:
+    """Values (F, ...) of each shot relative to their median there. After a cut they go on softly."""
+    result = np.zeros_like(values)
+    for shot in shots:
+        own = values[shot] - np.median(values[shot], axis=0)
+        if shot.start:
+            left = 1 - ease(np.arange(len(own)) / fps / _FROM_CUT_S)
+            own = own + np.multiply.outer(left, result[shot.start - 1] - own[0])
+        result[shot] = own
+    return result
 
 
 def _bridged(values: Doubles, is_hidden: NDArray[np.bool_]) -> Doubles:

@@ -116,6 +116,7 @@ def animate(
     from openemo.cli.progress import Stopwatch, print_notes, save_with_bar
     from openemo.devices import find_device, find_dtype
     from openemo.pipeline.inputs import start_inputs, to_seed
+    from openemo.video.video_reader import probe
     from openemo.video.video_target import check_output_path
 
     # The cheap checks come before the networks are loaded.
@@ -123,6 +124,9 @@ def animate(
     kind = check_output_path(output, transparent=transparent)
     chosen_seed = to_seed(seed)
     emotions = read_emotions(emotion)
+    for clip in (motion_from, motion_style_from):
+        if clip is not None:
+            probe(clip)
     limits = DecodingLimits(max_pixels=max_pixels, max_seconds=max_seconds)
     with start_inputs(
         portrait, audio, transparent=transparent, audio_track=audio_track, limits=limits, sandbox=sandbox

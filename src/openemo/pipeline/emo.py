@@ -25,7 +25,15 @@ from openemo.audio.prosody import measure_prosody
 from openemo.behaviour import Behaviour
 from openemo.behaviour.behaviour_settings import BehaviourSettings
 from openemo.behaviour.drawing import draw_behaviour, style_of
-from openemo.behaviour.expression import NEUTRAL, Emotions, expression_track, is_neutral, own_smile_track
+from openemo.behaviour.expression import (
+    NEUTRAL,
+    Emotions,
+    check_emotions,
+    expression_track,
+    is_neutral,
+    own_smile_track,
+)
+from openemo.behaviour.head_motion import limit_head
 from openemo.behaviour.motion_conditions import motion_conditions
 from openemo.behaviour.motion_from_clip import clip_behaviour, clip_style
 from openemo.config import PipelineConfig
@@ -129,7 +137,7 @@ class EmoPipeline(PretrainedPipeline):
         Raises:
             ImageError, AudioError, FaceError, ConfigError: what was given cannot be used.
         """
-        seed = to_seed(seed)
+        seed, emotion = to_seed(seed), check_emotions(emotion)
         config = self.config.override(
             num_inference_steps=to_integer("num_inference_steps", num_inference_steps),
             guidance_scale=guidance_scale,
@@ -356,7 +364,7 @@ class EmoPipeline(PretrainedPipeline):
             clip = clip_behaviour(motion_from.points_px_FK3, motion_from.fps, num_frames, rate)
             drawn = replace(
                 drawn,
-                head_F6=config.head_motion * clip.head_F6,
+                head_F6=limit_head(config.head_motion * clip.head_F6),
                 torso_F2=config.head_motion * clip.torso_F2,
                 brows_F=config.brows * clip.brows_F,
                 gaze_F2=config.gaze * clip.gaze_F2,
