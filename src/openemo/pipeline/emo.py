@@ -364,7 +364,7 @@ class EmoPipeline(PretrainedPipeline):
             clip = clip_behaviour(motion_from.points_px_FK3, motion_from.fps, num_frames, rate)
             drawn = replace(
                 drawn,
-                head_F6=limit_head(config.head_motion * clip.head_F6),
+                head_F6=limit_head(np.asarray(config.head_motion * clip.head_F6, np.float64)),
                 torso_F2=config.head_motion * clip.torso_F2,
                 brows_F=config.brows * clip.brows_F,
                 gaze_F2=config.gaze * clip.gaze_F2,
