@@ -97,9 +97,9 @@ INDEX: dict[str, list[Any]] = {
 
 @contextmanager
 def within_limits() -> Iterator[None]:
-    started, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     yield
-    assert time.monotonic() - started < MOST_S
+    assert time.process_time() - started < MOST_S
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < MOST_MB
 
 
