@@ -15,12 +15,12 @@ from openemo.errors import ImageError
 from openemo.face.analyzer import Face
 from openemo.face.turning import PictureTurn, affine_matrix
 
-__all__ = ["CropRegion", "Paster", "Resampling"]
+__all__ = ["FEATHER", "CropRegion", "Paster", "Resampling"]
 
 Resampling = Literal["area", "antialiased", "bilinear"]
 
 
-_FEATHER: Final = 0.09  # width of the soft edge over the side of the region
+FEATHER: Final = 0.09  # width of the soft edge over the side of the region
 _UNIT_CORNERS: Final = np.array([(0, 0), (1, 0), (0, 1), (1, 1)])
 
 
@@ -175,7 +175,7 @@ class Paster:
 
 def feather_mask(side_px: int) -> NDArray[np.float32]:
     """(side_px, side_px) weight of the pasted frame: 0 at the edge, 1 inside, a smooth step in between."""
-    width = max(1.0, _FEATHER * side_px)
+    width = max(1.0, FEATHER * side_px)
     distance = np.minimum(np.arange(side_px), np.arange(side_px)[::-1]).astype(np.float32) / width
     ramp = np.clip(distance, 0.0, 1.0)
     smooth = ramp * ramp * (3.0 - 2.0 * ramp)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from openemo.arrays import Floats, Image
 from openemo.face import CropRegion
-from openemo.face.crop import Paster
+from openemo.face.crop import FEATHER, Paster
 from openemo.face.person_mask import person_mask
 from openemo.face.turning import PictureTurn
 from openemo.rendering.head_warp import Box, HeadWarp
@@ -265,7 +265,15 @@ def _full_layout(given: Image, region: CropRegion, turn: PictureTurn | None, siz
         upright = turn_of_shown.apply(shown)
     region = CropRegion(centre_px, region.side_px * scale)
     picture = region.extract(upright, min(round(region.side_px), _MAX_PICTURE_PX))
-    return _Layout(picture, shown, region, turn_of_shown, upright, warnings=warnings)
+    wide = _wide_enough(region, upright.shape[1], upright.shape[0])
+    return _Layout(picture, shown, region, turn_of_shown, upright, wide, warnings=warnings)
+
+
+def _wide_enough(region: CropRegion, width: int, height: int) -> float:
+    """Side of the square in which a head moves, over that of the crop: no more than the picture needs."""
+    x, y = (float(centre) for centre in region.centre_px)
+    reach = max(x, width - x, y, height - y) / (1 - 2 * FEATHER)
+    return float(np.clip(2 * reach / region.side_px, 1, _WIDE))
 
 
 def _limit_size(image: Image, longest_px: int) -> tuple[Image, float]:
