@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final, overload
 
 import av
 from av.container import InputContainer
 
-__all__ = ["open_media"]
+__all__ = ["DECODER_ERRORS", "decoded_frames", "open_media"]
+
+logger = logging.getLogger(__name__)
+
+DECODER_ERRORS: Final = (
+    *(OSError, ValueError, EOFError, LookupError, TypeError, AttributeError, AssertionError),
+    *(ArithmeticError, BufferError, RuntimeError),
+)
+"""What FFmpeg's wrapper raises on damaged files, beside FFmpeg's own errors."""
 
 _OPTIONS = {"protocol_whitelist": "none"}
 
@@ -30,3 +39,30 @@ def open_media(source: str | Path | BinaryIO) -> Iterator[InputContainer]:
     with ExitStack() as stack:
         file = stack.enter_context(Path(source).open("rb")) if isinstance(source, str | Path) else source
         yield stack.enter_context(av.open(file, "r", options=_OPTIONS, metadata_errors="replace"))
+
+
+@overload
+def decoded_frames(
+    container: InputContainer, stream: av.AudioStream, name: str
+) -> Iterator[av.AudioFrame]: ...
+@overload
+def decoded_frames(
+    container: InputContainer, stream: av.VideoStream, name: str
+) -> Iterator[av.VideoFrame]: ...
+def decoded_frames(
+    container: InputContainer, stream: av.AudioStream | av.VideoStream, name: str
+) -> Iterator[av.AudioFrame] | Iterator[av.VideoFrame]:
+    """Decoded frames. Damaged packets are skipped, with one warning."""
+    num_damaged = 0
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+            if packet is None:
+                break
+            yield from packet.decode()
+        except av.error.InvalidDataError:
+            num_damaged += 1
+    if num_damaged:
+        kind = "sound" if stream.type == "audio" else "the picture"
+        logger.warning("%s is damaged: %d packets of %s were skipped", name, num_damaged, kind)
