@@ -126,6 +126,27 @@ def test_a_face_at_the_edge_of_the_photo_keeps_its_form(points: Floats, gap: flo
     assert moved[row, column, 0] == pytest.approx(-0.1 * CROP[2] * gap**2 * (3 - 2 * gap), abs=0.006)
 
 
+@pytest.mark.parametrize("gap", [0.2, 0.4, 0.55])
+def test_hair_that_the_side_of_the_photo_cuts_is_hardly_stretched(points: Floats, gap: float) -> None:
+    """The head moves less, and all that is between face and side takes part in the stretch."""
+    width = face_width_px(points)
+    edge = float(points[:, 0].min()) - gap * width
+    person = np.ones((64, 64), np.float32)
+    cut, free = (
+        HeadWarp.of(points, mask, crop=CROP, photo=(edge, 0.0, 1.0, 1.0)).displacement(
+            shift(0.2 * width / CROP[2], 0), np.zeros(2)
+        )
+        for mask in (person, np.zeros_like(person))
+    )
+    row, column = (points.mean(0)[::-1] * len(cut)).astype(int)
+    inside = centre_array(len(cut)) > edge
+    stretch = abs(np.gradient(cut[row, :, 0] * len(cut)))[inside & (np.arange(len(cut)) < column)]
+    assert stretch.max() < 0.45
+    assert abs(cut[row, column, 0]) > 0.2 * gap * 0.9 * width
+    if gap > 0.3:  # where no hair reaches the side, the wall takes the stretch
+        assert abs(free[row, column, 0]) == pytest.approx(0.2 * width, rel=0.02)
+
+
 def test_a_face_beside_another_keeps_its_form(points: Floats) -> None:
     beside = points[:, 0].min() - 0.02
     person = np.zeros((64, 64), np.float32)

@@ -227,7 +227,7 @@ def _decode(
     origin_s = Fraction(container.start_time or 0, 1_000_000)
     converter = _Converter(name, limits)
     length = run = run_bytes = 0  # a run of pieces without a gap, and where it starts
-    for frame in decoded_frames(container, stream, name):
+    for frame in decoded_frames(container, stream, av.AudioFrame, name):
         values = converter(frame)
         gap = 0
         if frame.pts is not None and frame.time_base is not None:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final, overload
+from typing import BinaryIO, Final, TypeVar
 
 import av
 from av.container import InputContainer
@@ -21,6 +21,7 @@ DECODER_ERRORS: Final = (
 )
 """What FFmpeg's wrapper raises on damaged files, beside FFmpeg's own errors."""
 
+_Frame = TypeVar("_Frame", av.AudioFrame, av.VideoFrame)
 _OPTIONS = {"protocol_whitelist": "none"}
 
 
@@ -41,18 +42,10 @@ def open_media(source: str | Path | BinaryIO) -> Iterator[InputContainer]:
         yield stack.enter_context(av.open(file, "r", options=_OPTIONS, metadata_errors="replace"))
 
 
-@overload
 def decoded_frames(
-    container: InputContainer, stream: av.AudioStream, name: str
-) -> Iterator[av.AudioFrame]: ...
-@overload
-def decoded_frames(
-    container: InputContainer, stream: av.VideoStream, name: str
-) -> Iterator[av.VideoFrame]: ...
-def decoded_frames(
-    container: InputContainer, stream: av.AudioStream | av.VideoStream, name: str
-) -> Iterator[av.AudioFrame] | Iterator[av.VideoFrame]:
-    """Decoded frames. Damaged packets are skipped, with one warning."""
+    container: InputContainer, stream: av.AudioStream | av.VideoStream, kind: type[_Frame], name: str
+) -> Iterator[_Frame]:
+    """Decoded frames of a sound or picture. Damaged packets are skipped, with one warning."""
     num_damaged = 0
     packets = container.demux(stream)
     while True:
@@ -60,9 +53,11 @@ def decoded_frames(
             packet = next(packets, None)
             if packet is None:
                 break
-            yield from packet.decode()
+            for frame in packet.decode():
+                if isinstance(frame, kind):
+                    yield frame
         except av.error.InvalidDataError:
             num_damaged += 1
     if num_damaged:
-        kind = "sound" if stream.type == "audio" else "the picture"
-        logger.warning("%s is damaged: %d packets of %s were skipped", name, num_damaged, kind)
+        what = "sound" if stream.type == "audio" else "the picture"
+        logger.warning("%s is damaged: %d packets of %s were skipped", name, num_damaged, what)

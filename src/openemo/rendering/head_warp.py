@@ -31,6 +31,7 @@ _GRID: Final = 96
 # edge vertical motion fades, and beside it horizontal motion; where the head ends under the chin, and how far
 # below the chin nothing moves with it.
 _HEAD_FADE, _TORSO_FADE, _EDGE_FADE, _NECK, _NECK_FADE = 1.0, 0.6, 0.3, 0.05, 0.9
+_HAIR_ROOM: Final = 0.9  # between face and side of the photo, in which hair that it cuts moves in full
 # Lanczos' kernel keeps 0.96 of the variance of a photo's Laplacian, a cubic one 0.85, in a fifth of the time.
 # A head of more pixels has less in its finest frequencies.
 _FINE_PIXELS: Final = 300_000
@@ -87,13 +88,19 @@ class HeadWarp:
         head = head * neck[:, None]
         torso = _fade(is_torso, _TORSO_FADE * face_width) * (1 - head)
         to_photo = np.eye(2) if to_photo_22 is None else np.asarray(to_photo_22, np.float64)
-        edge = _edges(photo, to_photo, _EDGE_FADE * face_width)
+        sides, share = _hair_at_sides(is_head, _face(points), photo, to_photo, face_width)
+        edge = _edges(photo, to_photo, _EDGE_FADE * face_width, sides)
         for box in others:
             edge = edge * _smooth(_distance(box) / (_EDGE_FADE * face_width))
         # A face that were moved less on one side than on the other would be squeezed.
         room = edge[:, _face(points)].min(1)
-        edge = np.minimum(edge, room[:, None, None])
+        edge = np.minimum(edge, room[:, None, None]) * np.array((share, 1))[:, None, None]
         return cls(head, torso, edge.astype(np.float32), to_photo, face_width, crop)
+
+    @property
+    def room_2(self) -> Floats:
+        """How much of its motion the whole head has along the photo's rows and columns, 0 to 1."""
+        return np.asarray(self.edge_2nn.max(axis=(1, 2)))
 
     def displacement(self, head_flow_2gg: Floats, torso_2: Floats) -> NDArray[np.float32]:
         """(n, n, 2): where each position of the frame comes from in the wide picture, relative to it.
@@ -186,13 +193,45 @@ def _face(points: Floats) -> NDArray[np.bool_]:
     return np.asarray(filled > 0)
 
 
-def _edges(photo: Box, to_photo_22: Floats, reach: float) -> NDArray[np.float32]:
-    """(2, n, n) 1, falling to 0 over `reach` at the edges of the photo, and at those of the wide picture."""
-    positions_2nn = np.stack(np.meshgrid(*2 * (centre_array(_GRID),)))
-    u, v = np.einsum("ij,jyx->iyx", to_photo_22, positions_2nn)
-    beside, above = np.minimum(u - photo[0], photo[2] - u), np.minimum(v - photo[1], photo[3] - v)
-    to_square = np.minimum(positions_2nn, 1 - positions_2nn).min(0)
-    return _smooth(np.stack([beside, above]) / reach) * _smooth(to_square / reach)
+def _hair_at_sides(
+    is_head: NDArray[np.bool_],
+    is_face: NDArray[np.bool_],
+    photo: Box,
+    to_photo_22: Floats,
+    face_width: float,
+) -> tuple[tuple[float, float], float]:
+    """Over which distances motion fades at both sides of the photo, and the part of it that a head has.
+
+    Hair that a side cuts is stretched between it and the face: all of it has to take that, and no more than
+    a third, or streaks are seen.
+    """
+    along, _ = _in_photo(to_photo_22)
+    reaches, share = [], 1.0
+    for beside in (along - photo[0], photo[2] - along):
+        reach = _EDGE_FADE * face_width
+        gap, hair = (float(max(beside[part].min(), 1 / _GRID)) for part in (is_face, is_head))
+        is_cut = float(_smooth(1 - hair / reach)) if hair < gap else 0.0
+        reaches.append(reach + is_cut * (gap - reach))
+        share = min(share, 1 - is_cut * max(1 - gap / (_HAIR_ROOM * face_width), 0))
+    return (reaches[0], reaches[1]), share
+
+
+def _in_photo(to_photo_22: Floats) -> Floats:
+    """(2, n, n) the positions of the grid in the photo's axes."""
+    return np.einsum("ij,jyx->iyx", to_photo_22, np.stack(np.meshgrid(*2 * (centre_array(_GRID),))))
+
+
+def _edges(photo: Box, to_photo_22: Floats, reach: float, sides: tuple[float, float]) -> NDArray[np.float32]:
+    """(2, n, n) 1, falling to 0 over `reach` at the edges of the photo, and at those of the wide picture.
+
+    Args:
+        sides: the distances over which it falls at the left and right edge of the photo.
+    """
+    u, v = _in_photo(to_photo_22)
+    beside = np.minimum((u - photo[0]) / sides[0], (photo[2] - u) / sides[1])
+    above = np.minimum(v - photo[1], photo[3] - v) / reach
+    to_square = np.minimum(_in_photo(np.eye(2)), 1 - _in_photo(np.eye(2))).min(0)
+    return _smooth(np.stack([beside, above])) * _smooth(to_square / reach)
 
 
 def _distance(box: Box) -> Floats:

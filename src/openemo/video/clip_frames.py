@@ -65,7 +65,7 @@ def _at_times(
 ) -> Iterator[TimedFrame]:
     rate = stream.average_rate or stream.guessed_rate or Fraction(25)
     first_s = last_s = None
-    for number, frame in enumerate(decoded_frames(container, stream, name)):
+    for number, frame in enumerate(decoded_frames(container, stream, av.VideoFrame, name)):
         _check_size(frame.width, frame.height, name, limits)
         time_s = float(number / rate) if frame.time is None else frame.time
         first_s = time_s if first_s is None else first_s
