@@ -16,6 +16,7 @@ from typing import Final, Self
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 
 from openemo.arrays import Floats, Image
 from openemo.face.landmarks import FACE_OVAL, face_width_px
@@ -31,6 +32,9 @@ _GRID: Final = 96
 # edge vertical motion fades, and beside it horizontal motion; where the head ends under the chin, and how far
 # below the chin nothing moves with it.
 _HEAD_FADE, _TORSO_FADE, _EDGE_FADE, _NECK, _NECK_FADE = 1.0, 0.6, 0.3, 0.05, 0.9
+# Motion reaches so many times as far across its direction as along it; less so from that height above the
+# chin on (face widths), so that shoulders do not go along.
+_ACROSS, _CHIN = 2.0, 1.0
 _HAIR_ROOM: Final = 0.9  # between face and side of the photo, in which hair that it cuts moves in full
 # Lanczos' kernel keeps 0.96 of the variance of a photo's Laplacian, a cubic one 0.85, in a fifth of the time.
 # A head of more pixels has less in its finest frequencies.
@@ -43,7 +47,8 @@ class HeadWarp:
     """The warp of one portrait. Units are the side of the wide picture, unless said.
 
     Attributes:
-        head_nn, torso_nn: how much of the motion of head and torso each position takes part in, 0 to 1.
+        head_2nn, torso_2nn: how much of the motion of head and torso along rows and columns each position
+            takes part in, 0 to 1.
         edge_2nn: 1, falling to 0 at the edges of the photo: at those beside for motion along its rows, at
             those above and below for motion along its columns; and 0 where other people are. A face that has
             less room than that moves less as a whole, so that it keeps its form.
@@ -52,8 +57,8 @@ class HeadWarp:
         crop: x0, y0 and side of the square that head flows cover.
     """
 
-    head_nn: NDArray[np.float32]
-    torso_nn: NDArray[np.float32]
+    head_2nn: NDArray[np.float32]
+    torso_2nn: NDArray[np.float32]
     edge_2nn: NDArray[np.float32]
     to_photo_22: Floats
     face_width: float
@@ -82,10 +87,9 @@ class HeadWarp:
         """
         face_width = face_width_px(points)
         is_head, is_torso = _head_and_torso(points, person, face_width)
-        head = _fade(is_head, _HEAD_FADE * face_width)
-        chin = float(points[152, 1])
-        neck = _smooth(1 - (centre_array(_GRID) - chin) / (_NECK_FADE * face_width))
-        head = head * neck[:, None]
+        below = (centre_array(_GRID) - points[152, 1])[:, None] / face_width
+        head = _fade_beside(is_head, _HEAD_FADE * face_width, _smooth(below / _CHIN + 1))
+        head = head * _smooth(1 - below / _NECK_FADE)
         torso = _fade(is_torso, _TORSO_FADE * face_width) * (1 - head)
         to_photo = np.eye(2) if to_photo_22 is None else np.asarray(to_photo_22, np.float64)
         sides, share = _hair_at_sides(is_head, _face(points), photo, to_photo, face_width)
@@ -96,6 +100,11 @@ class HeadWarp:
         room = edge[:, _face(points)].min(1)
         edge = np.minimum(edge, room[:, None, None]) * np.array((share, 1))[:, None, None]
         return cls(head, torso, edge.astype(np.float32), to_photo, face_width, crop)
+
+    @property
+    def head_nn(self) -> NDArray[np.float32]:
+        """How much of all of the head's motion each position takes part in."""
+        return np.asarray(self.head_2nn.min(0))
 
     @property
     def room_2(self) -> Floats:
@@ -111,7 +120,7 @@ class HeadWarp:
         """
         head = self._extended(np.asarray(head_flow_2gg, np.float64)) * self.crop[2]
         torso = -np.asarray(torso_2, np.float64)[:, None, None] * self.face_width
-        moved = self.head_nn * head + self.torso_nn * torso
+        moved = self.head_2nn * head + self.torso_2nn * torso
         along_photo = np.einsum("ij,jyx->iyx", self.to_photo_22, moved) * self.edge_2nn
         moved = np.einsum("ji,jyx->iyx", self.to_photo_22, along_photo)
         return np.ascontiguousarray(np.moveaxis(moved, 0, -1), np.float32)
@@ -242,12 +251,24 @@ def _distance(box: Box) -> Floats:
     return np.hypot(gap_x[None], gap_y[:, None])
 
 
+def _fade_beside(
+    inside: NDArray[np.bool_], reach: float, below_chin_nn: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """(2, n, n) as `_fade`, but above the chin `_ACROSS` times as far across a motion as along it.
+
+    So what is upright beside a head that goes sideways moves as a whole and stays nearly straight: door
+    frames, and shelves where it nods. Shoulders would go along.
+    """
+    distances = [distance_transform_edt(~inside, sampling=s) for s in ((1 / _ACROSS, 1), (1, 1 / _ACROSS))]
+    beside = _smooth(1 - np.stack(distances) / _GRID / reach)
+    return beside + below_chin_nn * (_fade(inside, reach) - beside)
+
+
 def _fade(inside: NDArray[np.bool_], reach: float) -> NDArray[np.float32]:
-    """1 inside, falling to 0 over `reach` outside."""
+    """(n, n) 1 inside, falling to 0 over `reach` outside."""
     if not inside.any():
         return np.zeros((_GRID, _GRID), np.float32)
-    outside = np.where(inside, 0, 1).astype(np.uint8)
-    return _smooth(1 - cv2.distanceTransform(outside, cv2.DIST_L2, 5) / _GRID / reach)
+    return _smooth(1 - distance_transform_edt(~inside) / _GRID / reach)
 
 
 def _smooth(ramp: Floats) -> NDArray[np.float32]:
