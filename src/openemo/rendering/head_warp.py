@@ -92,13 +92,13 @@ class HeadWarp:
         head = head * _smooth(1 - below / _NECK_FADE)
         torso = _fade(is_torso, _TORSO_FADE * face_width) * (1 - head)
         to_photo = np.eye(2) if to_photo_22 is None else np.asarray(to_photo_22, np.float64)
-        sides, share = _hair_at_sides(is_head, _face(points), photo, to_photo, face_width)
-        edge = _edges(photo, to_photo, _EDGE_FADE * face_width, sides)
+        reaches_22, share_2 = _hair_at_sides(is_head, _face(points), photo, to_photo, face_width)
+        edge = _edges(photo, to_photo, reaches_22, _EDGE_FADE * face_width)
         for box in others:
             edge = edge * _smooth(_distance(box) / (_EDGE_FADE * face_width))
         # A face that were moved less on one side than on the other would be squeezed.
         room = edge[:, _face(points)].min(1)
-        edge = np.minimum(edge, room[:, None, None]) * np.array((share, 1))[:, None, None]
+        edge = np.minimum(edge, room[:, None, None]) * share_2[:, None, None]
         return cls(head, torso, edge.astype(np.float32), to_photo, face_width, crop)
 
     @property
@@ -208,21 +208,27 @@ def _hair_at_sides(
     photo: Box,
     to_photo_22: Floats,
     face_width: float,
-) -> tuple[tuple[float, float], float]:
-    """Over which distances motion fades at both sides of the photo, and the part of it that a head has.
+) -> tuple[Floats, Floats]:
+    """Over which distances motion fades at the edges of the photo, and the part of it that a head has.
 
-    Hair that a side cuts is stretched between it and the face: all of it has to take that, and no more than
-    a third, or streaks are seen.
+    Hair that an edge cuts beside the face is stretched between both: all of it has to take that, and no more
+    than a third, or streaks are seen.
+
+    Returns:
+        (2, 2) distances, at the edges beside, first and last, and at those above and below; (2,) parts of the
+        motion along the photo's rows and columns.
     """
-    along, _ = _in_photo(to_photo_22)
-    reaches, share = [], 1.0
-    for beside in (along - photo[0], photo[2] - along):
-        reach = _EDGE_FADE * face_width
-        gap, hair = (float(max(beside[part].min(), 1 / _GRID)) for part in (is_face, is_head))
-        is_cut = float(_smooth(1 - hair / reach)) if hair < gap else 0.0
-        reaches.append(reach + is_cut * (gap - reach))
-        share = min(share, 1 - is_cut * max(1 - gap / (_HAIR_ROOM * face_width), 0))
-    return (reaches[0], reaches[1]), share
+    usual = _EDGE_FADE * face_width
+    reaches_22, share_2 = np.full((2, 2), usual), np.ones(2)
+    for axis, positions in enumerate(_in_photo(to_photo_22)):
+        is_beside = float(to_photo_22[axis, 0] ** 2)  # 1 where the axis is the face's own from side to side
+        for side, inward in enumerate((positions - photo[axis], photo[axis + 2] - positions)):
+            gap, hair = (float(max(inward[part].min(), 1 / _GRID)) for part in (is_face, is_head))
+            is_cut = is_beside * float(_smooth(1 - hair / usual)) if hair < gap else 0.0
+            reaches_22[axis, side] += is_cut * (gap - usual)
+            share = 1 - is_cut * max(1 - gap / (_HAIR_ROOM * face_width), 0)
+            share_2[axis] = min(share_2[axis], share)
+    return reaches_22, share_2
 
 
 def _in_photo(to_photo_22: Floats) -> Floats:
@@ -230,17 +236,20 @@ def _in_photo(to_photo_22: Floats) -> Floats:
     return np.einsum("ij,jyx->iyx", to_photo_22, np.stack(np.meshgrid(*2 * (centre_array(_GRID),))))
 
 
-def _edges(photo: Box, to_photo_22: Floats, reach: float, sides: tuple[float, float]) -> NDArray[np.float32]:
-    """(2, n, n) 1, falling to 0 over `reach` at the edges of the photo, and at those of the wide picture.
+def _edges(photo: Box, to_photo_22: Floats, reaches_22: Floats, reach: float) -> NDArray[np.float32]:
+    """(2, n, n) 1, falling to 0 at the edges of the photo, and over `reach` at those of the wide picture.
 
     Args:
-        sides: the distances over which it falls at the left and right edge of the photo.
+        reaches_22: over which distances it falls, as of `_hair_at_sides`.
     """
-    u, v = _in_photo(to_photo_22)
-    beside = np.minimum((u - photo[0]) / sides[0], (photo[2] - u) / sides[1])
-    above = np.minimum(v - photo[1], photo[3] - v) / reach
-    to_square = np.minimum(_in_photo(np.eye(2)), 1 - _in_photo(np.eye(2))).min(0)
-    return _smooth(np.stack([beside, above])) * _smooth(to_square / reach)
+    inside = [
+        np.minimum((positions - photo[axis]) / first, (photo[axis + 2] - positions) / last)
+        for axis, (positions, (first, last)) in enumerate(
+            zip(_in_photo(to_photo_22), reaches_22, strict=True)
+        )
+    ]
+    here = _in_photo(np.eye(2))
+    return _smooth(np.stack(inside)) * _smooth(np.minimum(here, 1 - here).min(0) / reach)
 
 
 def _distance(box: Box) -> Floats:
