@@ -224,7 +224,7 @@ def _hair_at_sides(
         is_beside = float(to_photo_22[axis, 0] ** 2)  # 1 where the axis is the face's own from side to side
         for side, inward in enumerate((positions - photo[axis], photo[axis + 2] - positions)):
             gap, hair = (float(max(inward[part].min(), 1 / _GRID)) for part in (is_face, is_head))
-            is_cut = is_beside * float(_smooth(1 - hair / usual)) if hair < gap else 0.0
+            is_cut = is_beside * float(_smooth(np.array(1 - hair / usual))) if hair < gap else 0.0
             reaches_22[axis, side] += is_cut * (gap - usual)
             share = 1 - is_cut * max(1 - gap / (_HAIR_ROOM * face_width), 0)
             share_2[axis] = min(share_2[axis], share)
@@ -233,7 +233,8 @@ def _hair_at_sides(
 
 def _in_photo(to_photo_22: Floats) -> Floats:
     """(2, n, n) the positions of the grid in the photo's axes."""
-    return np.einsum("ij,jyx->iyx", to_photo_22, np.stack(np.meshgrid(*2 * (centre_array(_GRID),))))
+    positions_2nn = np.stack(np.meshgrid(*2 * (centre_array(_GRID),)))
+    return np.asarray(np.einsum("ij,jyx->iyx", to_photo_22, positions_2nn))
 
 
 def _edges(photo: Box, to_photo_22: Floats, reaches_22: Floats, reach: float) -> NDArray[np.float32]:
