@@ -35,6 +35,7 @@ def test_a_file_and_a_link_to_it(tmp_path: Path) -> None:
         ("/dev/zero", "cannot read /dev/zero; got a device or a socket; expected a file"),
         ("/dev/null", "got a device"),
         ("/", "got a folder"),
+        ("", "no image is named; got an empty name, or the working folder; expected a file. Give its path"),
         ("nowhere", "there is no image nowhere. Check the path"),
         ("/etc/passwd/x", "there is no image"),
         ("a\0b", "embedded null byte"),

@@ -39,7 +39,7 @@ from openemo.evaluation.report.report import load_report, markdown
 from openemo.evaluation.set_metrics import read_features
 from openemo.face import FaceAnalyzer
 from openemo.pipeline import EmoPipeline
-from openemo.pipeline.inputs import to_audio, to_image, to_integer, to_seed
+from openemo.pipeline.inputs import open_clip, to_audio, to_image, to_integer, to_seed
 from openemo.settings import load_recipe
 from openemo.training.datasets.latent_sequences import LatentSequence
 from openemo.training.datasets.sync_data import SyncData
@@ -53,6 +53,7 @@ __all__ = ["TARGETS", "Target"]
 
 Source = Callable[[Path], None]
 _MOST_FRAMES: Final = 200
+_CLIP_S: Final = 10.0
 _MOST_WORD_BYTES: Final = 2**21  # what systems take as arguments
 _SPEECH_RATE_HZ: Final = 16_000
 _STAGES: Final[dict[str, type[Any]]] = {
@@ -140,6 +141,12 @@ def _read_video(source: Path, _: Path) -> None:
     probe(path)
     for _frame in islice(read_frames(path), _MOST_FRAMES):
         pass
+
+
+def _read_clip(source: Path, _: Path) -> None:
+    with open_clip(_only(source), max_s=_CLIP_S) as frames:
+        for _frame in frames:
+            pass
 
 
 def _import(form: str, source: Path, output: Path) -> None:
@@ -325,6 +332,7 @@ TARGETS: Final[dict[str, Target]] = {
     ),
     "voices": Target(sources.sounds, lambda source, _: void(to_audio(_only(source))), 1.0, absurd_sound),
     "videos": Target(sources.videos, _read_video),
+    "clips": Target(sources.videos, _read_clip),
     "objects": _Objects(lambda folder: folder.mkdir(), _read_object),
     "checkpoints": Target(
         sources.checkpoint, lambda source, _: void(EmoPipeline.from_pretrained(source)), 1.5

@@ -16,14 +16,14 @@ class DecodingLimits:
     """What a portrait or a sound may need at most. Whoever needs more may raise each.
 
     Attributes:
-        max_pixels: width times height of a picture. Cameras of phones reach 108 megapixels.
+        max_pixels: width times height of a picture, or of a clip. Cameras of phones reach 108 megapixels.
         max_seconds: length of a sound.
         max_channels: of a sound; FFmpeg mixes no more.
         max_memory_bytes: memory of one decoder. Samples of a sound may take half of it: 69 minutes of one
             channel at 48 kHz, 34 of two.
         max_file_bytes: size of a picture's file, and of what comes from a pipe or an open file. A sound's
             file may be larger where its path is given.
-        timeout_s: wall time of one decoder; a sandboxed one is ended then.
+        timeout_s: wall time of one decoder, for each frame of a clip; a sandboxed one is ended then.
     """
 
     max_pixels: int = 110_000_000

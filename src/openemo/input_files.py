@@ -31,6 +31,9 @@ def open_input(path: Path, kind: str, failure: type[InputError], limits: Decodin
         InputError, as the class `failure`: there is none, it may not be read, it is a folder or a device, or
             a pipe that nothing is written to.
     """
+    if path == Path():  # an empty name, too
+        got = "an empty name, or the working folder"
+        raise failure(f"no {kind} is named", got=got, expected="a file", fix="Give its path, or leave it out")
     try:
         _check_kind(path.stat().st_mode, path, failure)  # opening a device can do something
         # Without O_NONBLOCK, opening a pipe without a writer waits forever.

@@ -103,6 +103,18 @@ def test_a_short_clip_is_repeated_without_a_jump(face: Doubles) -> None:
     assert long.head_F6[-200:, 0].std() > 0.5 * clip.head_F6[:, 0].std()
 
 
+@pytest.mark.parametrize(("longer", "padding"), [(0, 0), (0, 11), (1, 11), (-1, 0)])
+def test_a_clip_as_long_as_the_voice_is_shown_to_its_end(face: Doubles, longer: int, padding: int) -> None:
+    """Frames beyond the video, which the last clip of latents has, change nothing in it."""
+    points = moved(face, motion(75))
+    shown = 75 - longer
+    taken = clip_behaviour(points, FPS, shown + padding, FPS, num_shown=shown)
+    read = read_behaviour(points, FPS)
+    assert len(taken) == shown + padding
+    frames = slice(20, min(shown, 75))  # it starts from the portrait's pose
+    np.testing.assert_allclose(taken.head_F6[frames], read.head_F6[frames], atol=1e-9)
+
+
 def test_another_frame_rate_shows_the_same_moments(face: Doubles) -> None:
     points = moved(face, motion(100))
     same, twice = (clip_behaviour(points, FPS, 50 * k, k * FPS) for k in (1, 2))

@@ -512,6 +512,8 @@ def test_no_more_space(tiny_dir: Path, portrait_path: Path, voice_path: Path, tm
     [
         (("--motion-from", "nowhere.mp4"), "there is no video file nowhere.mp4"),
         (("--motion-style-from", __file__), "cannot be read as video"),
+        (("--motion-style-from", __file__, "--no-sandbox"), "cannot be read as video"),
+        (("--motion-from", ""), "no video file is named; got an empty name"),
         (("--emotion", "0:joy"), "the emotion is unknown"),
         (("--emotion", ""), "the emotion is unknown"),
     ],

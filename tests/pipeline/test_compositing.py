@@ -45,6 +45,27 @@ def portrait(portrait_path: Path, face_analyzer: FaceAnalyzer) -> Portrait:
     return Portrait(image, face, CropRegion.around(face, 1.6))
 
 
+def test_a_head_without_room_is_mentioned(portrait: Portrait) -> None:
+    assert portrait.compositor().warnings == ()
+    assert portrait.compositor(moves_head=False).warnings == ()
+    x0, y0, x1, _ = portrait.face.box_px
+    width = x1 - x0
+    for gap, much in ((0.0, "hardly moves"), (0.1, "moves less")):
+        for cut_px, way in (
+            (np.array([x0 - gap * width, 0]), "sideways"),
+            (np.array([0, y0 - gap * width]), "up"),
+        ):
+            left, top = np.maximum(np.round(cut_px).astype(int), 0)
+            cut = np.ascontiguousarray(portrait.image[top:, left:])
+            points = portrait.face.points_px - (left, top, 0)
+            region = CropRegion(portrait.region.centre_px - (left, top), portrait.region.side_px)
+            (note,) = portrait.compositor(shown=cut, upright=cut, points_px=points, region=region).warnings
+            assert f"the head {much} {way}" in note
+    beside = portrait.face.points_px + np.array((1.1 * width, 0, 0))
+    (note,) = portrait.compositor(others_px=[beside]).warnings
+    assert "the head hardly moves, because" in note
+
+
 def shifted(x: float, y: float) -> HeadMotion:
     """A head that is moved, in units of the crop's side; shoulders stay."""
     flow = -np.broadcast_to(np.array([x, y])[:, None, None], (2, GRID, GRID))

@@ -37,15 +37,19 @@ def frames(folder: Path, portrait: Path) -> np.ndarray:
     return np.stack(list(pipeline(portrait, Audio(tone, 16_000), framing="crop", size_px=64)))
 
 
+@pytest.fixture(scope="module")
+def expected(tiny_dir: Path, portrait_path: Path) -> np.ndarray:
+    return frames(tiny_dir, portrait_path)
+
+
 @pytest.mark.parametrize(
     "defaults",
     [double_by_default(), torch.device("meta"), torch.inference_mode(), torch.enable_grad(), strict()],
     ids=["float64", "another device", "inference mode", "gradients", "numpy raises"],
 )
 def test_defaults_of_the_program_change_nothing(
-    defaults: AbstractContextManager[None], tiny_dir: Path, portrait_path: Path
+    defaults: AbstractContextManager[None], tiny_dir: Path, portrait_path: Path, expected: np.ndarray
 ) -> None:
-    expected = frames(tiny_dir, portrait_path)
     with defaults:
         got = frames(tiny_dir, portrait_path)
     # Kernels of inference mode add in another order.

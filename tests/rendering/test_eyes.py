@@ -148,6 +148,18 @@ def test_a_shut_lid_has_the_colour_and_the_grain_of_the_skin(face: Floats) -> No
     assert 0.4 < fine[0] / fine[1] < 1.3
 
 
+def test_a_shut_lid_has_the_dots_of_a_print(face: Floats) -> None:
+    y, x = np.mgrid[:SIDE, :SIDE]
+    dots = 45 * np.sin(2 * np.pi * (x + y) / 9) * np.sin(2 * np.pi * (x - y) / 9)
+    picture = np.clip(_portrait(face, grain=0) + dots[..., None], 0, 255).astype(np.uint8)
+    shut = _drawn(Eyes(picture, face), picture, STILL, 1.0)
+    middle = round(0.41 * SIDE)
+    columns = slice(middle - 10, middle + 10)
+    lid, skin = shut[round(0.405 * SIDE) : round(0.422 * SIDE), columns], picture[295:306, columns]
+    contrast = [(part - cv2.GaussianBlur(part, (0, 0), 6)).std() for part in (lid / 1.0, skin / 1.0)]
+    assert 0.5 < contrast[0] / contrast[1] < 1.3
+
+
 def test_lashes_go_down_with_the_lid(face: Floats) -> None:
     picture = _portrait(face, lashes_px=9)
     shut = _drawn(Eyes(picture, face), picture, STILL, 1.0).astype(float).mean(-1)
@@ -208,6 +220,29 @@ def test_rims_of_glasses_stay_where_they_are(face: Floats) -> None:
     assert not _is_iris(shut).any()
     changes = np.abs(shut[frame > 0].astype(int) - picture[frame > 0]).mean(-1)
     assert (changes < 40).mean() > 0.95
+
+
+def test_the_fold_of_a_lid_behind_glasses_is_no_rim(face: Floats) -> None:
+    """It goes when the lid unfolds, although its line meets the rim."""
+    picture = _portrait(face, lashes_px=0)
+    frame, folds = np.zeros((2, SIDE, SIDE), np.uint8)
+    for eye, x in ((RIGHT_EYE, 0.41), (LEFT_EYE, 0.59)):
+        centre = (round(x * SIDE), round(0.42 * SIDE))
+        cv2.ellipse(frame, centre, (round(0.065 * SIDE), round(0.06 * SIDE)), 0, 0, 360, 255, 4)
+        fold = np.round((face[[eye[0], *eye[:7:-1]]] - (0, 0.009)) * SIDE * 16).astype(np.int32)
+        cv2.polylines(folds, [fold], False, 255, 3, cv2.LINE_AA, 4)
+        for side in (-1, 1):
+            end = round((x + side * 0.04) * SIDE)
+            cv2.line(folds, (end, round(0.411 * SIDE)), (end + side * round(0.025 * SIDE), centre[1]), 255, 3)
+    cv2.line(frame, (round(0.47 * SIDE), centre[1]), (round(0.53 * SIDE), centre[1]), 255, 4)
+    picture[folds > 0] = (105, 80, 70)
+    picture[frame > 0] = (50, 40, 45)
+    shut = _drawn(Eyes(picture, face), picture, STILL, 1.0)
+    middle = np.s_[round(0.37 * SIDE) : round(0.41 * SIDE), round(0.4 * SIDE) : round(0.42 * SIDE)]
+    is_fold = folds[middle] > 128
+    assert is_fold.sum() > 20
+    assert shut[middle][is_fold].mean() > 0.7 * np.mean(SKIN)
+    np.testing.assert_array_equal(shut[frame > 0], picture[frame > 0])
 
 
 def test_eyes_at_the_edge_of_the_square_raise_no_error(face: Floats) -> None:

@@ -50,7 +50,7 @@ def test_the_head_with_its_hair_moves_as_one_and_the_far_wall_stands_still(warp:
     is_head = (distance < 0.12) & (x[:, None] < 0.56)
     wanted = -np.array([0.1, 0.05]) * CROP[2]
     np.testing.assert_allclose(moved[is_head], np.broadcast_to(wanted, moved[is_head].shape), rtol=1e-4)
-    is_far = distance > 0.45
+    is_far = distance > 0.56
     assert abs(moved[is_far]).max() < 0.004 * CROP[2]
 
 
@@ -58,6 +58,22 @@ def test_the_wall_is_bent_gently(warp: HeadWarp) -> None:
     """Local stretch, as of a shelf beside the head."""
     moved = warp.displacement(shift(0.15, 0), np.zeros(2))
     assert abs(np.gradient(moved[..., 0] * len(moved), axis=1)).max() < 0.6
+
+
+@pytest.mark.parametrize("beside", [0.15, 0.4, 0.8])
+def test_a_door_frame_beside_the_head_stays_nearly_straight(
+    warp: HeadWarp, points: Floats, beside: float
+) -> None:
+    """How far an upright line is bent, in face widths, at the limit of the head's sway."""
+    width = face_width_px(points)
+    moved = warp.displacement(shift(0.11 * width / CROP[2], 0), np.zeros(2))[..., 0] / width
+    cells = centre_array(len(moved))
+    column = int(
+        (np.flatnonzero((warp.head_nn > 0.999).any(0))[0] / len(moved) - beside * width) * len(moved)
+    )
+    seen = (cells > points[:, 1].min() - 1.2 * width) & (cells < 0.55)  # above the shoulders
+    line = np.polyfit(cells[seen], moved[seen, column], 1)
+    assert abs(moved[seen, column] - np.polyval(line, cells[seen])).max() < 0.016
 
 
 def test_a_turn_goes_on_beyond_the_crop(warp: HeadWarp) -> None:
@@ -124,6 +140,27 @@ def test_a_face_at_the_edge_of_the_photo_keeps_its_form(points: Floats, gap: flo
     row, column = (points.mean(0)[::-1] * len(moved)).astype(int)
     assert moved[row, column, 1] == pytest.approx(-0.1 * CROP[2], rel=0.01)
     assert moved[row, column, 0] == pytest.approx(-0.1 * CROP[2] * gap**2 * (3 - 2 * gap), abs=0.006)
+
+
+@pytest.mark.parametrize("gap", [0.2, 0.4, 0.55])
+def test_hair_that_the_side_of_the_photo_cuts_is_hardly_stretched(points: Floats, gap: float) -> None:
+    """The head moves less, and all that is between face and side takes part in the stretch."""
+    width = face_width_px(points)
+    edge = float(points[:, 0].min()) - gap * width
+    person = np.ones((64, 64), np.float32)
+    cut, free = (
+        HeadWarp.of(points, mask, crop=CROP, photo=(edge, 0.0, 1.0, 1.0)).displacement(
+            shift(0.2 * width / CROP[2], 0), np.zeros(2)
+        )
+        for mask in (person, np.zeros_like(person))
+    )
+    row, column = (points.mean(0)[::-1] * len(cut)).astype(int)
+    inside = centre_array(len(cut)) > edge
+    stretch = abs(np.gradient(cut[row, :, 0] * len(cut)))[inside & (np.arange(len(cut)) < column)]
+    assert stretch.max() < 0.45
+    assert abs(cut[row, column, 0]) > 0.2 * gap * 0.9 * width
+    if gap > 0.3:  # where no hair reaches the side, the wall takes the stretch
+        assert abs(free[row, column, 0]) == pytest.approx(0.2 * width, rel=0.02)
 
 
 def test_a_face_beside_another_keeps_its_form(points: Floats) -> None:

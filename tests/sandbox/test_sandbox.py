@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,11 @@ from PIL import Image as Pillow
 
 from openemo.audio.audio_reader import Audio, read_audio
 from openemo.decoding_limits import DEFAULT_LIMITS, DecodingLimits
-from openemo.errors import AudioError, ImageError
-from openemo.pipeline.inputs import to_audio, to_image, to_inputs
-from openemo.sandbox.decoding import AudioDecoding
+from openemo.errors import AudioError, ImageError, InputError
+from openemo.pipeline.inputs import open_clip, to_audio, to_image, to_inputs
+from openemo.sandbox.decoding import AudioDecoding, ClipDecoding
 from openemo.video.images import read_image
+from openemo.video.video_writer import VideoWriter
 from tests.audio.test_audio_reader import click_track, encode, encode_with_gap
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="limits of the system are Linux's here")
@@ -61,12 +63,15 @@ LACKING = {
     ".jp2": {"P", "1"},
 }
 SUFFIXES = (".webp", ".tiff", ".avif", ".heic", ".jxl", *LACKING)
+# What decodes a format does not know the mode; what converts a mode does not know the format. TIFF has all.
+PAIRS = {
+    (end, next(mode for mode in MODES[::step] if mode not in LACKING.get(end, ())))
+    for end in SUFFIXES
+    for step in (1, -1)
+} | {(".tiff", mode) for mode in MODES}
 
 
-@pytest.mark.parametrize(
-    ("suffix", "mode"),
-    [(end, mode) for end in SUFFIXES for mode in MODES if mode not in LACKING.get(end, ())],
-)
+@pytest.mark.parametrize(("suffix", "mode"), sorted(PAIRS))
 def test_pictures_are_the_same_in_the_sandbox(tmp_path: Path, suffix: str, mode: str) -> None:
     image = Pillow.fromarray(picture())
     image = image.convert("I") if mode == "I;16" else image
@@ -91,6 +96,53 @@ def test_sounds_are_the_same_in_the_sandbox(tmp_path: Path, name: str, codec: st
     apart, here = to_audio(tmp_path / name, sandbox=True), read_audio(tmp_path / name)
     assert np.array_equal(apart.samples, here.samples)
     assert apart.sample_rate_hz == here.sample_rate_hz
+
+
+def write_clip(path: Path, num_frames: int) -> None:
+    """With sound."""
+    voice = Audio(click_track(16_000, duration_s=1.5), 16_000)
+    with VideoWriter(path, fps=Fraction(25), width=60, height=46, audio=voice, preset="ultrafast") as writer:
+        for index in range(num_frames):
+            writer.write(np.ascontiguousarray(np.roll(picture()[:46, :60], index, 1)))
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
+def test_clips_are_the_same_in_the_sandbox(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    write_clip(path, 10)
+    with open_clip(path, max_s=0.3) as frames:
+        apart = list(frames)
+    with open_clip(path, max_s=0.3, sandbox=False) as frames:
+        here = list(frames)
+    assert len(apart) == 8
+    assert [frame.time_s for frame in apart] == [frame.time_s for frame in here]
+    np.testing.assert_array_equal([frame.image for frame in apart], [frame.image for frame in here])
+
+
+def test_a_clip_is_read_as_it_is_taken(tmp_path: Path) -> None:
+    """The reader may take its time, and stop."""
+    write_clip(tmp_path / "a.mp4", 150)  # more than a pipe holds
+    with (
+        (tmp_path / "a.mp4").open("rb") as file,
+        ClipDecoding(file, "a.mp4", DEFAULT_LIMITS, max_s=60) as decoding,
+    ):
+        frames = decoding.frames()
+        assert next(frames).time_s == 0
+        timers = [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
+        for timer in timers:
+            timer.join(30)  # it is cancelled: nothing ends the process while nobody waits for it
+        assert not any(timer.is_alive() for timer in timers)
+        assert next(frames).time_s == pytest.approx(0.04)
+        os.kill(decoding.pid, signal.SIGKILL)
+        with pytest.raises(InputError, match=r"that decodes a\.mp4 ended early; got SIGKILL"):
+            list(frames)
+    with pytest.raises(ProcessLookupError):
+        os.kill(decoding.pid, 0)
+    with (
+        open_clip(b"no video", max_s=1) as frames,
+        pytest.raises(InputError, match="the clip cannot be read as video"),
+    ):
+        next(frames)
 
 
 def test_notes_and_errors_come_through(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -15,7 +15,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from openemo.audio.media_file import open_media
+from openemo.audio.media_file import DECODER_ERRORS, decoded_frames, open_media
 from openemo.decoding_limits import DEFAULT_LIMITS, DecodingLimits
 from openemo.errors import AudioError, OpenEmoError
 from openemo.input_files import open_input
@@ -36,11 +36,6 @@ _RATES_HZ: Final = (1_000, 768_000)
 _BLOCK_BYTES: Final = 2**26
 # Codes that MP4 and its kin have in place of the codec's where the sound is encrypted.
 _ENCRYPTED: Final = frozenset(("drms", "enca", "aavd"))
-# What FFmpeg's wrapper raises on damaged files, beside FFmpeg's own errors.
-_DECODER_ERRORS: Final = (
-    *(OSError, ValueError, EOFError, LookupError, TypeError, AttributeError, AssertionError),
-    *(ArithmeticError, BufferError, RuntimeError),
-)
 _COPIES: Final = 2  # of the samples: mixed to one channel, and resampled for the networks
 # The mean of two channels with less than this part of the louder one's power has lost the voice.
 _CANCELLED = 0.01
@@ -184,7 +179,7 @@ def _unreadable(name: str, limits: DecodingLimits) -> Iterator[None]:
         raise
     except MemoryError as error:
         raise _too_much_memory(name, limits) from error
-    except (av.FFmpegError, *_DECODER_ERRORS) as error:
+    except (av.FFmpegError, *DECODER_ERRORS) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise AudioError(f"{name} cannot be read as sound", got=reason, fix=_FORMATS) from error
 
@@ -232,7 +227,7 @@ def _decode(
     origin_s = Fraction(container.start_time or 0, 1_000_000)
     converter = _Converter(name, limits)
     length = run = run_bytes = 0  # a run of pieces without a gap, and where it starts
-    for frame in _decoded_frames(container, stream, name):
+    for frame in decoded_frames(container, stream, av.AudioFrame, name):
         values = converter(frame)
         gap = 0
         if frame.pts is not None and frame.time_base is not None:
@@ -314,24 +309,6 @@ def _drop_padding(
     excess = length - round(stream.duration * stream.time_base * sample_rate_hz)
     if 0 < excess < pieces[-1].shape[1]:
         pieces[-1] = pieces[-1][:, :-excess]
-
-
-def _decoded_frames(
-    container: av.container.InputContainer, stream: av.AudioStream, name: str
-) -> Iterator[av.AudioFrame]:
-    """Decoded frames. Damaged packets are skipped, with one warning."""
-    num_damaged = 0
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-            if packet is None:
-                break
-            yield from packet.decode()
-        except av.error.InvalidDataError:
-            num_damaged += 1
-    if num_damaged:
-        logger.warning("%s is damaged: %d packets of sound were skipped", name, num_damaged)
 
 
 class _Converter:

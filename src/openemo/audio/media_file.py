@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final, TypeVar
 
 import av
 from av.container import InputContainer
 
-__all__ = ["open_media"]
+__all__ = ["DECODER_ERRORS", "decoded_frames", "open_media"]
 
+logger = logging.getLogger(__name__)
+
+DECODER_ERRORS: Final = (
+    *(OSError, ValueError, EOFError, LookupError, TypeError, AttributeError, AssertionError),
+    *(ArithmeticError, BufferError, RuntimeError),
+)
+"""What FFmpeg's wrapper raises on damaged files, beside FFmpeg's own errors."""
+
+_Frame = TypeVar("_Frame", av.AudioFrame, av.VideoFrame)
 _OPTIONS = {"protocol_whitelist": "none"}
 
 
@@ -30,3 +40,24 @@ def open_media(source: str | Path | BinaryIO) -> Iterator[InputContainer]:
     with ExitStack() as stack:
         file = stack.enter_context(Path(source).open("rb")) if isinstance(source, str | Path) else source
         yield stack.enter_context(av.open(file, "r", options=_OPTIONS, metadata_errors="replace"))
+
+
+def decoded_frames(
+    container: InputContainer, stream: av.AudioStream | av.VideoStream, kind: type[_Frame], name: str
+) -> Iterator[_Frame]:
+    """Decoded frames of a sound or picture. Damaged packets are skipped, with one warning."""
+    num_damaged = 0
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+            if packet is None:
+                break
+            for frame in packet.decode():
+                if isinstance(frame, kind):
+                    yield frame
+        except av.error.InvalidDataError:
+            num_damaged += 1
+    if num_damaged:
+        what = "sound" if stream.type == "audio" else "the picture"
+        logger.warning("%s is damaged: %d packets of %s were skipped", name, num_damaged, what)

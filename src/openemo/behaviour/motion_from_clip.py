@@ -33,6 +33,7 @@ _OPEN_SHARE, _SHUT_SHARE = (
 )  # of the eye's usual opening: from which on it closes, at which it is shut
 _CROSS_FADE_S, _LONGEST_FADE_SHARE = 0.8, 0.25
 _START_S: Final = 0.6
+_HELD_S: Final = 0.1
 # A cut of the film is a step of the head that nobody makes in a tenth of a second. Each shot is read relative
 # to its own middle, which is reached softly.
 _CUT: Final = np.array((25.0, 25.0, 25.0, 0.3, 0.3, 0.2))
@@ -57,7 +58,14 @@ class _Faces:
     own_axes: Doubles
 
 
-def clip_behaviour(points_px_FK3: Floats, clip_fps: Fraction, num_frames: int, fps: Fraction) -> Behaviour:
+def clip_behaviour(
+    points_px_FK3: Floats,
+    clip_fps: Fraction,
+    num_frames: int,
+    fps: Fraction,
+    *,
+    num_shown: int | None = None,
+) -> Behaviour:
     """The motion of a clip over the frames of a video; expression is left out.
 
     Time is kept: other frame rates are interpolated. Where the clip is shorter, it starts again at a moment
@@ -65,13 +73,16 @@ def clip_behaviour(points_px_FK3: Floats, clip_fps: Fraction, num_frames: int, f
 
     Args:
         points_px_FK3: (F, 478, 3) landmarks; NaN in frames without a face.
+        num_frames: of the result.
+        num_shown: of the video (None: all). A clip that lasts as long is not repeated for the others.
 
     Raises:
         FaceError: less than a second, or a face in less than half of the frames.
     """
     clip = read_behaviour(points_px_FK3, clip_fps)
-    indices, weights = _loop(clip, float(clip_fps), num_frames / float(fps))
-    steps = np.arange(num_frames) * float(clip_fps / fps)
+    last = float((min(num_shown or num_frames, num_frames) - 1) * clip_fps / fps)
+    indices, weights = _loop(clip, float(clip_fps), last)
+    steps = np.minimum(np.arange(num_frames) * float(clip_fps / fps), last)
     start = ease(np.arange(num_frames) / float(fps) / _START_S)
 
     def at_frames(values: Doubles) -> Doubles:
@@ -248,11 +259,14 @@ def _closed(points: Doubles) -> Doubles:
     return np.asarray(np.clip((_OPEN_SHARE - share) / (_OPEN_SHARE - _SHUT_SHARE), 0, 1))
 
 
-def _loop(clip: Behaviour, fps: float, duration_s: float) -> tuple[NDArray[np.int64], Doubles]:
-    """(2, T) frames of the clip and their weights, for each frame at the clip's rate."""
-    needed = int(np.ceil(duration_s * fps)) + 1
-    if needed <= len(clip):
-        indices = np.arange(needed)
+def _loop(clip: Behaviour, fps: float, last_step: float) -> tuple[NDArray[np.int64], Doubles]:
+    """(2, T) frames of the clip and their weights, for each frame at the clip's rate up to `last_step`.
+
+    Where the clip is shorter by an instant, as files of one length are, its last frame is held.
+    """
+    needed = int(np.ceil(last_step - 1e-6)) + 1
+    if needed <= len(clip) + _HELD_S * fps:
+        indices = np.minimum(np.arange(needed), len(clip) - 1)
         return np.stack([indices, indices]), np.stack([np.ones(needed), np.zeros(needed)])
     fade = max(1, round(min(_CROSS_FADE_S * fps, _LONGEST_FADE_SHARE * len(clip))))
     first, last = _seam(clip, fade)

@@ -115,8 +115,7 @@ def animate(
     from openemo.behaviour.emotion_names import read_emotions
     from openemo.cli.progress import Stopwatch, print_notes, save_with_bar
     from openemo.devices import find_device, find_dtype
-    from openemo.pipeline.inputs import start_inputs, to_seed
-    from openemo.video.video_reader import probe
+    from openemo.pipeline.inputs import check_clips, start_inputs, to_seed
     from openemo.video.video_target import check_output_path
 
     # The cheap checks come before the networks are loaded.
@@ -124,17 +123,19 @@ def animate(
     kind = check_output_path(output, transparent=transparent)
     chosen_seed = to_seed(seed)
     emotions = read_emotions(emotion)
-    for clip in (motion_from, motion_style_from):
-        if clip is not None:
-            probe(clip)
+    clips = [clip for clip in (motion_from, motion_style_from) if clip is not None]
     limits = DecodingLimits(max_pixels=max_pixels, max_seconds=max_seconds)
-    with start_inputs(
-        portrait, audio, transparent=transparent, audio_track=audio_track, limits=limits, sandbox=sandbox
-    ) as inputs:
+    with (
+        start_inputs(
+            portrait, audio, transparent=transparent, audio_track=audio_track, limits=limits, sandbox=sandbox
+        ) as inputs,
+        check_clips(clips, limits=limits, sandbox=sandbox) as check,
+    ):
         from openemo.pipeline import EmoPipeline  # takes seconds, in which the files are decoded
 
         image, sound = inputs()
-    given = [path for path in (portrait, audio, motion_from, motion_style_from) if path is not None]
+        check()
+    given = [portrait, audio, *clips]
     if output.exists() and any(path.exists() and output.samefile(path) for path in given):
         raise OutputError("the output would replace the input", got=output, fix="Choose another name")
 
@@ -173,6 +174,8 @@ def animate(
         framing=framing,
         face_index=face_index,
         transparent=transparent,
+        limits=limits,
+        sandbox=sandbox,
     )
     print_notes(animation.warnings + kind.notes)
     save_with_bar(animation, output)

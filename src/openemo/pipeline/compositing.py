@@ -31,6 +31,8 @@ _MAX_PICTURE_PX: Final = 1024  # the crop is decoded no larger; pasting enlarges
 _WIDE: Final = 2.25  # side of the square in which a head moves, over that of the crop
 _HAIR: Final = 0.3  # how far a head reaches beyond the box of its face, over the box's sides
 _PERSON_PX: Final = 512  # side of that square where the person is looked for
+# Below these parts of its motion a head moves visibly less, and hardly at all.
+_LESS, _HARDLY = 0.5, 0.1
 _CROP_MARGIN: Final = 1.3  # of what is kept around a crop that is shown alone: it moves into the crop
 
 
@@ -96,19 +98,19 @@ class Compositor:
             layout = _crop_layout(shown, region, turn, size_px or _CROP_SIZE_PX)
         else:
             layout = _full_layout(shown, region, turn, size_px)
-        moving = None
+        moving, warnings = None, layout.warnings
         if moves_head:
             assert upright is not None
             assert points_px is not None
-            moving = _MovingHead.of(
-                layout, head_warp(upright, region, points_px, turn=turn, others_px=others_px)
-            )
+            warp = head_warp(upright, region, points_px, turn=turn, others_px=others_px)
+            moving = _MovingHead.of(layout, warp)
+            warnings += _little_room(warp)
         height, width = (
             len(range(*part.indices(length)))
             for part, length in zip(layout.cut, layout.shown.shape[:2], strict=True)
         )
         paste = None if moves_head else layout.region.paster(layout.shown, layout.turn)
-        return cls(layout.picture, width, height, layout.warnings, paste, moving, layout.cut)
+        return cls(layout.picture, width, height, warnings, paste, moving, layout.cut)
 
     def __call__(self, crop: Image, motion: HeadMotion | None = None) -> Image:
         """A frame of the video, (height, width, C) uint8.
@@ -151,6 +153,18 @@ def head_warp(
         photo=(float(-start[0]), float(-start[1]), float(end[0]), float(end[1])),
         to_photo_22=linear,
         others=others,
+    )
+
+
+def _little_room(warp: HeadWarp) -> tuple[str, ...]:
+    across, down = (float(share) for share in warp.room_2)
+    if min(across, down) >= _LESS:
+        return ()
+    way = "" if max(across, down) < _LESS else " sideways" if across < down else " up and down"
+    much = "hardly moves" if min(across, down) < _HARDLY else "moves less"
+    return (
+        f"the head {much}{way}, because the edge of the photo or another person is close to the face; "
+        "a photo with more room around it lets it move",
     )
 
 

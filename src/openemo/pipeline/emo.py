@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from itertools import count, repeat
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -52,7 +51,7 @@ from openemo.rendering.portrait_layers import PortraitPicture
 from openemo.timing import ClipSpan, num_frames, parse_fps
 
 if TYPE_CHECKING:
-    from openemo.pipeline.inputs import Portrait, Sound
+    from openemo.pipeline.inputs import MediaFile, Portrait, Sound
 
 __all__ = ["EmoPipeline"]
 
@@ -99,8 +98,8 @@ class EmoPipeline(PretrainedPipeline):
         expression: float | None = None,
         emotion: Emotions = NEUTRAL,
         emotion_strength: float = DEFAULT_STRENGTH,
-        motion_from: str | Path | None = None,
-        motion_style_from: str | Path | None = None,
+        motion_from: MediaFile | None = None,
+        motion_style_from: MediaFile | None = None,
         fps: int | float | str | Fraction | None = None,
         size_px: int | None = None,
         framing: Framing = "full",
@@ -176,8 +175,8 @@ class EmoPipeline(PretrainedPipeline):
             config=config,
             emotion=emotion,
             emotion_strength=emotion_strength,
-            motion_from=self._read_clip(motion_from, sound),
-            motion_style_from=self._read_clip(motion_style_from, sound),
+            motion_from=self._read_clip(motion_from, sound, limits, sandbox),
+            motion_style_from=self._read_clip(motion_style_from, sound, limits, sandbox),
         )
         request = _Request(prepared, speech, config, rate, behaviour, length, seed)
         return Animation(
@@ -338,7 +337,8 @@ class EmoPipeline(PretrainedPipeline):
         """
         config = config or self.config
         rate = fps or parse_fps(config.fps)
-        num_frames = ClipPlan.of(self.num_frames(audio, rate), config).num_frames
+        num_shown = self.num_frames(audio, rate)
+        num_frames = ClipPlan.of(num_shown, config).num_frames
         if not self.autoencoder.moves_portrait:
             return Behaviour.neutral(num_frames)
         person = portrait.points.tobytes()
@@ -361,7 +361,8 @@ class EmoPipeline(PretrainedPipeline):
             ),
         )
         if motion_from is not None:
-            clip = clip_behaviour(motion_from.points_px_FK3, motion_from.fps, num_frames, rate)
+            points, clip_fps = motion_from.points_px_FK3, motion_from.fps
+            clip = clip_behaviour(points, clip_fps, num_frames, rate, num_shown=num_shown)
             drawn = replace(
                 drawn,
                 head_F6=limit_head(np.asarray(config.head_motion * clip.head_F6, np.float64)),
@@ -374,10 +375,13 @@ class EmoPipeline(PretrainedPipeline):
         smile = own_smile_track(drawn.expression_FE, asked, portrait.own_smile * config.expression)
         return replace(drawn, expression_FE=np.clip(drawn.expression_FE + asked + smile, 0, 1))
 
-    def _read_clip(self, path: str | Path | None, sound: Audio) -> MotionClip | None:
-        if path is None:
+    def _read_clip(
+        self, clip: MediaFile | None, sound: Audio, limits: DecodingLimits, sandbox: bool
+    ) -> MotionClip | None:
+        if clip is None:
             return None
-        return read_motion_clip(path, self.face_analyzer, duration_s=sound.duration_s)
+        seconds = sound.duration_s
+        return read_motion_clip(clip, self.face_analyzer, duration_s=seconds, limits=limits, sandbox=sandbox)
 
     @torch.no_grad()
     def prepare_motion_frames(
@@ -526,8 +530,8 @@ class EmoPipeline(PretrainedPipeline):
         *,
         transparent: bool,
         emotion: Emotions,
-        motion_from: str | Path | None,
-        motion_style_from: str | Path | None,
+        motion_from: MediaFile | None,
+        motion_style_from: MediaFile | None,
     ) -> None:
         """Raises ConfigError for a control that this model has no layers for."""
         if config.speed is not None and self.unet.config.speed_dim is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,8 @@ from openemo.decoding_limits import DEFAULT_LIMITS, DecodingLimits
 from openemo.errors import AudioError, ConfigError, ImageError, InputError
 from openemo.input_files import in_memory, open_input, read_in_bounds
 from openemo.pipeline.output import Frame
-from openemo.sandbox.decoding import AudioDecoding, ImageDecoding
+from openemo.sandbox.decoding import AudioDecoding, ClipDecoding, ImageDecoding
+from openemo.video.clip_frames import TimedFrame, decode_clip
 from openemo.video.images import convert_image, decode_image
 
 if TYPE_CHECKING:
@@ -30,7 +31,16 @@ if TYPE_CHECKING:
     Portrait = MediaFile | Pillow.Image | NDArray[Any] | Tensor
     Sound = MediaFile | Audio | tuple[int, NDArray[Any]] | Mapping[str, Any]
 
-__all__ = ["start_inputs", "to_audio", "to_image", "to_inputs", "to_integer", "to_seed"]
+__all__ = [
+    "check_clips",
+    "open_clip",
+    "start_inputs",
+    "to_audio",
+    "to_image",
+    "to_inputs",
+    "to_integer",
+    "to_seed",
+]
 
 _MAX_SEED: Final = 2**63 - 1
 _OPAQUE: Final = 255
@@ -38,6 +48,13 @@ _DRAWN_SEEDS: Final = 2**32  # short enough to type
 # Decoders and filters leave [0, 1] and [-1, 1] by a little. More is another scale.
 _MAX_PICTURE_EXCESS: Final = 0.01
 _MAX_PEAK: Final = 2.0
+
+_FIRST_FRAME_S: Final = 0.001
+_NAMES: Final[dict[type[InputError], str]] = {
+    ImageError: "the picture",
+    AudioError: "the sound",
+    InputError: "the clip",
+}
 
 _PICTURES: Final = (
     "a path, the bytes of a file, a file opened for binary reading, a PIL image, or an array or tensor of "
@@ -47,6 +64,9 @@ _SOUNDS: Final = (
     "a path, the bytes of a file, a file opened for binary reading, an Audio, (sample rate, array), or "
     '{"waveform": (1, channels, samples), "sample_rate": sample rate}'
 )
+
+
+_CLIPS: Final = "a path, the bytes of a file, or a file opened for binary reading"
 
 
 def to_inputs(
@@ -187,6 +207,46 @@ def _audio(
                 yield partial(decode_audio, file, name, track, limits)
 
 
+@contextmanager
+def open_clip(
+    clip: MediaFile, *, max_s: float, limits: DecodingLimits = DEFAULT_LIMITS, sandbox: bool = True
+) -> Iterator[Iterator[TimedFrame]]:
+    """The frames of the first `max_s` seconds of a video, one at a time in memory.
+
+    Args:
+        clip: path, bytes of a file, or file opened for binary reading.
+        sandbox: decode in a process of its own.
+
+    Raises:
+        InputError: something else, or it cannot be read; also while the frames are taken.
+    """
+    file, name = _file_of(clip, "video file", InputError, limits)
+    with file:
+        if sandbox:
+            with ClipDecoding(file, name, limits, max_s=max_s) as decoding:
+                yield decoding.frames()
+        else:
+            yield decode_clip(file, name, limits, max_s=max_s)
+
+
+@contextmanager
+def check_clips(
+    clips: Sequence[Path], *, limits: DecodingLimits = DEFAULT_LIMITS, sandbox: bool = True
+) -> Iterator[Callable[[], None]]:
+    """Starts reading the first frame of each clip; what it gives waits for them, and raises InputError."""
+    with ExitStack() as stack:
+        opened = [
+            stack.enter_context(open_clip(clip, max_s=_FIRST_FRAME_S, limits=limits, sandbox=sandbox))
+            for clip in clips
+        ]
+
+        def check() -> None:
+            for frames in opened:
+                next(frames, None)
+
+        yield check
+
+
 def to_seed(seed: int) -> int:
     """A seed from 0 to 2**63 - 1; -1 draws one. Raises ConfigError for all else."""
     number = to_integer("seed", seed)
@@ -247,7 +307,7 @@ def _file_of(
     if isinstance(value, (str, os.PathLike)):
         path = Path(value)
         return open_input(path, kind, failure, limits), str(path)
-    name = "the picture" if failure is ImageError else "the sound"
+    name = _NAMES[failure]
     if isinstance(value, (bytes, bytearray, memoryview)):
         return in_memory(bytes(value)), name
     if isinstance(value, io.TextIOBase):
@@ -257,8 +317,9 @@ def _file_of(
             return in_memory(read_in_bounds(value.read, name, failure, limits)), name
         except (OSError, ValueError, TypeError) as error:
             raise failure("the open file cannot be read", got=str(error)) from error
-    what, expected = ("portrait", _PICTURES) if failure is ImageError else ("sound", _SOUNDS)
-    raise failure(f"the {what} cannot be used", got=_kind(value), expected=expected)
+    forms = {ImageError: ("the portrait", _PICTURES), AudioError: ("the sound", _SOUNDS)}
+    what, expected = forms.get(failure, ("the clip", _CLIPS))
+    raise failure(f"{what} cannot be used", got=_kind(value), expected=expected)
 
 
 def _image_of_array(values: NDArray[Any], *, keep_alpha: bool) -> Frame:

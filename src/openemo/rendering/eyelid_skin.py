@@ -24,7 +24,7 @@ _READ_AROUND: Final = (0.1, 0.3, 0.1, 0.2)  # of the skin that is read left, abo
 _SKIN_ABOVE, _SKIN_BELOW = 0.22, 0.25  # height of the skin above the crease and below the fold
 _MARGIN, _LASH_MARGIN = 0.02, 0.05  # from the crease and fold, and from the lashes
 _COLOUR_SIGMA: Final = 0.16
-_GRAIN_SIGMA: Final = 0.015
+_GRAIN_SIGMAS: Final = (0.015, 0.05)  # of skin, and of prints
 _GRAIN_FROM, _GRAIN_REACH = 0.3, 0.25  # below the line between the corners, and how far it goes
 _LASHES: Final = 0.16  # their length
 _LASHES_BESIDE: Final = 0.18  # how far they go beyond the corners
@@ -37,7 +37,11 @@ _EVEN: Final = 0.4  # of the colour that is the same all over the lid
 _DARKER: Final = 0.96  # a lid is in the shade of the brow
 _OUTLIERS: Final = (0.8, 1.25)  # over the typical brightness: hair and rims, reflections
 _TYPICAL: Final = 70  # percentile, since there is more hair and shade than reflections
-_GRAIN_LIMIT: Final = 0.05
+_GRAIN_LIMIT, _PRINT_LIMIT = 0.05, 3.0  # of prints in standard deviations
+_PRINT: Final = (
+    0.28,
+    0.38,
+)  # share of the fine texture in all of it: of photographs at most, of prints at least
 _LASH_RATIO: Final = (0.12, 1.06)
 _CORNERS: Final = 0.45  # of the darkness at the corners that is lashes; the rest is the shade of the fold
 
@@ -164,11 +168,20 @@ def _grain(shape: EyeShape, image: Image) -> Field:
     skin = image[y0:y1, x0:x1].astype(np.float32).mean(-1)
     if min(skin.shape) < 2:
         return np.ones_like(shape.s)
-    smooth = cv2.GaussianBlur(skin, (0, 0), _GRAIN_SIGMA * width)
-    ratio = np.clip(skin / np.maximum(smooth, 1), 1 - _GRAIN_LIMIT, 1 + _GRAIN_LIMIT)
+    fine, coarse = (skin / np.maximum(cv2.GaussianBlur(skin, (0, 0), s * width), 1) for s in _GRAIN_SIGMAS)
+    # The grain of a print is coarser than pores. Where most texture is fine, no folds or rims are in it.
+    spread = _spread(coarse)
+    printed = float(smoothstep(np.array(_spread(fine) / max(spread, 1e-6)), *_PRINT))
+    limit = _GRAIN_LIMIT + printed * max(_PRINT_LIMIT * spread - _GRAIN_LIMIT, 0)
+    ratio = np.clip(fine + printed * (coarse - fine), 1 - limit, 1 + limit)
     return np.asarray(
         cv2.remap(ratio, columns - x0, rows - y0, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT), np.float32
     )
+
+
+def _spread(values: Field) -> float:
+    """Their standard deviation, without regard to the outer ones."""
+    return 1.4826 * float(np.median(np.abs(values - np.median(values))))
 
 
 def _lashes(shape: EyeShape, pixels: NDArray[np.float32], colour: NDArray[np.float32]) -> Field:

@@ -25,6 +25,7 @@ _SOFT: Final = 0.006
 _CONTRAST: Final = 0.22  # over the brightness around
 # Lashes and lids are no rims. In widths of the eye, above and below the lids' edges and beyond the corners.
 _NEAR_LID, _LIDS_BESIDE = 0.04, 0.1
+_OVER_EYE, _MOST = 0.3, 0.6  # width on both sides of its middle, and the part of it in which a rim is seen
 
 
 def rim_masks(image: Image, line: CornerLine, shapes: Sequence[EyeShape]) -> list[Field | None]:
@@ -44,8 +45,11 @@ def rim_masks(image: Image, line: CornerLine, shapes: Sequence[EyeShape]) -> lis
     colours = cv2.remap(blurred, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     lines = _thin_lines(colours.astype(np.float32).mean(-1))
     for shape in shapes:
-        lines &= ~_near_lids(shape, positions)
+        lines &= ~_near(shape, positions, shape.upper)
     mask = _crossing_the_nose(lines)
+    for shape in shapes:
+        if _is_above(mask, shape, positions):
+            mask[_near(shape, positions, np.minimum(shape.crease, shape.upper))] = 0
     return [_on_box(mask, line, shape) for shape in shapes] if mask.any() else [None] * len(shapes)
 
 
@@ -65,11 +69,21 @@ def _thin_lines(brightness: Field) -> NDArray[np.bool_]:
     return np.asarray(contrast > _CONTRAST)
 
 
-def _near_lids(shape: EyeShape, positions: Floats) -> NDArray[np.bool_]:
-    outside = np.maximum(shape.upper - shape.t, shape.t - shape.lower)
+def _near(shape: EyeShape, positions: Floats, top: Field) -> NDArray[np.bool_]:
+    """The pixels between `top` and the lower lid, and a little around."""
+    outside = np.maximum(top - shape.t, shape.t - shape.lower)
     near = place_on_box(shape, outside, positions) < _NEAR_LID * shape.width_px
     s, _ = shape.line.to_line(positions + 0.5)
     return np.asarray(near & (np.abs(s - 0.5) < 0.5 + _LIDS_BESIDE))
+
+
+def _is_above(mask: Field, shape: EyeShape, positions: Floats) -> bool:
+    """A rim goes by above the fold of the lid, so that what meets it at the fold is no rim."""
+    height = place_on_box(shape, shape.crease - shape.t, positions)
+    s, _ = shape.line.to_line(positions + 0.5)
+    over_eye = np.abs(s - 0.5) < _OVER_EYE
+    is_rim = over_eye & (mask > 0) & (height > _NEAR_LID * shape.width_px)
+    return bool(is_rim.any(0).sum() > _MOST * over_eye.any(0).sum())
 
 
 def _crossing_the_nose(lines: NDArray[np.bool_]) -> Field:

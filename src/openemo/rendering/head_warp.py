@@ -16,6 +16,7 @@ from typing import Final, Self
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 
 from openemo.arrays import Floats, Image
 from openemo.face.landmarks import FACE_OVAL, face_width_px
@@ -31,6 +32,10 @@ _GRID: Final = 96
 # edge vertical motion fades, and beside it horizontal motion; where the head ends under the chin, and how far
 # below the chin nothing moves with it.
 _HEAD_FADE, _TORSO_FADE, _EDGE_FADE, _NECK, _NECK_FADE = 1.0, 0.6, 0.3, 0.05, 0.9
+# Motion reaches so many times as far across its direction as along it; less so from that height above the
+# chin on (face widths), so that shoulders do not go along.
+_ACROSS, _CHIN = 2.0, 1.0
+_HAIR_ROOM: Final = 0.9  # between face and side of the photo, in which hair that it cuts moves in full
 # Lanczos' kernel keeps 0.96 of the variance of a photo's Laplacian, a cubic one 0.85, in a fifth of the time.
 # A head of more pixels has less in its finest frequencies.
 _FINE_PIXELS: Final = 300_000
@@ -42,7 +47,8 @@ class HeadWarp:
     """The warp of one portrait. Units are the side of the wide picture, unless said.
 
     Attributes:
-        head_nn, torso_nn: how much of the motion of head and torso each position takes part in, 0 to 1.
+        head_2nn, torso_2nn: how much of the motion of head and torso along rows and columns each position
+            takes part in, 0 to 1.
         edge_2nn: 1, falling to 0 at the edges of the photo: at those beside for motion along its rows, at
             those above and below for motion along its columns; and 0 where other people are. A face that has
             less room than that moves less as a whole, so that it keeps its form.
@@ -51,8 +57,8 @@ class HeadWarp:
         crop: x0, y0 and side of the square that head flows cover.
     """
 
-    head_nn: NDArray[np.float32]
-    torso_nn: NDArray[np.float32]
+    head_2nn: NDArray[np.float32]
+    torso_2nn: NDArray[np.float32]
     edge_2nn: NDArray[np.float32]
     to_photo_22: Floats
     face_width: float
@@ -81,19 +87,29 @@ class HeadWarp:
         """
         face_width = face_width_px(points)
         is_head, is_torso = _head_and_torso(points, person, face_width)
-        head = _fade(is_head, _HEAD_FADE * face_width)
-        chin = float(points[152, 1])
-        neck = _smooth(1 - (centre_array(_GRID) - chin) / (_NECK_FADE * face_width))
-        head = head * neck[:, None]
+        below = (centre_array(_GRID) - points[152, 1])[:, None] / face_width
+        head = _fade_beside(is_head, _HEAD_FADE * face_width, _smooth(below / _CHIN + 1))
+        head = head * _smooth(1 - below / _NECK_FADE)
         torso = _fade(is_torso, _TORSO_FADE * face_width) * (1 - head)
         to_photo = np.eye(2) if to_photo_22 is None else np.asarray(to_photo_22, np.float64)
-        edge = _edges(photo, to_photo, _EDGE_FADE * face_width)
+        reaches_22, share_2 = _hair_at_sides(is_head, _face(points), photo, to_photo, face_width)
+        edge = _edges(photo, to_photo, reaches_22, _EDGE_FADE * face_width)
         for box in others:
             edge = edge * _smooth(_distance(box) / (_EDGE_FADE * face_width))
         # A face that were moved less on one side than on the other would be squeezed.
         room = edge[:, _face(points)].min(1)
-        edge = np.minimum(edge, room[:, None, None])
+        edge = np.minimum(edge, room[:, None, None]) * share_2[:, None, None]
         return cls(head, torso, edge.astype(np.float32), to_photo, face_width, crop)
+
+    @property
+    def head_nn(self) -> NDArray[np.float32]:
+        """How much of all of the head's motion each position takes part in."""
+        return np.asarray(self.head_2nn.min(0))
+
+    @property
+    def room_2(self) -> Floats:
+        """How much of its motion the whole head has along the photo's rows and columns, 0 to 1."""
+        return np.asarray(self.edge_2nn.max(axis=(1, 2)))
 
     def displacement(self, head_flow_2gg: Floats, torso_2: Floats) -> NDArray[np.float32]:
         """(n, n, 2): where each position of the frame comes from in the wide picture, relative to it.
@@ -104,7 +120,7 @@ class HeadWarp:
         """
         head = self._extended(np.asarray(head_flow_2gg, np.float64)) * self.crop[2]
         torso = -np.asarray(torso_2, np.float64)[:, None, None] * self.face_width
-        moved = self.head_nn * head + self.torso_nn * torso
+        moved = self.head_2nn * head + self.torso_2nn * torso
         along_photo = np.einsum("ij,jyx->iyx", self.to_photo_22, moved) * self.edge_2nn
         moved = np.einsum("ji,jyx->iyx", self.to_photo_22, along_photo)
         return np.ascontiguousarray(np.moveaxis(moved, 0, -1), np.float32)
@@ -186,13 +202,55 @@ def _face(points: Floats) -> NDArray[np.bool_]:
     return np.asarray(filled > 0)
 
 
-def _edges(photo: Box, to_photo_22: Floats, reach: float) -> NDArray[np.float32]:
-    """(2, n, n) 1, falling to 0 over `reach` at the edges of the photo, and at those of the wide picture."""
+def _hair_at_sides(
+    is_head: NDArray[np.bool_],
+    is_face: NDArray[np.bool_],
+    photo: Box,
+    to_photo_22: Floats,
+    face_width: float,
+) -> tuple[Floats, Floats]:
+    """Over which distances motion fades at the edges of the photo, and the part of it that a head has.
+
+    Hair that an edge cuts beside the face is stretched between both: all of it has to take that, and no more
+    than a third, or streaks are seen.
+
+    Returns:
+        (2, 2) distances, at the edges beside, first and last, and at those above and below; (2,) parts of the
+        motion along the photo's rows and columns.
+    """
+    usual = _EDGE_FADE * face_width
+    reaches_22, share_2 = np.full((2, 2), usual), np.ones(2)
+    for axis, positions in enumerate(_in_photo(to_photo_22)):
+        is_beside = float(to_photo_22[axis, 0] ** 2)  # 1 where the axis is the face's own from side to side
+        for side, inward in enumerate((positions - photo[axis], photo[axis + 2] - positions)):
+            gap, hair = (float(max(inward[part].min(), 1 / _GRID)) for part in (is_face, is_head))
+            is_cut = is_beside * float(_smooth(np.array(1 - hair / usual))) if hair < gap else 0.0
+            reaches_22[axis, side] += is_cut * (gap - usual)
+            share = 1 - is_cut * max(1 - gap / (_HAIR_ROOM * face_width), 0)
+            share_2[axis] = min(share_2[axis], share)
+    return reaches_22, share_2
+
+
+def _in_photo(to_photo_22: Floats) -> Floats:
+    """(2, n, n) the positions of the grid in the photo's axes."""
     positions_2nn = np.stack(np.meshgrid(*2 * (centre_array(_GRID),)))
-    u, v = np.einsum("ij,jyx->iyx", to_photo_22, positions_2nn)
-    beside, above = np.minimum(u - photo[0], photo[2] - u), np.minimum(v - photo[1], photo[3] - v)
-    to_square = np.minimum(positions_2nn, 1 - positions_2nn).min(0)
-    return _smooth(np.stack([beside, above]) / reach) * _smooth(to_square / reach)
+    return np.asarray(np.einsum("ij,jyx->iyx", to_photo_22, positions_2nn))
+
+
+def _edges(photo: Box, to_photo_22: Floats, reaches_22: Floats, reach: float) -> NDArray[np.float32]:
+    """(2, n, n) 1, falling to 0 at the edges of the photo, and over `reach` at those of the wide picture.
+
+    Args:
+        reaches_22: over which distances it falls, as of `_hair_at_sides`.
+    """
+    inside = [
+        np.minimum((positions - photo[axis]) / first, (photo[axis + 2] - positions) / last)
+        for axis, (positions, (first, last)) in enumerate(
+            zip(_in_photo(to_photo_22), reaches_22, strict=True)
+        )
+    ]
+    here = _in_photo(np.eye(2))
+    return _smooth(np.stack(inside)) * _smooth(np.minimum(here, 1 - here).min(0) / reach)
 
 
 def _distance(box: Box) -> Floats:
@@ -203,12 +261,24 @@ def _distance(box: Box) -> Floats:
     return np.hypot(gap_x[None], gap_y[:, None])
 
 
+def _fade_beside(
+    inside: NDArray[np.bool_], reach: float, below_chin_nn: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """(2, n, n) as `_fade`, but above the chin `_ACROSS` times as far across a motion as along it.
+
+    So what is upright beside a head that goes sideways moves as a whole and stays nearly straight: door
+    frames, and shelves where it nods. Shoulders would go along.
+    """
+    distances = [distance_transform_edt(~inside, sampling=s) for s in ((1 / _ACROSS, 1), (1, 1 / _ACROSS))]
+    beside = _smooth(1 - np.stack(distances) / _GRID / reach)
+    return beside + below_chin_nn * (_fade(inside, reach) - beside)
+
+
 def _fade(inside: NDArray[np.bool_], reach: float) -> NDArray[np.float32]:
-    """1 inside, falling to 0 over `reach` outside."""
+    """(n, n) 1 inside, falling to 0 over `reach` outside."""
     if not inside.any():
         return np.zeros((_GRID, _GRID), np.float32)
-    outside = np.where(inside, 0, 1).astype(np.uint8)
-    return _smooth(1 - cv2.distanceTransform(outside, cv2.DIST_L2, 5) / _GRID / reach)
+    return _smooth(1 - distance_transform_edt(~inside) / _GRID / reach)
 
 
 def _smooth(ramp: Floats) -> NDArray[np.float32]:

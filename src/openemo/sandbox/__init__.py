@@ -1,1 +1,1 @@
-"""Decodes pictures and sounds in processes of their own, which may do nothing else."""
+"""Decodes pictures, sounds and clips in processes of their own, which may do nothing else."""

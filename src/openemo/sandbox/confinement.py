@@ -48,22 +48,25 @@ _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16  # offsets in the kernel's seccomp
 _PR_SET_NO_NEW_PRIVS, _SYS_SECCOMP, _SET_MODE_FILTER, _ALL_THREADS = 38, 317, 1, 1
 
 
-def confine(limits: DecodingLimits) -> None:
+def confine(limits: DecodingLimits, *, cpu_s: float | None = None) -> None:
     """Confines this process for good, as far as the system can: fully on Linux on x86-64.
 
     Everything that decoding imports must be imported before.
+
+    Args:
+        cpu_s: processor time of a decoder that waits for its reader; it has no limit of wall time.
     """
-    _set_limits(limits)
+    _set_limits(limits, cpu_s)
     if sys.platform == "linux" and platform.machine() == "x86_64":
         _filter_system_calls()
 
 
-def _set_limits(limits: DecodingLimits) -> None:
+def _set_limits(limits: DecodingLimits, cpu_s: float | None) -> None:
     try:
         import resource
     except ImportError:  # Windows
         return
-    seconds = int(limits.timeout_s) + 1
+    seconds = int(cpu_s or limits.timeout_s) + 1
     for name, value in (
         ("RLIMIT_DATA", limits.max_memory_bytes + _OWN_BYTES),
         ("RLIMIT_AS", 2 * limits.max_memory_bytes + 8 * _OWN_BYTES),  # libraries and stacks included
@@ -75,7 +78,8 @@ def _set_limits(limits: DecodingLimits) -> None:
         # A limit that the system lacks, or a lower one that is set already.
         with contextlib.suppress(AttributeError, ValueError, OSError):
             resource.setrlimit(getattr(resource, name), (value, value))
-    signal.alarm(seconds)  # also where the parent has died
+    if cpu_s is None:
+        signal.alarm(seconds)  # also where the parent has died
 
 
 def _filter_system_calls() -> None:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from openemo.audio.audio_reader import Audio
+    from openemo.video.clip_frames import TimedFrame
 
-__all__ = ["AudioDecoding", "ImageDecoding"]
+__all__ = ["AudioDecoding", "ClipDecoding", "ImageDecoding"]
 
 _PROGRAM: Final = "openemo.sandbox.decoder_process"
 _MAX_HEADER_BYTES: Final = 2**20
@@ -42,7 +44,7 @@ class _Decoding:
         """Starts decoding `file`, an open file of the system that nobody else reads meanwhile.
 
         Raises:
-            ImageError, AudioError: no process can be started here.
+            InputError, as the class `failure`: no process can be started here.
         """
         self.name, self.limits = name, limits
         request |= {"kind": self.kind, "name": name, "limits": asdict(limits)}
@@ -59,9 +61,7 @@ class _Decoding:
         except (OSError, ValueError) as error:
             raise self._cannot_start(str(error)) from error
         self._is_late = False
-        self._timer = threading.Timer(limits.timeout_s, self._end_late)
-        self._timer.daemon = True
-        self._timer.start()
+        self._timer = self._started_timer()
 
     @property
     def pid(self) -> int:
@@ -109,6 +109,12 @@ class _Decoding:
                 raise self._ended()
             rest = rest[size:]
         return values
+
+    def _started_timer(self) -> threading.Timer:
+        timer = threading.Timer(self.limits.timeout_s, self._end_late)
+        timer.daemon = True
+        timer.start()
+        return timer
 
     def _end_late(self) -> None:
         self._is_late = True
@@ -166,6 +172,37 @@ class AudioDecoding(_Decoding):
                 if 0 <= length * channels * 4 <= self.limits.max_memory_bytes:
                     return Audio(self._values((channels, length), "float32"), rate_hz)
         raise self._wrong_answer()
+
+
+class ClipDecoding(_Decoding):
+    """A clip being decoded, as `decode_clip` does. The process waits where its frames are not taken."""
+
+    kind, failure = "clip", InputError
+
+    def __init__(self, file: BinaryIO, name: str, limits: DecodingLimits, *, max_s: float) -> None:
+        super().__init__(file, name, limits, max_s=max_s)
+        self._max_s = max_s
+
+    def frames(self) -> Iterator[TimedFrame]:
+        """Waits for each frame, `timeout_s` at most. Raises InputError."""
+        from openemo.video.clip_frames import MAX_CLIP_SIDE_PX, MIN_CLIP_STEP_S, TimedFrame
+
+        soonest_s = 0.0
+        while True:
+            header = self._header()
+            if header.get("is_end") is True:
+                return
+            match header.get("shape"), header.get("time_s"):
+                case [int(height), int(width), 3], float(time_s) if (
+                    0 < height <= MAX_CLIP_SIDE_PX >= width > 0 and soonest_s <= time_s < self._max_s
+                ):
+                    image = self._values((height, width, 3), "uint8")
+                case _:
+                    raise self._wrong_answer()
+            self._timer.cancel()
+            soonest_s = time_s + 0.9 * MIN_CLIP_STEP_S
+            yield TimedFrame(time_s, image)
+            self._timer = self._started_timer()
 
 
 def _environment() -> dict[str, str]:
