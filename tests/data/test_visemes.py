@@ -11,6 +11,8 @@ from openemo.data.visemes import CONTROLS, VISEMES, Articulation, articulate, lo
 
 FRAME_S = 0.04
 VOWELS = ("a", "e", "i", "o", "u", "y", "uh")
+_TONGUE = dict.fromkeys(("th", "t d n l", "k g h", "uh", "soft b"), "tongue")
+_KINDS = _TONGUE | {"j": "i", "w": "u"}
 LETTERS = {
     "m b p": "m", "f v": "f", "th": "θ", "t d n l": "t", "s z": "s", "sh": "ʃ", "k g h": "k", "r": "ɹ",
     "w": "w", "j": "j", "soft b": "β", "a": "a", "e": "e", "i": "i", "o": "o", "u": "u", "y": "y", "uh": "ə",
@@ -122,26 +124,30 @@ def test_in_a_pause_the_mouth_comes_to_rest_within_a_fifth_of_a_second() -> None
     assert _at(phones, [phones[0].end_s + 0.4]).controls_FK.max() < 0.01
 
 
-def test_the_mean_shape_of_each_viseme_is_nearest_to_its_own_target() -> None:
-    """In random speech, of four fifths of the classes: some sounds take on their neighbours' shapes."""
+def test_the_mean_shape_of_each_kind_of_sound_is_nearest_to_its_own_target() -> None:
+    """In random speech. Sounds that look alike are one kind: the tongue's, i and j, u and w."""
     rng = np.random.default_rng(3)
-    names = [name for name in LETTERS if name != "pause"]
-    places: dict[str, list[NDArray[np.float64]]] = {name: [] for name in names}
+    consonants = [name for name in LETTERS if name not in (*VOWELS, "pause")]
+    places: dict[str, list[NDArray[np.float64]]] = {}
     for _ in range(60):
-        vowels = rng.choice(["a", "e", "i", "o", "u", "y", "uh"], 6)
-        consonants = rng.choice([name for name in names if name not in VOWELS], 6)
-        said = [name for pair in zip(consonants, vowels, strict=True) for name in pair]
+        pairs = zip(rng.choice(consonants, 6), rng.choice(VOWELS, 6), strict=True)
+        said = [str(name) for pair in pairs for name in pair]
         phones = _say("".join(LETTERS[name] for name in said), float(rng.uniform(0.07, 0.13)))
         motion = _at(phones, [_middle(phone) for phone in phones])
         shapes = np.column_stack([motion.controls_FK, motion.shut_F, motion.tucked_F])
         for name, shape in zip(said, shapes, strict=True):
-            places[name].append(shape)
-    targets = np.array([[*VISEMES[n].target, VISEMES[n].shut, VISEMES[n].tucked] for n in names])
-    means = np.array([np.mean(places[name], 0) for name in names])
+            places.setdefault(_KINDS.get(name, name), []).append(shape)
+    kinds = list(places)
+    means = np.array([np.mean(places[kind], 0) for kind in kinds])
+    targets = np.array([_target(kind) for kind in kinds])
     nearest = np.linalg.norm(means[:, None] - targets, axis=-1).argmin(1)
-    right = nearest == np.arange(len(names))
-    assert right.mean() >= 0.8, [names[i] for i in np.flatnonzero(~right)]
-    assert all(right[names.index(name)] for name in ("m b p", "f v", "a", "i", "o", "u"))
+    wrong = [f"{kinds[i]} as {kinds[k]}" for i, k in enumerate(nearest) if i != k]
+    assert len(wrong) <= 0.2 * len(kinds), wrong
+
+
+def _target(kind: str) -> NDArray[np.float64]:
+    visemes = [VISEMES[name] for name in VISEMES if _KINDS.get(name, name) == kind]
+    return np.mean([[*viseme.target, viseme.shut, viseme.tucked] for viseme in visemes], 0)
 
 
 def test_a_loud_vowel_is_wider_open_and_a_quiet_one_less() -> None:
