@@ -74,6 +74,26 @@ def test_the_silence_of_a_stop_is_no_pause() -> None:
     assert _with_pauses(phones, _noise((0.2, 0.3), (0.09, 0.0001), (0.21, 0.3))) == phones
 
 
+def test_phones_start_and_end_with_the_sound() -> None:
+    phones = (
+        Phone("", 0, 0.1),
+        Phone("a", 0.1, 0.2),
+        Phone("l", 0.2, 0.5),
+        Phone("o", 0.5, 0.9),
+        Phone("", 0.9, 1),
+    )
+    found = _with_pauses(phones, _noise((0.25, 0.0001), (0.4, 0.3), (0.35, 0.0001)))
+    assert _words(found) == "_alo_"
+    assert found[1].start_s == pytest.approx(0.25, abs=0.03)
+    assert found[-2].end_s == pytest.approx(0.7, abs=0.03)
+    assert all(one.end_s == other.start_s for one, other in pairwise(found))
+    assert all(phone.end_s > phone.start_s for phone in found)
+    # A stop is silent before it is heard.
+    assert _with_pauses(
+        (Phone("", 0, 0.1), Phone("p", 0.1, 0.3), Phone("a", 0.3, 0.5)), _noise((0.25, 0.0001), (0.25, 0.3))
+    )[1].start_s == pytest.approx(0.16, abs=0.03)
+
+
 def test_without_the_voices_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ConfigError, match=r"synthetic voices need onnx.*openemo\[spoken\]"):

@@ -166,11 +166,11 @@ class _Lips:
         points = points.copy()
         gap_L = self._gaps(points)
         own_L = np.maximum(self._gaps(self.rest) - _REST_GAP * self.width, 0)
-        wanted_L = np.maximum(gap_L - own_L, 0) * (1 - shut)
+        wanted_L = np.maximum(gap_L - own_L, 0) * (1 - max(shut, tucked))
         # At the corners less, as the lips' edge is an arc.
         arc_L = np.sin(np.linspace(0, np.pi, len(gap_L) + 2))[1:-1]
         under_L = np.minimum(_TUCKED_GAP * self.width * arc_L, np.maximum(gap_L, 0) + 0.004 * self.width)
-        wanted_L += tucked * (under_L - wanted_L)
+        wanted_L += tucked * (1 - shut) * under_L
         # Most of it with the skin around the lips; the rest brings each pair of points where it has to be.
         reach = float(self._gaps(self.close)[len(gap_L) // 2])
         middle = len(gap_L) // 2

@@ -33,7 +33,7 @@ from openemo.files import whole_file
 from openemo.pipeline.rest_pose import find_rest_pose
 from openemo.video.images import read_image
 
-__all__ = ["draw_teeth", "prepare", "split_clips", "split_portraits"]
+__all__ = ["draw_teeth", "make_spoken", "prepare", "split_clips", "split_portraits"]
 
 log = logging.getLogger(__name__)
 Item = TypeVar("Item")
@@ -60,7 +60,7 @@ def prepare(recipe: DataRecipe) -> None:
     """Runs all steps. After an interruption the same call makes the rest."""
     if recipe.sung_variants:
         load_vocoder()  # otherwise the error would come after an hour
-    spoken = speak_sentences(recipe) if recipe.spoken_sequences else []
+    spoken = make_spoken(recipe) if recipe.spoken_sequences else []
     clips, held_out = split_clips(recipe)
     log.info("%d clips for training, %d held out", len(clips), len(held_out))
     _run(_Tracks(recipe), _chunks([*clips, *held_out], 8), recipe.workers)
@@ -68,7 +68,6 @@ def prepare(recipe: DataRecipe) -> None:
     jobs = [job for job in _jobs(recipe, tracked) if not (recipe.sequences / f"{job.name}.npz").exists()]
     recipe.sequences.mkdir(parents=True, exist_ok=True)
     _run(_Sequences(recipe), _chunks(jobs, 8), recipe.workers)
-    _run(_Spoken(recipe), _chunks(list(_spoken_jobs(recipe, spoken)), 8), recipe.workers)
     draw_teeth(recipe)
     encode_voices(recipe, tracked)
     if spoken:
@@ -113,6 +112,14 @@ def _spoken_jobs(recipe: DataRecipe, utterances: list[Path]) -> Iterator[_Job]:
         job = _Job(f"spoken-{portrait.stem}", utterances[index % len(utterances)].stem, portrait, index)
         if not (recipe.sequences / f"{job.name}.npz").exists():
             yield job
+
+
+def make_spoken(recipe: DataRecipe) -> list[Path]:
+    """Makes the portraits that speak with synthetic voices; the sound files of what they say."""
+    utterances = speak_sentences(recipe)
+    recipe.sequences.mkdir(parents=True, exist_ok=True)
+    _run(_Spoken(recipe), _chunks(list(_spoken_jobs(recipe, utterances)), 8), recipe.workers)
+    return utterances
 
 
 def draw_teeth(recipe: DataRecipe) -> None:

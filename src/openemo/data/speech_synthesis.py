@@ -44,6 +44,7 @@ _PAUSE_S, _PAUSE_DB = 0.13, 36.0
 _QUIET: Final = frozenset("pbtdkɡʈɖcɟqʔmnfθhɸ")
 _QUIET_S: Final = 0.09
 _LEAST_S: Final = 0.02  # of a sound beside a pause
+_AFTER_SOUND_S: Final = 0.05  # what is heard of an utterance ends before its last sound does
 _LEVEL_S: Final = 0.005  # step of the levels
 _SHORT_GAP_S: Final = 0.11  # between words that are spoken in one breath
 
@@ -213,13 +214,41 @@ def _without_short_gaps(spans: list[list[Any]]) -> list[list[Any]]:
 
 
 def _with_pauses(phones: tuple[Phone, ...], samples: Samples) -> tuple[Phone, ...]:
-    """Phones with the pauses that the sound makes within them."""
+    """Phones that start and end with the sound, with the pauses that it makes within them."""
     spans = [[phone.symbol, phone.start_s, phone.end_s] for phone in phones]
-    for silence in _silences(samples):
+    silences, end_s = _silences(samples), len(samples) / SAMPLE_RATE_HZ
+    if silences and silences[0][0] == 0:
+        first = next((symbol for symbol, *_ in spans if symbol), "")
+        _start_at(spans, silences.pop(0)[1] - (_QUIET_S if first in _QUIET else _LEAST_S))
+    if silences and silences[-1][1] > end_s - _PAUSE_S:
+        _end_at(spans, silences.pop()[0] + _AFTER_SOUND_S)
+    for silence in silences:
         index = int(np.argmax([min(span[2], silence[1]) - max(span[1], silence[0]) for span in spans]))
         if spans[index][0]:
             spans[index : index + 2] = _split(spans[index], spans[index + 1 : index + 2], silence)
     return tuple(Phone(*span) for span in _joined(spans))
+
+
+def _start_at(spans: list[list[Any]], time_s: float) -> None:
+    """Brings the first sound, in place, to a later time; those that would be before it become shorter."""
+    first = next((index for index, span in enumerate(spans) if span[0]), 0)
+    start_s = spans[first][1]
+    if start_s >= time_s:
+        return
+    last = next((i for i in range(first, len(spans)) if spans[i][2] > time_s + _PAUSE_S / 2), len(spans) - 1)
+    share = (spans[last][2] - time_s) / max(spans[last][2] - start_s, _LEAST_S)
+    for index in range(first, last + 1):
+        spans[index][1] = spans[last][2] - share * (spans[last][2] - spans[index][1])
+    for one, other in pairwise(spans[: last + 1]):
+        one[2] = other[1]
+
+
+def _end_at(spans: list[list[Any]], time_s: float) -> None:
+    """Brings the end of the last sound, in place, to an earlier time, as `_start_at` does the start."""
+    end_s = spans[-1][2]
+    mirrored = [[symbol, end_s - stop_s, end_s - start_s] for symbol, start_s, stop_s in reversed(spans)]
+    _start_at(mirrored, end_s - time_s)
+    spans[:] = [[symbol, end_s - stop_s, end_s - start_s] for symbol, start_s, stop_s in reversed(mirrored)]
 
 
 def _split(span: list[Any], following: list[list[Any]], silence: tuple[float, float]) -> list[list[Any]]:
