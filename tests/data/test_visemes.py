@@ -147,7 +147,8 @@ def test_the_mean_shape_of_each_kind_of_sound_is_nearest_to_its_own_target() -> 
 
 def _target(kind: str) -> NDArray[np.float64]:
     visemes = [VISEMES[name] for name in VISEMES if _KINDS.get(name, name) == kind]
-    return np.mean([[*viseme.target, viseme.shut, viseme.tucked] for viseme in visemes], 0)
+    shapes = [[*viseme.target, viseme.shut, viseme.tucked] for viseme in visemes]
+    return np.asarray(np.mean(shapes, 0), np.float64)
 
 
 def test_a_loud_vowel_is_wider_open_and_a_quiet_one_less() -> None:
