@@ -14,10 +14,13 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder as Whisp
 from openemo.audio import Audio, Wav2VecEncoder, WhisperEncoder, read_audio
 from openemo.data.data_recipe import DataRecipe
 from openemo.data.landmark_tracks import decode_frames, track_clips
-from openemo.data.prepare import draw_teeth, prepare, split_clips, split_portraits
+from openemo.data.prepare import draw_teeth, make_spoken, prepare, split_clips, split_portraits
 from openemo.data.sequences import FrameSequence
+from openemo.data.speech_synthesis import Phone, Utterance
+from openemo.data.spoken import save_utterance
 from openemo.data.voice_features import encode_songs, encode_voices
 from openemo.face import FaceAnalyzer
+from openemo.face.landmarks import mouth_opening
 from openemo.timing import parse_fps
 from openemo.training.datasets.voice_files import load_songs, load_voices
 from openemo.video.images import read_image, write_image
@@ -242,6 +245,39 @@ def test_all_steps_on_a_tiny_corpus_and_nothing_is_made_twice(
     kept = {path: path.stat().st_mtime_ns for path in made if not path.name.startswith("quiet.")}
     assert len(kept) > 9
     assert kept.items() <= made.items()
+
+
+@pytest.mark.slow
+def test_portraits_speak_what_was_said(
+    tmp_path: Path, portrait: NDArray[np.uint8], face_weights_dir: Path, shapes_path: Path
+) -> None:
+    for folder in ("clips", "portraits", "more"):
+        (tmp_path / folder).mkdir()
+    write_image(tmp_path / "portraits" / "p0.jpg", portrait)
+    write_image(tmp_path / "more" / "nobody.jpg", np.full((50, 60, 3), 90, np.uint8))
+    recipe = _recipe(
+        tmp_path,
+        face_weights=face_weights_dir,
+        held_out_portraits=0,
+        spoken_sequences=2,
+        spoken_utterances=1,
+        sentences={"es": ["Ma."]},
+        shapes=shapes_path,
+        size_px=64,
+        workers=1,
+    )
+    for folder in (recipe.utterances, recipe.sequences):
+        folder.mkdir(parents=True)
+    phones = (Phone("", 0, 0.2), Phone("m", 0.2, 0.3), Phone("a", 0.3, 0.5))
+    sound = np.random.default_rng(0).uniform(-0.5, 0.5, 8000).astype(np.float32)
+    save_utterance(Utterance(sound, phones), recipe.utterances / "es-000.wav")
+    make_spoken(recipe)
+    (made,) = recipe.sequences.iterdir()
+    assert made.name == "spoken-p0.npz"
+    sequence = FrameSequence.load(made)
+    assert (sequence.num_frames, sequence.clip) == (12, "es-000")
+    openings = [mouth_opening(points) for points in sequence.points_px]
+    assert openings[7] < 0.01 < 0.04 < max(openings[9:])
 
 
 def test_teeth_are_made_once_from_the_training_portraits(

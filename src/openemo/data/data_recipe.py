@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from openemo.data.songs import SUNG_FOLDER
 from openemo.settings import StrictModel
@@ -52,6 +52,16 @@ class DataRecipe(StrictModel, allow_inf_nan=False):
     quiet_frames: int = Field(12, ge=1, le=10_000)
     voice_variants: int = Field(4, ge=1, le=1000)
     sung_variants: int = Field(0, ge=0, le=1000, description="songs of each clip; needs the extra `data`")
+    spoken_sequences: int = Field(
+        0, ge=0, description="portraits that speak with synthetic voices; needs the extra `spoken`"
+    )
+    spoken_utterances: int = Field(72, ge=1, le=100_000, description="number of sentences that they say")
+    sentences: dict[str, list[str]] = Field(
+        default_factory=dict, description="what is said, by espeak-ng's name of the language, such as en-us"
+    )
+    shapes: Path | None = Field(
+        None, description="displacements of the landmarks by ICT-FaceKit's shapes, for spoken sequences"
+    )
     split_seed: int = Field(0, ge=0)
     workers: int = Field(2, ge=1, le=1000)
 
@@ -70,6 +80,17 @@ class DataRecipe(StrictModel, allow_inf_nan=False):
     @property
     def songs(self) -> Path:
         return self.voices / SUNG_FOLDER
+
+    @property
+    def utterances(self) -> Path:
+        return self.output / "utterances"
+
+    @model_validator(mode="after")
+    def _spoken_parts(self) -> Self:
+        said = [sentence for sentences in self.sentences.values() for sentence in sentences]
+        if self.spoken_sequences and (self.shapes is None or not said or not all(self.sentences.values())):
+            raise ValueError("`spoken_sequences` need `shapes`, and `sentences` of each language")
+        return self
 
     @property
     def teeth(self) -> Path:

@@ -1,4 +1,4 @@
-"""Makes the training data from the corpora: landmarks, sequences, teeth, voices, songs.
+"""Makes the training data from the corpora: landmarks, sequences, teeth, voices, songs, synthetic voices.
 
 Each step makes only the files that are missing.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,20 +16,24 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from openemo.arrays import Doubles, Image
 from openemo.data.data_recipe import DataRecipe
 from openemo.data.landmark_tracks import decode_frames, load_track, track_clips
+from openemo.data.mouth_shapes import SpeakerStyle, load_shapes
 from openemo.data.retargeting import median_poses
 from openemo.data.sequences import driven_sequence, quiet_span, real_sequence
 from openemo.data.singing import load_vocoder
+from openemo.data.spoken import load_utterance, speak_sentences, spoken_sequence
 from openemo.data.teeth import mean_teeth
 from openemo.data.voice_features import encode_songs, encode_voices
 from openemo.errors import FaceError, ImageError
-from openemo.face.analyzer import FaceAnalyzer, select_face
+from openemo.face.analyzer import Face, FaceAnalyzer, select_face
 from openemo.face.landmarks import face_width_px, head_pose
 from openemo.files import whole_file
+from openemo.pipeline.rest_pose import find_rest_pose
 from openemo.video.images import read_image
 
-__all__ = ["draw_teeth", "prepare", "split_clips", "split_portraits"]
+__all__ = ["draw_teeth", "make_spoken", "prepare", "split_clips", "split_portraits"]
 
 log = logging.getLogger(__name__)
 Item = TypeVar("Item")
@@ -37,6 +41,7 @@ Result = TypeVar("Result")
 _MAX_TURN_DEG = 22.0
 _MIN_FACE_PX = 60.0
 _HEAD_STRENGTH = 0.7  # part of the clip's head motion that a driven portrait makes
+_STYLE = 2000  # seeds apart from those of other sequences
 _REFERENCES = 10  # frames nearest to the median pose of a clip; its reference is one of them
 
 
@@ -55,6 +60,7 @@ def prepare(recipe: DataRecipe) -> None:
     """Runs all steps. After an interruption the same call makes the rest."""
     if recipe.sung_variants:
         load_vocoder()  # otherwise the error would come after an hour
+    spoken = make_spoken(recipe) if recipe.spoken_sequences else []
     clips, held_out = split_clips(recipe)
     log.info("%d clips for training, %d held out", len(clips), len(held_out))
     _run(_Tracks(recipe), _chunks([*clips, *held_out], 8), recipe.workers)
@@ -64,6 +70,8 @@ def prepare(recipe: DataRecipe) -> None:
     _run(_Sequences(recipe), _chunks(jobs, 8), recipe.workers)
     draw_teeth(recipe)
     encode_voices(recipe, tracked)
+    if spoken:
+        encode_voices(recipe, spoken)
     if recipe.sung_variants:
         encode_songs(recipe, tracked)
 
@@ -93,6 +101,25 @@ def _jobs(recipe: DataRecipe, clips: list[Path]) -> Iterator[_Job]:
             yield _Job(f"quiet-{portrait.stem}", clip, portrait, index, quiet=True)
     for index, path in enumerate(clips[: recipe.real_sequences]):
         yield _Job(f"real-{path.stem}", path.stem, None, index)
+
+
+def _spoken_jobs(recipe: DataRecipe, utterances: list[Path]) -> Iterator[_Job]:
+    """Portraits from the whole list that have no sequence of this kind yet, and what they say."""
+    portraits, _ = split_portraits(recipe)
+    count = min(recipe.spoken_sequences, len(portraits))
+    for index in range(count if utterances else 0):
+        portrait = portraits[index * len(portraits) // count]
+        job = _Job(f"spoken-{portrait.stem}", utterances[index % len(utterances)].stem, portrait, index)
+        if not (recipe.sequences / f"{job.name}.npz").exists():
+            yield job
+
+
+def make_spoken(recipe: DataRecipe) -> list[Path]:
+    """Makes the portraits that speak with synthetic voices; the sound files of what they say."""
+    utterances = speak_sentences(recipe)
+    recipe.sequences.mkdir(parents=True, exist_ok=True)
+    _run(_Spoken(recipe), _chunks(list(_spoken_jobs(recipe, utterances)), 8), recipe.workers)
+    return utterances
 
 
 def draw_teeth(recipe: DataRecipe) -> None:
@@ -149,16 +176,10 @@ class _Sequences:
                 job.clip, frames, track, reference, size_px=recipe.size_px, crop_scale=recipe.crop_scale
             )
         else:
-            try:
-                picture = read_image(job.portrait)
-                face = select_face(analyzer.find_all(picture), None, (picture.shape[1], picture.shape[0]))
-            except (FaceError, ImageError) as error:
-                log.info("left out %s: %s", job.portrait.name, error)
+            found = _frontal_face(job.portrait, analyzer)
+            if found is None:
                 return False
-            pose = head_pose(face.points_px)
-            turn = max(abs(pose.yaw_deg), abs(pose.roll_deg))
-            if turn > _MAX_TURN_DEG or face_width_px(face.points_px) < _MIN_FACE_PX:
-                return False
+            picture, face = found
             length = recipe.quiet_frames if job.quiet else min(recipe.driven_frames, len(frames))
             start = quiet_span(track, length) if job.quiet else int(rng.integers(len(frames) - length + 1))
             sequence = driven_sequence(
@@ -175,6 +196,54 @@ class _Sequences:
             )
         sequence.save(recipe.sequences / f"{job.name}.npz")
         return True
+
+
+@dataclass(frozen=True)
+class _Spoken:
+    """Portraits at rest that speak with synthetic voices."""
+
+    recipe: DataRecipe
+
+    def __call__(self, jobs: list[_Job]) -> int:
+        analyzer = FaceAnalyzer.from_pretrained(self.recipe.face_weights)
+        assert self.recipe.shapes is not None
+        shapes = load_shapes(self.recipe.shapes)
+        return sum(self._make(job, analyzer, shapes) for job in jobs)
+
+    def _make(self, job: _Job, analyzer: FaceAnalyzer, shapes: Mapping[str, Doubles]) -> bool:
+        recipe, rng = self.recipe, np.random.default_rng((self.recipe.split_seed, _STYLE, job.seed))
+        assert job.portrait is not None
+        found = _frontal_face(job.portrait, analyzer)
+        if found is None:
+            return False
+        rest = find_rest_pose(*found, analyzer)
+        if rest.is_mouth_covered:
+            return False
+        sequence = spoken_sequence(
+            rest.image,
+            rest.face,
+            job.clip,
+            load_utterance(recipe.utterances / f"{job.clip}.wav"),
+            shapes,
+            SpeakerStyle.draw(rng),
+            size_px=recipe.size_px,
+            crop_scale=recipe.crop_scale,
+        )
+        sequence.save(recipe.sequences / f"{job.name}.npz")
+        return True
+
+
+def _frontal_face(path: Path, analyzer: FaceAnalyzer) -> tuple[Image, Face] | None:
+    """A picture and its face; None if it has none, or one that is small or turned away."""
+    try:
+        picture = read_image(path)
+        face = select_face(analyzer.find_all(picture), None, (picture.shape[1], picture.shape[0]))
+    except (FaceError, ImageError) as error:
+        log.info("left out %s: %s", path.name, error)
+        return None
+    pose = head_pose(face.points_px)
+    turn = max(abs(pose.yaw_deg), abs(pose.roll_deg))
+    return None if turn > _MAX_TURN_DEG or face_width_px(face.points_px) < _MIN_FACE_PX else (picture, face)
 
 
 def _chunks(items: list[Item], size: int) -> list[list[Item]]:

@@ -23,9 +23,17 @@ from openemo.face.crop import CropRegion
 from openemo.face.landmarks import NUM_POINTS, head_pose, mouth_opening
 from openemo.files import whole_file
 
-__all__ = ["FrameSequence", "driven_sequence", "quiet_span", "real_sequence"]
+__all__ = [
+    "FrameSequence",
+    "driven_sequence",
+    "quiet_span",
+    "real_sequence",
+    "sequence_paths",
+    "still_sequence",
+]
 
 _JPEG_QUALITY = 93
+_NO_PICTURES: Final = "spoken-"  # how files of sequences without pictures of their frames are called
 _KINDS: Final = {
     "jpeg": ArrayKind(np.uint8, (None,)),
     "ends": ArrayKind(np.int64, (None,)),
@@ -43,7 +51,7 @@ class FrameSequence:
     """A clip as training reads it.
 
     Attributes:
-        jpegs: picture 0 is the reference, pictures 1..F the frames in order.
+        jpegs: picture 0 is the reference, pictures 1..F the frames in order; empty where nobody filmed them.
         points_px: (1 + F, 478, 2) float32 landmarks in the crop.
         depth_px: (478,) float32 depth of the reference's landmarks, in the same scale.
         size_px: side of the pictures.
@@ -108,6 +116,12 @@ class FrameSequence:
             int(data["first_frame"]),
             data["speed_rad_s"],
         )
+
+
+def sequence_paths(folder: Path, *, with_pictures: bool) -> list[Path]:
+    """Files of all sequences in a folder, or of those that have pictures of their frames."""
+    paths = sorted(folder.glob("*.npz"))
+    return [path for path in paths if not (with_pictures and path.name.startswith(_NO_PICTURES))]
 
 
 def _jpeg(picture: Image) -> bytes:
@@ -206,4 +220,31 @@ def real_sequence(
         clip,
         0,
         _speed(track, fps, 1.0),
+    )
+
+
+def still_sequence(
+    picture: Image,
+    face: Face,
+    clip: str,
+    moved_px: NDArray[np.float32],
+    *,
+    size_px: int,
+    crop_scale: float,
+) -> FrameSequence:
+    """A portrait whose landmarks move and whose head does not; its frames have no pictures.
+
+    Args:
+        moved_px: (F, 478, 2) landmarks of the frames in the picture.
+    """
+    region = CropRegion.around(face, crop_scale)
+    points = np.concatenate([face.points_px[None, :, :2], moved_px])
+    return FrameSequence(
+        (_jpeg(region.extract(picture, size_px)), *[b""] * len(moved_px)),
+        _to_crop(points, region, size_px).astype(np.float32),
+        _depth(face.points_px, region, size_px),
+        size_px,
+        clip,
+        0,
+        np.zeros(len(moved_px), np.float32),
     )

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from openemo.data.sequences import FrameSequence
+from openemo.data.sequences import FrameSequence, sequence_paths
 from openemo.errors import TrainingError
 from openemo.face.landmarks import LEFT_EYE, OUTER_LIPS, RIGHT_EYE, mean_eye_opening, mouth_opening
 from openemo.image_tensors import images_to_tensor
@@ -67,7 +67,7 @@ class AutoencoderDataset:
 
     def __init__(self, recipe: AutoencoderRecipe, flow_stride: int) -> None:
         self.recipe, self.flow_stride = recipe, flow_stride
-        self.paths = sorted((recipe.data / "sequences").glob("*.npz"))
+        self.paths = sequence_paths(recipe.data / "sequences", with_pictures=True)
         if not self.paths:
             raise TrainingError(
                 f"no sequences in {recipe.data}",

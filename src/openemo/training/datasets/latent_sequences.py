@@ -13,10 +13,11 @@ from accelerate import PartialState
 from numpy.typing import NDArray
 
 from openemo.array_files import REPAIR, ArrayKind, read_arrays
-from openemo.data.sequences import FrameSequence
+from openemo.data.sequences import FrameSequence, sequence_paths
 from openemo.errors import TrainingError
 from openemo.face.landmarks import NUM_POINTS
 from openemo.files import whole_file
+from openemo.models.motion_autoencoder import MotionAutoencoder
 from openemo.training.datasets.head_flow import HEAD_STRIDE, depth_map
 from openemo.training.datasets.latent_coders import LatentCoder, read_pictures
 
@@ -77,9 +78,13 @@ class LatentSequence:
 
 
 def encode_sequences(source: Path, coder: LatentCoder, target: Path) -> list[Path]:
-    """Codes every sequence of a folder that `target` lacks, each process its part; returns all files."""
+    """Codes every sequence of a folder that `target` lacks, each process its part; returns all files.
+
+    Those without pictures of their frames are left out where latents are no flow.
+    """
     target.mkdir(parents=True, exist_ok=True)
-    paths, processes = sorted(source.glob("*.npz")), PartialState()
+    is_flow = isinstance(coder.autoencoder, MotionAutoencoder)
+    paths, processes = sequence_paths(source, with_pictures=not is_flow), PartialState()
     for index in range(processes.process_index, len(paths), processes.num_processes):
         path = paths[index]
         if not (target / path.name).exists():
