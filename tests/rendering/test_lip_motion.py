@@ -1,25 +1,46 @@
-"""A gain on the motion of the lips; head motion stays as it is."""
+"""Gains on the motion of the lips, and narrow gaps that are closed; head motion stays as it is."""
 
 from __future__ import annotations
 
+import pytest
 import torch
+from torch import Tensor
 
 from openemo.grids import centre_grid
 from openemo.rendering.lip_motion import LipMotion
 
 GRID = 16
 SKULL = torch.tensor([[0.3, 0.1], [0.7, 0.1], [0.5, 0.2], [0.4, 0.15]])
+# The mouth is tilted: its corners lie along (0.8, 0.6).
+LIPS = torch.tensor([[0.42, 0.64], [0.58, 0.76], [0.53, 0.66], [0.47, 0.74]])
+ALONG, DOWN = torch.tensor([0.8, 0.6]), torch.tensor([-0.6, 0.8])
 
 
-def _positions() -> torch.Tensor:
+def _positions() -> Tensor:
     return centre_grid(GRID, GRID).permute(2, 0, 1)[None]
+
+
+def _map(value: float) -> Tensor:
+    return torch.full((1, 1, GRID, GRID), value)
+
+
+def _lip_motion(
+    gain: Tensor, *, width_gain: float = 1.0, closing: float = 0.0, closing_map: float = 1.0
+) -> LipMotion:
+    return LipMotion(gain, _map(width_gain), _map(closing_map), LIPS, closing, SKULL)
+
+
+def _at_lower_lip(direction_2: Tensor) -> Tensor:
+    """(1, 2, g, g): 1 along a direction below the mouth's line, 0 elsewhere and so at the skull."""
+    below = torch.einsum("nahw,a->nhw", _positions() - LIPS[:2].mean(0)[:, None, None], DOWN) > 0
+    return direction_2[:, None, None] * below[:, None]
 
 
 def test_the_motion_of_a_turning_head_is_not_scaled() -> None:
     # Points are found in three iterations; each leaves a fortieth of the error.
     turn = torch.tensor([[1.01, -0.02], [0.02, 1.01]])
     flow = torch.einsum("ij,njhw->nihw", turn, _positions() - 0.4) + 0.42 - _positions()
-    lips = LipMotion(torch.full((1, 1, GRID, GRID), 1.5), SKULL)
+    lips = _lip_motion(_map(1.5), width_gain=1.5)
     torch.testing.assert_close(lips(flow), flow, atol=1e-6, rtol=0)
 
 
@@ -29,4 +50,24 @@ def test_motion_relative_to_the_head_is_multiplied_by_the_gain() -> None:
     head = torch.tensor([0.03, -0.02]).reshape(1, 2, 1, 1).expand(1, 2, GRID, GRID)
     speech = torch.zeros(1, 2, GRID, GRID)
     speech[:, 1, 9:15, 5:11] = 0.04
-    torch.testing.assert_close(LipMotion(gain, SKULL)(head + speech), head + gain * speech, atol=1e-5, rtol=0)
+    torch.testing.assert_close(_lip_motion(gain)(head + speech), head + gain * speech, atol=1e-5, rtol=0)
+
+
+def test_the_width_has_a_further_gain_along_the_mouth() -> None:
+    along, across = 0.02 * _at_lower_lip(ALONG), 0.02 * _at_lower_lip(DOWN)
+    lips = _lip_motion(_map(1.2), width_gain=1.5)
+    torch.testing.assert_close(lips(along + across), 1.8 * along + 1.2 * across, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("parting", "kept"),
+    [(-0.02, 1.0), (0.0, 1.0), (0.004, 0.0), (0.01, 0.5), (0.016, 1.0), (0.03, 1.0)],
+    ids=["pressed", "shut", "narrow", "between", "open", "wide"],
+)
+def test_a_narrow_gap_is_closed_and_a_wide_one_stays(parting: float, kept: float) -> None:
+    # A backward flow points to where a pixel comes from, so lips that part have a negative one.
+    across, along = -parting * _at_lower_lip(DOWN), 0.02 * _at_lower_lip(ALONG)
+    moved = _lip_motion(_map(1.3), closing=0.01)(across + along)
+    torch.testing.assert_close(moved, 1.3 * (kept * across + along), atol=1e-4, rtol=0)
+    chin = _lip_motion(_map(1.3), closing=0.01, closing_map=0.0)(across + along)
+    torch.testing.assert_close(chin, 1.3 * (across + along), atol=1e-6, rtol=0)

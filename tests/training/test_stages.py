@@ -180,6 +180,22 @@ def test_an_autoencoder_with_other_latents_is_refused(recipe: DenoiserRecipe, tm
         DenoiserStage("image", recipe.model_copy(update={"autoencoder": tmp_path}))
 
 
+def test_the_error_of_the_mouths_shape_is_added_to_the_loss(recipe: DenoiserRecipe) -> None:
+    plain, shaped = (
+        draw_losses(DenoiserStage("video", recipe.model_copy(update={"mouth_shape_weight": weight})), 3)
+        for weight in (0.0, 0.5)
+    )
+    assert "mouth_shape" not in plain
+    assert shaped["mouth_shape"] > 0
+    torch.testing.assert_close(shaped["loss"], plain["loss"] + 0.5 * shaped["mouth_shape"])
+
+
+def test_a_network_that_predicts_noise_has_no_shape_to_compare(recipe: DenoiserRecipe) -> None:
+    noise = {"mouth_shape_weight": 0.5, "prediction_type": "flow_prediction"}
+    with pytest.raises(ConfigError, match="`mouth_shape_weight` needs a network that predicts latents"):
+        DenoiserStage("video", recipe.model_copy(update=noise))
+
+
 def test_batches_and_losses_of_a_stage_follow_from_the_generator(recipe: DenoiserRecipe) -> None:
     stage = DenoiserStage("video", recipe)
     with torch.no_grad():

@@ -302,10 +302,13 @@ class EmoPipeline(PretrainedPipeline):
     ) -> ReferenceConditions:
         """Step 3. The portrait as the networks read it: once per video."""
         image_B3SS = images_to_tensor([portrait.crop]).to(self.device, self.unet.dtype)
+        config = config or self.config
         picture = PortraitPicture(
             portrait.picture,
             portrait.points,
-            (config or self.config).lip_motion,
+            lip_motion=config.lip_motion,
+            lip_width=config.lip_width,
+            lip_closing=config.lip_closing,
             is_mouth_covered=portrait.is_mouth_covered,
         )
         reference = self.autoencoder.encode_reference(image_B3SS, picture)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from openemo.arrays import Image
-from openemo.face.landmarks import OUTER_LIPS, STABLE
+from openemo.face.landmarks import OUTER_LIPS, STABLE, face_width_px, mouth_opening
 from openemo.face.region_weights import region_weight
 from openemo.image_tensors import images_to_tensor
 from openemo.rendering.eyes import Eyes
@@ -26,6 +26,9 @@ __all__ = ["PortraitLayers", "PortraitPicture"]
 # with the head if the mouth is covered. This one is cut off, so that it is flat inside.
 _LIP_SIGMA = 0.7
 _COVER_SIGMA, _COVER_CUT = 0.9, 2.0
+_CLOSING_SIGMA = 0.45  # the chin goes on moving with the jaw while lips are shut
+_APART = 0.01  # opening of a mouth, in face widths
+_LIPS = (61, 291, 0, 17)  # corners, outer edge of the upper and of the lower lip
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +39,16 @@ class PortraitPicture:
         pixels: (P, P, 3) uint8 RGB, or (P, P, 4) with opacity.
         points: (478, 2) landmarks, in units of the side.
         lip_motion: factor on the motion of the mouth; 1 is as the network predicts it.
+        lip_width: a further factor on the motion of its width.
+        lip_closing: lips that part by less are drawn shut, in face widths, see `LipMotion`.
         is_mouth_covered: nothing may be drawn where the mouth is.
     """
 
     pixels: Image
     points: NDArray[np.float32]
     lip_motion: float = 1.0
+    lip_width: float = 1.0
+    lip_closing: float = 0.0
     is_mouth_covered: bool = False
 
 
@@ -79,14 +86,13 @@ class PortraitLayers:
         interior = None
         if not picture.is_mouth_covered:
             interior = draw_mouth_interior(colours, picture.points, teeth).to(like.device)
-        skull_points_K2 = torch.from_numpy(picture.points[list(STABLE), :2]).float().to(like.device)
         doubled = _double(picture.pixels)
         return cls(
             images_to_tensor([doubled]).to(like),
             len(picture.pixels),
             interior,
             Eyes(np.ascontiguousarray(doubled[..., :3]), picture.points),
-            LipMotion(_lip_gain(picture, flow_size).to(like.device), skull_points_K2),
+            _lip_motion(picture, flow_size).to(like.device),
         )
 
     def pictures(
@@ -111,15 +117,33 @@ class PortraitLayers:
         return pictures_FCQQ
 
 
-def _lip_gain(picture: PortraitPicture, flow_size: int) -> Tensor:
-    """(1, 1, g, g): `lip_motion` at the mouth, fading to 1 over cheeks and chin, which move with the lips;
-    for a covered mouth 0 all around it."""
-    points_1K2 = torch.from_numpy(picture.points)[None]
+def _lip_motion(picture: PortraitPicture, flow_size: int) -> LipMotion:
+    """Gains at the mouth, fading to 1 over cheeks and chin, which move with the lips.
+
+    For a covered mouth 0 all around it. Lips that are apart in the picture are not brought together here.
+    """
+    points_K2 = torch.from_numpy(picture.points[:, :2]).float()
     sigma = _COVER_SIGMA if picture.is_mouth_covered else _LIP_SIGMA
-    mouth = region_weight(points_1K2, flow_size, OUTER_LIPS, sigma_ratio=sigma, min_sigma=1 / flow_size)
+    mouth, lips = (
+        region_weight(points_K2[None], flow_size, OUTER_LIPS, sigma_ratio=ratio, min_sigma=1 / flow_size)
+        for ratio in (sigma, _CLOSING_SIGMA)
+    )
     if picture.is_mouth_covered:
-        return 1 - (_COVER_CUT * mouth).clamp_max(1)
-    return 1 + (picture.lip_motion - 1) * mouth
+        gain, width_gain = 1 - (_COVER_CUT * mouth).clamp_max(1), torch.ones_like(mouth)
+    else:
+        gain, width_gain = (
+            1 + (strength - 1) * mouth for strength in (picture.lip_motion, picture.lip_width)
+        )
+    is_open = mouth_opening(picture.points) > _APART
+    closing = 0.0 if is_open or picture.is_mouth_covered else picture.lip_closing
+    return LipMotion(
+        gain_11gg=gain,
+        width_gain_11gg=width_gain,
+        closing_11gg=lips,
+        lips_42=points_K2[list(_LIPS)],
+        closing=closing * face_width_px(picture.points),
+        skull_points_K2=points_K2[list(STABLE)],
+    )
 
 
 def _double(image: Image) -> Image:

@@ -168,6 +168,12 @@ class DenoiserRecipe(NetworkRecipe):
         description="of the error's deviation from its mean over the clip, added to 1. Audio decides what "
         "changes within a clip; motion frames show the mean, which has most of the latents' power",
     )
+    mouth_shape_weight: float = Field(
+        0.0,
+        ge=0,
+        description="of the error of the mouth's width, corners, lips, jaw, cheeks and folds, each in units "
+        "of its spread in speech; for motion latents and the prediction type `sample`",
+    )
     prediction_type: PredictionType | None = Field(
         "sample",
         description="what the network predicts, see `make_scheduler`; None: the scheduler of "

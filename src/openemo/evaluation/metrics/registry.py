@@ -10,6 +10,7 @@ from openemo.evaluation.metrics.artefacts import score_artefacts
 from openemo.evaluation.metrics.identity import score_identity
 from openemo.evaluation.metrics.life import score_life
 from openemo.evaluation.metrics.lips import score_lips, score_silence
+from openemo.evaluation.metrics.mouth_shape import score_mouth_shape
 from openemo.evaluation.metrics.picture import score_picture
 from openemo.evaluation.metrics.region_motion import score_region_motion
 from openemo.evaluation.observation import Observation
@@ -83,6 +84,10 @@ def _lips(inputs: MetricInputs) -> dict[str, float]:
     return score_lips(inputs.made, inputs.real)
 
 
+def _mouth_shape(inputs: MetricInputs) -> dict[str, float]:
+    return score_mouth_shape(inputs.made, inputs.real)
+
+
 def _silence(inputs: MetricInputs) -> dict[str, float]:
     return score_silence(inputs.silence) if inputs.silence is not None else {}
 
@@ -138,6 +143,16 @@ _ALL: Final = (
     ),
     Metric("lip_spread", "mouth opening, spread", _FACE_WIDTHS, "near_real", "standard deviation", _lips),
     Metric("lip_spread_ratio", "mouth opening, spread over real", "", "near_real", "ratio", _lips),
+    Metric("mouth_width_r", "mouth width, correlation", "", "higher", "Pearson's r, 61-291", _mouth_shape),
+    Metric(
+        "mouth_width_spread_ratio", "mouth width, spread over real", "", "near_real", "ratio", _mouth_shape
+    ),
+    Metric("mouth_corner_r", "mouth corners up and down, correlation", "", "higher", "61, 291", _mouth_shape),
+    Metric("jaw_r", "chin up and down, correlation", "", "higher", "landmark 152", _mouth_shape),
+    Metric("closure_share", "closures that shut", "", "higher", "opening under 0.012", _mouth_shape),
+    Metric(
+        "false_closure_share", "closures of an open mouth", "", "lower", "real one over 0.02", _mouth_shape
+    ),
     Metric("silence_opening", "mouth opening on silence", _FACE_WIDTHS, "lower", "mean", _silence),
     Metric(
         "silence_spread", "mouth spread on silence", _FACE_WIDTHS, "lower", "standard deviation", _silence

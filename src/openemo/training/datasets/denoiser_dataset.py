@@ -40,7 +40,7 @@ _MAX_QUIET_START: Final = 50  # frames; audio without a voice starts at any of t
 
 @dataclass(frozen=True)
 class ClipBatch:
-    """Shapes as the networks take them."""
+    """Shapes as the networks take them. `face_BK2`: landmarks of the references, in units of the side."""
 
     latents_BCFHW: Tensor
     motion_BCNHW: Tensor
@@ -50,6 +50,7 @@ class ClipBatch:
     speed_BF: Tensor
     motion_conditions_BFK: Tensor
     weight_BC1HW: Tensor
+    face_BK2: Tensor
 
     def to(self, device: torch.device | str) -> ClipBatch:
         return ClipBatch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
@@ -114,6 +115,7 @@ class DenoiserDataset:
             torch.from_numpy(speed_rad_s[n:]),
             torch.from_numpy(conditions[n:]),
             loss_weight(sequence.face, clean.shape[-1], recipe.mouth_weight, recipe.eye_weight),
+            torch.from_numpy(sequence.face[:, :2]),
         )
 
     def _draw_group(self, rng: np.random.Generator) -> str:

@@ -13,10 +13,12 @@ from openemo.checkpoints.components import load_scheduler, move
 from openemo.errors import ConfigError
 from openemo.models import EmoUNet, ReferenceNet, reference_config, unet_config
 from openemo.models.autoencoder import Autoencoder
+from openemo.models.motion_autoencoder import MotionAutoencoder
 from openemo.training.audio_exports import is_audio_layer, load_audio_layers
 from openemo.training.datasets.denoiser_dataset import ClipBatch, DenoiserDataset
 from openemo.training.datasets.latent_coders import load_coder
 from openemo.training.exports import load_export, load_widened
+from openemo.training.mouth_shape_loss import mouth_shape_error
 from openemo.training.objective import add_noise, autocast, make_scheduler, sample_timesteps, weighted_mse
 from openemo.training.recipes import DenoiserRecipe
 
@@ -120,6 +122,7 @@ class DenoiserStage:
                 expected=f"{wanted} channels",
                 fix="Give the autoencoder of these networks; that of `embedded` has a `head_flow_scale`",
             )
+        self.shape_autoencoder = _shape_autoencoder(recipe, self.autoencoder, self.scheduler)
         self.dataset = DenoiserDataset(
             recipe, coder, network=self.unet.config, frames_are_consecutive=self.is_clip
         )
@@ -151,14 +154,22 @@ class DenoiserStage:
                 has_speed=has_speed,
                 has_motion_conditions=has_motion_conditions,
             )
-        return {
-            "loss": weighted_mse(
-                prediction,
-                target.to(device),
-                batch.weight_BC1HW,
-                temporal_change_weight=recipe.temporal_change_weight,
-            )
-        }
+        loss = weighted_mse(
+            prediction,
+            target.to(device),
+            batch.weight_BC1HW,
+            temporal_change_weight=recipe.temporal_change_weight,
+        )
+        if self.shape_autoencoder is None:
+            return {"loss": loss}
+        shape_error = mouth_shape_error(
+            self.shape_autoencoder,
+            prediction,
+            batch.latents_BCFHW,
+            batch.face_BK2,
+            temporal_change_weight=recipe.temporal_change_weight,
+        )
+        return {"loss": loss + recipe.mouth_shape_weight * shape_error, "mouth_shape": shape_error}
 
     def export(self, modules: Mapping[str, nn.Module], folder: Path) -> None:
         """Writes unet, reference_net and scheduler as a pipeline loads them."""
@@ -190,6 +201,27 @@ def _networks(recipe: DenoiserRecipe) -> tuple[EmoUNet, ReferenceNet]:
         if recipe.gradient_checkpointing:
             network.enable_gradient_checkpointing()
     return unet, reference_net
+
+
+def _shape_autoencoder(
+    recipe: DenoiserRecipe, autoencoder: Autoencoder[Any], scheduler: Any
+) -> MotionAutoencoder | None:
+    """What reads the mouth's shape in predicted latents; None where it is not in the loss."""
+    if not recipe.mouth_shape_weight:
+        return None
+    if not isinstance(autoencoder, MotionAutoencoder):
+        raise ConfigError(
+            "`mouth_shape_weight` needs latents that are motion",
+            got=f"`latents: {recipe.latents}`",
+            fix="Set `mouth_shape_weight: 0`",
+        )
+    if scheduler.config.get("prediction_type") != "sample":
+        raise ConfigError(
+            "`mouth_shape_weight` needs a network that predicts latents",
+            got=f"the prediction type {scheduler.config.get('prediction_type', 'flow_prediction')}",
+            fix="Set `prediction_type: sample`, or `mouth_shape_weight: 0`",
+        )
+    return autoencoder
 
 
 def _scheduler(recipe: DenoiserRecipe) -> Any:
