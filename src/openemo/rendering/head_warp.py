@@ -9,8 +9,9 @@ Shapes: N frames, g x g the head flow's grid, n x n the grid of the warp, over t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Self
 
 import cv2
@@ -20,11 +21,15 @@ from numpy.typing import NDArray
 from openemo.arrays import Floats, Image
 from openemo.face.landmarks import FACE_OVAL, face_width_px
 from openemo.grids import centre_array
+from openemo.rendering.face_patch import Place
 
-__all__ = ["Box", "HeadWarp"]
+__all__ = ["Box", "HeadWarp", "Part"]
 
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1."""
+
+Part = tuple[float, float, float]
+"""x0, y0 and width of a part of the wide picture; its height is that of the frame."""
 
 _GRID: Final = 96
 # In face widths: how far from the outline of head and torso their motion fades; how far above the picture's
@@ -34,6 +39,8 @@ _HEAD_FADE, _TORSO_FADE, _EDGE_FADE, _NECK, _NECK_FADE = 1.0, 0.6, 0.3, 0.05, 0.
 # Lanczos' kernel keeps 0.96 of the variance of a photo's Laplacian, a cubic one 0.85, in a fifth of the time.
 # A head of more pixels has less in its finest frequencies.
 _FINE_PIXELS: Final = 300_000
+_STILL_PX: Final = 0.002  # what moves by less keeps its grey levels
+_WHOLE: Final[Part] = (0.0, 0.0, 1.0)
 _REACH: Final = 1.1  # of the head from the middle of the face sideways: hair, but no second person
 
 
@@ -109,50 +116,45 @@ class HeadWarp:
         moved = np.einsum("ji,jyx->iyx", self.to_photo_22, along_photo)
         return np.ascontiguousarray(np.moveaxis(moved, 0, -1), np.float32)
 
-    def __call__(
-        self,
-        frame: Image,
-        head_flow_2gg: Floats,
-        torso_2: Floats,
-        box: tuple[float, float, float] = (0.0, 0.0, 1.0),
-    ) -> Image:
-        """The wide picture, or a square part of it, with the head moved.
+    def __call__(self, frame: Image, head_flow_2gg: Floats, torso_2: Floats, box: Part = _WHOLE) -> Image:
+        """The wide picture, or a part of it, with the head moved. Beyond the part its border repeats.
 
         Args:
-            frame: (S, S, C) uint8.
+            frame: (h, w, C) uint8.
             head_flow_2gg, torso_2: as of `displacement`.
-            box: x0, y0 and side of the part.
+            box: x0, y0 and width of the part.
         """
-        side_px = frame.shape[0]
-        moved = _part(self.displacement(head_flow_2gg, torso_2), box, side_px)
-        moved *= np.float32(side_px / box[2])
-        pixels = np.arange(side_px, dtype=np.float32)
-        moved[..., 0] += pixels[None]
-        moved[..., 1] += pixels[:, None]
-        result = cv2.remap(frame, moved, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-        head = self._head_box(box, side_px)
-        part = moved[head]
-        if part.shape[0] * part.shape[1] <= _FINE_PIXELS:
-            result[head] = cv2.remap(frame, part, None, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE)
-        return np.asarray(result, np.uint8)
+        height, width = frame.shape[:2]
+        scale_px = width / box[2]
+        field = self.displacement(head_flow_2gg, torso_2) * np.float32(scale_px)
+        is_moving = (abs(field) > _STILL_PX).any(-1)
+        moving = _to_pixels(is_moving, box, scale_px, (slice(0, height), slice(0, width)), reach=1)
+        if _is_empty(moving):
+            return frame.copy()
+        positions = _sources(field, box, scale_px, moving)
+        result = frame.copy()
+        for place, kernel in self._kernels(box, scale_px, moving):
+            sources = positions[tuple(map(_within, place, moving))]
+            result[place] = cv2.remap(frame, sources, None, kernel, borderMode=cv2.BORDER_REPLICATE)
+        return result
 
-    def _head_box(self, box: tuple[float, float, float], side_px: int) -> tuple[slice, slice]:
-        """Rows and columns of a part of the wide picture in which the head is."""
-        rows, columns = (np.flatnonzero((self.head_nn > 0.5).any(axis)) for axis in (1, 0))
-
-        def pixels(cells: NDArray[np.int64], corner: float) -> slice:
-            ends = (np.array([cells[0], cells[-1] + 1]) / _GRID - corner) * (side_px / box[2])
-            low, high = np.clip(ends, 0, side_px).astype(int)
-            return slice(int(low), int(high))
-
-        return pixels(rows, box[1]), pixels(columns, box[0])
+    def _kernels(self, box: Part, scale_px: float, moving: Place) -> Iterator[tuple[Place, int]]:
+        """Rectangles that fill the moving part of a frame, each with the kernel that it is sampled with."""
+        is_head = self.head_nn > 0.5
+        rows, columns = _to_pixels(is_head, _WHOLE, scale_px, 2 * (slice(0, round(scale_px)),))
+        if (rows.stop - rows.start) * (columns.stop - columns.start) > _FINE_PIXELS:
+            yield moving, cv2.INTER_CUBIC
+            return
+        head = _to_pixels(is_head, box, scale_px, moving)
+        for place in (head, *_around(head, moving)):
+            if not _is_empty(place):
+                yield place, cv2.INTER_LANCZOS4 if place is head else cv2.INTER_CUBIC
 
     def _extended(self, flow_2gg: NDArray[np.float64]) -> NDArray[np.float64]:
         """(2, n, n): the head's flow over the wide picture. Beyond the crop its affine part goes on."""
         grid = flow_2gg.shape[-1]
-        cells = centre_array(grid)
-        inside = np.stack([np.ones(grid * grid), np.tile(cells, grid), np.repeat(cells, grid)], 1)
-        affine = np.linalg.lstsq(inside, flow_2gg.reshape(2, -1).T, rcond=None)[0]  # (3, 2)
+        inside, solve = _affine_fit(grid)
+        affine = solve @ flow_2gg.reshape(2, -1).T  # (3, 2)
         rest = (flow_2gg.reshape(2, -1) - (inside @ affine).T).reshape(2, grid, grid)
         x, y = ((centre_array(_GRID) - corner) / self.crop[2] for corner in self.crop[:2])
         columns, rows = (np.clip(axis * grid - 0.5, 0, grid - 1) for axis in (x, y))
@@ -161,6 +163,14 @@ class HeadWarp:
         constant, along_x, along_y = (part[:, None, None] for part in affine)
         plane = constant + along_x * x + along_y * y[:, None]
         return np.asarray(plane + np.moveaxis(sampled, -1, 0), np.float64)
+
+
+@lru_cache(maxsize=4)
+def _affine_fit(grid: int) -> tuple[Floats, Floats]:
+    """(g * g, 3) constant, x and y of each cell, and (3, g * g) the pseudo-inverse."""
+    cells = centre_array(grid)
+    inside = np.stack([np.ones(grid * grid), np.tile(cells, grid), np.repeat(cells, grid)], 1)
+    return inside, np.linalg.pinv(inside)
 
 
 def _head_and_torso(
@@ -216,22 +226,57 @@ def _smooth(ramp: Floats) -> NDArray[np.float32]:
     return np.asarray(ramp * ramp * (3 - 2 * ramp), np.float32)
 
 
-def _part(
-    field_nn2: NDArray[np.float32], box: tuple[float, float, float], side_px: int
-) -> NDArray[np.float32]:
-    """(side_px, side_px, 2): a square part of a field, at pixel centres, bilinear."""
-    size = (side_px, side_px)
-    if box[2] == 1:
-        return np.asarray(cv2.resize(field_nn2, size), np.float32)
-    step = box[2] * len(field_nn2) / side_px  # cells for each pixel
-    shift = np.array(box[:2]) * len(field_nn2) + 0.5 * step - 0.5
-    return np.asarray(
-        cv2.warpAffine(
-            field_nn2,
-            np.array([[step, 0, shift[0]], [0, step, shift[1]]]),
-            size,
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_REPLICATE,
-        ),
-        np.float32,
+def _sources(field_nn2: NDArray[np.float32], box: Part, scale_px: float, place: Place) -> NDArray[np.float32]:
+    """(h, w, 2): where the pixels of a place in a frame come from, bilinear between the field's cells, px."""
+    rows, columns = place
+    step = len(field_nn2) / scale_px  # cells for each pixel
+    shift = np.array(box[:2]) * len(field_nn2) + step * (np.array([columns.start, rows.start]) + 0.5) - 0.5
+    sources = cv2.warpAffine(
+        field_nn2,
+        np.array([[step, 0, shift[0]], [0, step, shift[1]]]),
+        (columns.stop - columns.start, rows.stop - rows.start),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
     )
+    sources[..., 0] += np.arange(columns.start, columns.stop, dtype=np.float32)
+    sources[..., 1] += np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
+    return np.asarray(sources, np.float32)
+
+
+def _to_pixels(
+    cells_nn: NDArray[np.bool_], box: Part, scale_px: float, limits: Place, *, reach: int = 0
+) -> Place:
+    """Rows and columns of a part of the wide picture that hold all cells, within limits; may be empty.
+
+    Args:
+        reach: how many cells around them are held, too.
+    """
+    result = []
+    for axis, limit in enumerate(limits):
+        cells = np.flatnonzero(cells_nn.any(1 - axis))
+        if not len(cells):
+            return slice(0, 0), slice(0, 0)
+        ends = np.array([cells[0] - reach, cells[-1] + 1 + reach]) / _GRID
+        low, high = np.clip((ends - box[1 - axis]) * scale_px, limit.start, limit.stop)
+        result.append(slice(int(low), int(high)))
+    return result[0], result[1]
+
+
+def _is_empty(place: Place) -> bool:
+    return any(side.start >= side.stop for side in place)
+
+
+def _around(inner: Place, outer: Place) -> list[Place]:
+    """Four rectangles that fill `outer` together with `inner`, which lies in it."""
+    (rows, columns), (inner_rows, inner_columns) = outer, inner
+    return [
+        (slice(rows.start, inner_rows.start), columns),
+        (slice(inner_rows.stop, rows.stop), columns),
+        (inner_rows, slice(columns.start, inner_columns.start)),
+        (inner_rows, slice(inner_columns.stop, columns.stop)),
+    ]
+
+
+def _within(part: slice, whole: slice) -> slice:
+    """A part of a longer range, counted from its start."""
+    return slice(part.start - whole.start, part.stop - whole.start)
