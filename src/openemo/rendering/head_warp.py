@@ -39,6 +39,8 @@ _HEAD_FADE, _TORSO_FADE, _EDGE_FADE, _NECK, _NECK_FADE = 1.0, 0.6, 0.3, 0.05, 0.
 # Lanczos' kernel keeps 0.96 of the variance of a photo's Laplacian, a cubic one 0.85, in a fifth of the time.
 # A head of more pixels has less in its finest frequencies.
 _FINE_PIXELS: Final = 300_000
+_BAND_PX: Final = 64
+_HEAD, _BAND = 0.9, 8  # what moves with the head by more is sampled as it; so many rows of cells at a time
 _STILL_PX: Final = 0.002  # what moves by less keeps its grey levels
 _WHOLE: Final[Part] = (0.0, 0.0, 1.0)
 _REACH: Final = 1.1  # of the head from the middle of the face sideways: hair, but no second person
@@ -131,24 +133,33 @@ class HeadWarp:
         moving = _to_pixels(is_moving, box, scale_px, (slice(0, height), slice(0, width)), reach=1)
         if _is_empty(moving):
             return frame.copy()
-        positions = _sources(field, box, scale_px, moving)
         result = frame.copy()
         for place, kernel in self._kernels(box, scale_px, moving):
-            sources = positions[tuple(map(_within, place, moving))]
-            result[place] = cv2.remap(frame, sources, None, kernel, borderMode=cv2.BORDER_REPLICATE)
+            sources = _sources(field, box, scale_px, place)
+            cv2.remap(frame, sources, None, kernel, result[place], borderMode=cv2.BORDER_REPLICATE)
         return result
 
     def _kernels(self, box: Part, scale_px: float, moving: Place) -> Iterator[tuple[Place, int]]:
         """Rectangles that fill the moving part of a frame, each with the kernel that it is sampled with."""
-        is_head = self.head_nn > 0.5
-        rows, columns = _to_pixels(is_head, _WHOLE, scale_px, 2 * (slice(0, round(scale_px)),))
-        if (rows.stop - rows.start) * (columns.stop - columns.start) > _FINE_PIXELS:
-            yield moving, cv2.INTER_CUBIC
+        around = _to_pixels(self.head_nn > 0.5, _WHOLE, scale_px, 2 * (slice(0, round(scale_px)),))
+        if np.prod([side.stop - side.start for side in around]) > _FINE_PIXELS:
+            for top in range(
+                moving[0].start, moving[0].stop, _BAND_PX
+            ):  # what a few rows need stays in the cache
+                yield (slice(top, min(top + _BAND_PX, moving[0].stop)), moving[1]), cv2.INTER_CUBIC
             return
-        head = _to_pixels(is_head, box, scale_px, moving)
-        for place in (head, *_around(head, moving)):
-            if not _is_empty(place):
-                yield place, cv2.INTER_LANCZOS4 if place is head else cv2.INTER_CUBIC
+        for rows, is_head in self._bands(box, scale_px, moving[0]):
+            left, head, right = _parted(is_head, box[0], scale_px, moving[1])
+            for columns in (left, head, right):
+                if columns.stop > columns.start and rows.stop > rows.start:
+                    yield (rows, columns), cv2.INTER_LANCZOS4 if columns is head else cv2.INTER_CUBIC
+
+    def _bands(self, box: Part, scale_px: float, rows: slice) -> Iterator[tuple[slice, NDArray[np.bool_]]]:
+        """Rows of a frame, some at a time, and the columns of cells (n,) that the head takes there."""
+        starts = np.arange(0, _GRID + 1, _BAND)
+        ends = np.clip(np.rint((starts / _GRID - box[1]) * scale_px), rows.start, rows.stop).astype(int)
+        for start, low, high in zip(starts, ends, ends[1:], strict=False):
+            yield slice(int(low), int(high)), (self.head_nn[start : start + _BAND] > _HEAD).any(0)
 
     def _extended(self, flow_2gg: NDArray[np.float64]) -> NDArray[np.float64]:
         """(2, n, n): the head's flow over the wide picture. Beyond the crop its affine part goes on."""
@@ -266,17 +277,11 @@ def _is_empty(place: Place) -> bool:
     return any(side.start >= side.stop for side in place)
 
 
-def _around(inner: Place, outer: Place) -> list[Place]:
-    """Four rectangles that fill `outer` together with `inner`, which lies in it."""
-    (rows, columns), (inner_rows, inner_columns) = outer, inner
-    return [
-        (slice(rows.start, inner_rows.start), columns),
-        (slice(inner_rows.stop, rows.stop), columns),
-        (inner_rows, slice(columns.start, inner_columns.start)),
-        (inner_rows, slice(inner_columns.stop, columns.stop)),
-    ]
-
-
-def _within(part: slice, whole: slice) -> slice:
-    """A part of a longer range, counted from its start."""
-    return slice(part.start - whole.start, part.stop - whole.start)
+def _parted(
+    is_head_n: NDArray[np.bool_], corner: float, scale_px: float, columns: slice
+) -> tuple[slice, slice, slice]:
+    """Columns of a frame on the left of the head, in it, and on its right; each may be empty."""
+    cells = np.flatnonzero(is_head_n)
+    ends = np.array([cells[0], cells[-1] + 1]) / _GRID - corner if len(cells) else np.zeros(2)
+    low, high = np.clip(np.rint(ends * scale_px), columns.start, columns.stop).astype(int).tolist()
+    return slice(columns.start, low), slice(low, high), slice(high, columns.stop)
