@@ -28,7 +28,7 @@ def images_to_tensor(images: Sequence[Image]) -> Tensor:
 
 def levels_to_values(image: Image) -> NDArray[np.float32]:
     """The same values without a tensor: uint8 of any shape -> float32 in [-1, 1]."""
-    return image / np.float32(_HALF_RANGE) - np.float32(1)
+    return np.asarray(image / np.float32(_HALF_RANGE) - np.float32(1), np.float32)
 
 
 def tensor_to_images(frames_B3FHW: Tensor) -> Iterator[Image]:

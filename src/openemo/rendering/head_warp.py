@@ -141,7 +141,8 @@ class HeadWarp:
 
     def _kernels(self, box: Part, scale_px: float, moving: Place) -> Iterator[tuple[Place, int]]:
         """Rectangles that fill the moving part of a frame, each with the kernel that it is sampled with."""
-        around = _to_pixels(self.head_nn > 0.5, _WHOLE, scale_px, 2 * (slice(0, round(scale_px)),))
+        whole = slice(0, round(scale_px))
+        around = _to_pixels(self.head_nn > 0.5, _WHOLE, scale_px, (whole, whole))
         if np.prod([side.stop - side.start for side in around]) > _FINE_PIXELS:
             for top in range(
                 moving[0].start, moving[0].stop, _BAND_PX
