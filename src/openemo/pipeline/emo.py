@@ -7,7 +7,7 @@ P side of the crop as it is decoded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
@@ -48,6 +48,7 @@ from openemo.pipeline.output import Animation, Frame, Progress
 from openemo.pipeline.portrait import PreparedPortrait, prepare_portrait
 from openemo.pipeline.pretrained_pipeline import PretrainedPipeline
 from openemo.pipeline.sampling import ClipPlan, initial_noise, sample_clip
+from openemo.pipeline.working_ahead import working_ahead
 from openemo.rendering.portrait_layers import PortraitPicture
 from openemo.timing import ClipSpan, num_frames, parse_fps
 
@@ -193,7 +194,14 @@ class EmoPipeline(PretrainedPipeline):
         )
 
     def _frames(self, request: _Request, progress: Progress | None) -> Iterator[Frame]:
-        """Steps 3 to 9. Clip after clip is denoised, decoded a few frames at a time, and composited."""
+        """Steps 3 to 9. Frames are composited while the next ones are denoised and decoded."""
+        for crops_B3FHW, head_motion in working_ahead(self._crops(request, progress)):
+            yield from self.composite(crops_B3FHW, request.portrait, head_motion)
+
+    def _crops(
+        self, request: _Request, progress: Progress | None
+    ) -> Generator[tuple[Tensor, list[HeadMotion] | None]]:
+        """Steps 3 to 8. Clip after clip is denoised, and decoded a few frames at a time."""
         config, plan = request.config, ClipPlan.of(request.num_frames, request.config)
         total = len(plan.clips) * (config.num_inference_steps * plan.calls_per_step + 1)
         done = count(1)
@@ -220,25 +228,23 @@ class EmoPipeline(PretrainedPipeline):
             latents_BCFHW = self.denoise_clip(
                 conditions, motion_frames_BCNHW, generator=generator, plan=plan, config=config, on_step=report
             )
-            # 8. and 9. Decoding and compositing.
-            yield from self._decode_and_composite(clip, latents_BCFHW, reference, behaviour, request.portrait)
+            # 8. Decoding.
+            yield from self._decode_clip(clip, latents_BCFHW, reference, behaviour)
             report()
 
-    def _decode_and_composite(
+    def _decode_clip(
         self,
         clip: ClipSpan,
         latents_BCFHW: Tensor,
         reference: ReferenceConditions,
         behaviour: Behaviour,
-        portrait: PreparedPortrait,
-    ) -> Iterator[Frame]:
-        """Frames of a clip, a few at a time."""
+    ) -> Iterator[tuple[Tensor, list[HeadMotion] | None]]:
+        """Crops of a clip and how the head moves, a few frames at a time."""
         first = clip.start
         for part_BCFHW in torch.split(latents_BCFHW[:, :, : len(clip)], self.decode_frames, dim=2):
             part = behaviour.frames(first, first + part_BCFHW.shape[2])
             first += len(part)
-            crops_B3FHW = self.decode(part_BCFHW, reference, part)
-            yield from self.composite(crops_B3FHW, portrait, self.head_motion(part_BCFHW, part))
+            yield self.decode(part_BCFHW, reference, part), self.head_motion(part_BCFHW, part)
 
     def num_frames(self, audio: Audio, fps: Fraction) -> int:
         """Frames of a video as long as the sound.
