@@ -237,10 +237,14 @@ class MotionAutoencoder(Autoencoder[MotionReference]):
         *,
         gaze_F2: NDArray[np.floating] | None = None,
         eyes_closed_F2: NDArray[np.floating] | None = None,
+        tongue_F: NDArray[np.floating] | None = None,
     ) -> Tensor:
         """Frames at the size of the reference's layers; without layers at the size of its image.
 
         The opacity of a portrait that has one moves by the same flow, as the fourth channel.
+
+        Args:
+            tongue_F: how far the tip of the tongue is raised, 0 to 1, as in l, n, d, th; None leaves it down.
         """
         batch, _, num_frames = latents_BCFHW.shape[:3]
         flow = self.unpack(latents_BCFHW.transpose(1, 2).flatten(0, 1))
@@ -272,7 +276,7 @@ class MotionAutoencoder(Autoencoder[MotionReference]):
         moved = warp(picture, flow, size=size, is_bicubic=True)
         frames: Tensor = moved + _with_channels(residual.to(picture.dtype), moved.shape[1])
         if interior is not None:
-            interior.composite(frames[:, :3], flow)
+            interior.composite(frames[:, :3], flow, None if tongue_F is None else torch.from_numpy(tongue_F))
         return frames.clamp(-1, 1).reshape(batch, num_frames, *frames.shape[1:]).transpose(1, 2)
 
     def reencode(self, latents_BCNHW: Tensor, reference: MotionReference) -> Tensor:

@@ -308,6 +308,7 @@ class EmoPipeline(PretrainedPipeline):
             portrait.points,
             (config or self.config).lip_motion,
             is_mouth_covered=portrait.is_mouth_covered,
+            own_teeth=portrait.own_teeth,
         )
         reference = self.autoencoder.encode_reference(image_B3SS, picture)
         return ReferenceConditions.encode(self.unet, reference, portrait)

@@ -18,6 +18,7 @@ from openemo.rendering.eyes import Eyes
 from openemo.rendering.lip_motion import LipMotion
 from openemo.rendering.mouth_drawing import draw_mouth_interior
 from openemo.rendering.mouth_interior import MouthInterior
+from openemo.rendering.smile_teeth import complete_teeth
 
 __all__ = ["PortraitLayers", "PortraitPicture"]
 
@@ -37,12 +38,14 @@ class PortraitPicture:
         points: (478, 2) landmarks, in units of the side.
         lip_motion: factor on the motion of the mouth; 1 is as the network predicts it.
         is_mouth_covered: nothing may be drawn where the mouth is.
+        own_teeth: (4, *TEETH_SIZE), seen in a smile that was taken out of the pixels; None if none were.
     """
 
     pixels: Image
     points: NDArray[np.float32]
     lip_motion: float = 1.0
     is_mouth_covered: bool = False
+    own_teeth: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,8 @@ class PortraitLayers:
         colours = np.ascontiguousarray(picture.pixels[..., :3])
         interior = None
         if not picture.is_mouth_covered:
+            if picture.own_teeth is not None:
+                teeth = complete_teeth(picture.own_teeth, teeth)
             interior = draw_mouth_interior(colours, picture.points, teeth).to(like.device)
         skull_points_K2 = torch.from_numpy(picture.points[list(STABLE), :2]).float().to(like.device)
         doubled = _double(picture.pixels)
