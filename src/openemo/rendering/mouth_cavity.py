@@ -17,10 +17,12 @@ __all__ = ["MouthCavity"]
 
 # Lengths over the width of the mouth.
 _BODY, _BODY_RISE = 0.1, 0.36  # of the resting tongue above the lower teeth; the second per opening
-_BODY_HALF_WIDTH, _TIP_HALF_WIDTH = 0.42, 0.27
-_BODY_FADE, _TIP_FADE = 0.2, 0.035  # from the tongue's upper edge to its full light: far back, or at the lips
+_BODY_HALF_WIDTH, _TIP_HALF_WIDTH = 0.42, 0.38
+_BODY_FADE, _TIP_FADE = 0.2, 0.08  # from the tongue's upper edge to its full light: far back, or at the lips
 _TIP_BELOW: Final = 0.05  # a raised tip ends this much below the upper edge of the opening
 _GROOVE, _GROOVE_HALF_WIDTH = 0.16, 0.05  # loss of light along the middle of a resting tongue
+_TIP_ROUND: Final = 0.5  # loss of light at the sides of a raised tip
+_SIDE_FADE: Final = 5.0  # how steeply the tongue ends at its sides
 _CHEEKS: Final = 0.3  # from the middle, where the cheeks' insides are half as light as they get
 
 
@@ -77,10 +79,13 @@ class MouthCavity:
         body = _BODY + _BODY_RISE * opening
         height = torch.lerp(body, torch.maximum(body, opening - _TIP_BELOW), raised)
         half_width = _BODY_HALF_WIDTH + raised * (_TIP_HALF_WIDTH - _BODY_HALF_WIDTH)
-        dome = (1 - (x / half_width).square().square()).clamp_min(0)
+        squared = (x / half_width).square()
+        # The body is flat on top, the tip is round.
+        dome = (1 - torch.lerp(squared.square(), squared, raised)).clamp_min(0)
         inward = y + height * dome  # below the tongue's upper edge
         # A resting tongue leads back into the dark, a raised tip is at the front.
         fade = (_BODY_FADE + raised * (_TIP_FADE - _BODY_FADE)) * self.depth + 0.01
         cover = (inward / fade).clamp(0, 1)
-        groove = 1 - self.depth * (1 - raised) * _GROOVE / (1 + (x / _GROOVE_HALF_WIDTH).square())
-        return cover * cover * (3 - 2 * cover) * dome.clamp_max(0.2) * 5, groove
+        groove = (1 - raised) * _GROOVE / (1 + (x / _GROOVE_HALF_WIDTH).square())
+        light = 1 - self.depth * (groove + _TIP_ROUND * raised * squared.clamp_max(1))
+        return cover * cover * (3 - 2 * cover) * (_SIDE_FADE * dome).clamp_max(1), light

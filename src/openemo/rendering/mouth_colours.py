@@ -28,6 +28,7 @@ from openemo.face.landmarks import (
 )
 from openemo.rendering.lip_contour import LipContour
 from openemo.rendering.picture_manner import inside
+from openemo.rendering.tone import colour_share
 
 __all__ = ["MouthColours", "edge_width_px", "estimate_white_point"]
 
@@ -40,6 +41,8 @@ _TINT, _HIGHLIGHT = 0.35, 0.75
 # Share of the picture's own colour in each, and how bright it is there.
 _OWN_DARK, _DARK = 0.5, 0.85  # of the face's darkest parts, in the throat
 _OWN_LIPS, _LIPS_AS_TONGUE, _LIPS_AS_CHEEKS = 0.5, 0.8, 0.42
+_DARKER_THROAT: Final = 0.7  # at most, over the cheeks: a face may have nothing dark
+_RED_IN_GREY: Final = 0.45  # brightness of tongue and cheeks in a picture without colour
 _DARKEST: Final = 1.0  # percent of the face
 _LINE_SEARCH: Final = 0.02  # above and below the line between the lips, over the mouth's width
 _LINE_COLUMNS: Final = (0.15, 0.85)  # from corner to corner
@@ -84,13 +87,18 @@ class MouthColours:
         )
         lip = np.median(image[is_lip], 0).astype(np.float64) if is_lip.any() else white * _TONGUE
         dark = _darkest(face) if len(face) else white * _THROAT
+        # Film that sees no red, and ink, show what is red as dark.
         light = white.mean()
+        red = _RED_IN_GREY + (1 - _RED_IN_GREY) * colour_share(image)
+        cheeks = red * _mix(_CHEEKS * light, _LIPS_AS_CHEEKS * lip, _OWN_LIPS)
+        throat = _mix(_THROAT * light, _DARK * dark, _OWN_DARK)
+        throat *= min(1.0, _DARKER_THROAT * cheeks.mean() / max(throat.mean(), 1.0))
         return cls(
             white,
             _eye_tint(image, points_px) ** _EYE_TINT,
-            _mix(_THROAT * light, _DARK * dark, _OWN_DARK),
-            _mix(_CHEEKS * light, _LIPS_AS_CHEEKS * lip, _OWN_LIPS),
-            _mix(_TONGUE * light, _LIPS_AS_TONGUE * lip, _OWN_LIPS),
+            throat,
+            cheeks,
+            red * _mix(_TONGUE * light, _LIPS_AS_TONGUE * lip, _OWN_LIPS),
             _LINE_DARK * lip if is_open else _lip_line(image, lips),
         )
 

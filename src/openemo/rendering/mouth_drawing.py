@@ -36,6 +36,7 @@ from openemo.rendering.mouth_interior import (
     MouthInterior,
 )
 from openemo.rendering.picture_manner import PictureManner, face_pixels
+from openemo.rendering.smile_teeth import complete_teeth
 from openemo.rendering.tone import match_tone
 
 __all__ = ["draw_mouth_interior"]
@@ -63,8 +64,8 @@ _CORNER_FADE: Final = 0.03  # within this nothing opens
 _CLOSURE_FADE: Final = 0.15  # within this the lip closure fades to the flow
 # Colours over the white point. In speech the teeth lie deeper than in a smile and get light reflected by the
 # lips. Lower teeth are darker.
-_UPPER_SHADE: Final = np.array([0.87, 0.83, 0.79])
-_LOWER_SHADE: Final = np.array([0.62, 0.56, 0.52])
+_UPPER_SHADE: Final = np.array([0.89, 0.815, 0.785])
+_LOWER_SHADE: Final = np.array([0.63, 0.55, 0.52])
 _SIDE_SHADE: Final = 0.5  # share of brightness lost at the last boundary between teeth
 _MAX_WHITE: Final = 230.0  # grey level; above it boundaries between teeth vanish in a bright photo
 # Lower teeth have nearly equal widths and stand in a straighter row.
@@ -80,19 +81,28 @@ _MIN_GAP, _FULL_GAP = 0.03, 0.08
 _DRAWN_LINE: Final = 0.06  # thickness of a line between drawn lips, over the width of the mouth
 
 
-def draw_mouth_interior(image: Image, points: Floats, teeth: NDArray[np.float32]) -> MouthInterior:
+def draw_mouth_interior(
+    image: Image,
+    points: Floats,
+    teeth: NDArray[np.float32],
+    own_teeth: NDArray[np.float32] | None = None,
+) -> MouthInterior:
     """The layers of one portrait's mouth.
 
     Args:
         image: (P, P, 3) uint8 RGB, the square at the resolution of the frames.
         points: (478, 2 or more) landmarks, in units of the square's side.
         teeth: (4, *TEETH_SIZE), a row of upper teeth: RGB over the white point, and opacity.
+        own_teeth: (4, *TEETH_SIZE), the same of this person; None if no photo shows them.
     """
     side_px = image.shape[0]
     points_px = np.asarray(points[:, :2] * side_px, np.float64)
     lips = find_lip_contour(image, points_px)
     mouth = _Mouth.of(lips, side_px)
     colours = MouthColours.of(image, points_px, lips, is_open=mouth.gap > _MIN_GAP)
+    if own_teeth is not None:  # they have their own tint
+        teeth = complete_teeth(own_teeth, teeth)
+        colours = replace(colours, teeth_tint=np.ones(3))
     layers = _Layers.of(image, mouth, teeth, colours)
     manner, drawn_mouth = PictureManner.of(image, points_px), None
     if manner.stone:
@@ -105,7 +115,8 @@ def draw_mouth_interior(image: Image, points: Floats, teeth: NDArray[np.float32]
                 image, points_px, (*mouth.low.tolist(), *mouth.high.tolist()), palette
             )
     edge_px = edge_width_px(image, points_px)
-    layers = layers.softened(edge_px)
+    if own_teeth is None:  # own ones are as soft as their photo
+        layers = layers.softened(edge_px)
     visible: Floats = np.zeros(layers.upper.shape[:2])
     upper, opacity, own_share = layers.upper, layers.upper_opacity, 0.0
     if mouth.gap > _MIN_GAP:

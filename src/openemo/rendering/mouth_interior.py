@@ -45,10 +45,13 @@ TEETH_BOUNDARIES: Final = (0, 22, 38, 53, 65)
 _SKIN_AREA: Final = 0.95  # of its own area: lips and skin are stretched to this without parting
 # Lengths over the width of the mouth.
 _EVEN: Final = 0.04  # over which the edges of the opening are smooth, along the lips
+# Columns that open less than this share of the highest one open no further than the flow says, times this.
+_CORNER, _MOST_EVEN = 0.5, 1.15
 _CLOSED_PX: Final = 1.5  # in a lower gap nothing but the line between the lips shows
 _LINE_GAP: Final = 0.045  # from a gap that is higher by this on the line has gone
 _SHADOWS: Final = ((0.5, 0.05), (0.78, 0.03))  # light at the upper and the lower lip, and how far it is less
-_LIT, _LEAST_LIGHT = 0.14, 0.6  # a gap of this height lets all light in; light in a thin one
+_LIT, _LEAST_LIGHT = 0.14, 0.68  # a gap of this height lets all light in; light in a thin one
+_SPREAD, _SPREAD_LIGHT = 0.2, 0.6  # one that is wider by this loses this share of the shadow
 _ROUNDED, _ROUNDED_LIGHT = 0.25, 0.6  # a mouth that is narrower by this stands forward and leaves this light
 
 
@@ -166,8 +169,10 @@ class MouthInterior:
         inside = self._inside(positions_hw2[part], flow_N2gg, gap, tongue_N)
         if self.shading:
             narrow = 1 - mouth_N / (self.corners_22[0] - self.corners_22[1]).norm()
-            inside = (inside + 1) * torch.lerp(torch.ones(()), gap.light(part, narrow), self.shading) - 1
-        closed = gap.closed_share()[..., part[1]] * (1 - visible_gap[..., *part])
+            inside = (inside + 1) * (1 + self.shading * (gap.light(part, narrow) - 1)) - 1
+        # What the photo shows is no line.
+        parted = visible_gap[..., *part] / opening[..., *part].clamp_min(1e-6)
+        closed = gap.closed_share()[..., part[1]] * (1 - parted)
         inside = torch.lerp(inside, self.line_colour_3[:, None, None], closed)
         region[..., *part] = torch.lerp(
             region[..., *part], inside.to(region.dtype), opening[..., *part].to(region.dtype)
@@ -233,7 +238,9 @@ class _Gap:
         even = 2 * max(1, round(_EVEN * float(mouth_px_N.mean()))) + 1
         moment, height = _running_mean(torch.cat([moment, each], 1), even).chunk(2, 1)
         middle = moment / height.clamp_min(1e-6)
-        height = height * (each > 0)
+        # Corners stay closed.
+        is_corner = each < _CORNER * each.amax(3, keepdim=True)
+        height = torch.where(is_corner, torch.minimum(height, _MOST_EVEN * each), height)
         mask = ((height / 2 - (rows - middle).abs()) / edge_px + 0.5).clamp(0, 1) * height.clamp_max(1)
         return cls(height, middle, mask, mouth_px_N)
 
@@ -258,7 +265,9 @@ class _Gap:
         light = light * (lower + (1 - lower) / lower_reach * (half - below)).clamp(lower, 1)
         let_in = (_LEAST_LIGHT + (1 - _LEAST_LIGHT) / _LIT * 2 * half).clamp_max(1)
         rounded = 1 - (1 - _ROUNDED_LIGHT) * (narrow_N / _ROUNDED).clamp(0, 1)[:, None, None, None]
-        return light * (let_in * rounded)
+        # Lips that are drawn aside lie flat on the teeth.
+        flat = (-narrow_N / _SPREAD).clamp(0, 1)[:, None, None, None]
+        return torch.lerp(light * (let_in * rounded), torch.ones_like(light), _SPREAD_LIGHT * flat)
 
     def _unit(self) -> Tensor:
         """(N, 1, 1, 1): the width of the mouth, px."""

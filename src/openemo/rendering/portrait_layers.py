@@ -18,7 +18,6 @@ from openemo.rendering.eyes import Eyes
 from openemo.rendering.lip_motion import LipMotion
 from openemo.rendering.mouth_drawing import draw_mouth_interior
 from openemo.rendering.mouth_interior import MouthInterior
-from openemo.rendering.smile_teeth import complete_teeth
 
 __all__ = ["PortraitLayers", "PortraitPicture"]
 
@@ -81,9 +80,7 @@ class PortraitLayers:
         colours = np.ascontiguousarray(picture.pixels[..., :3])
         interior = None
         if not picture.is_mouth_covered:
-            if picture.own_teeth is not None:
-                teeth = complete_teeth(picture.own_teeth, teeth)
-            interior = draw_mouth_interior(colours, picture.points, teeth).to(like.device)
+            interior = draw_mouth_interior(colours, picture.points, teeth, picture.own_teeth).to(like.device)
         skull_points_K2 = torch.from_numpy(picture.points[list(STABLE), :2]).float().to(like.device)
         doubled = _double(picture.pixels)
         return cls(

@@ -36,6 +36,11 @@ _TOP, _BOTTOM = 15, 4  # above the edge; between them the colours are those of t
 _DARKEST: Final = 0.6  # of a tooth's colour, behind the upper lip
 _BLEND: Final = 8.0  # from the last own tooth to the model's
 _LEAST_COLUMNS: Final = 60  # of own teeth
+_UNEVEN: Final = 7  # rows above the edge in which the edge may be off
+_LOOSE: Final = 3  # below the arch no upper tooth ends
+_LINE_SEARCH, _LINE = 24, 0.9  # rows above the edge; brightness of the line between both rows of teeth
+_OWN_TINT: Final = 0.2  # flash makes teeth bluer than they are inside a mouth
+_SAME_ROW: Final = 0.65  # brightness of a tooth at the side, over those in the middle
 
 
 def find_smile_teeth(picture: Image, points_px: Floats) -> Floats | None:
@@ -76,10 +81,52 @@ def read_own_teeth(picture: Image, points_px: Floats) -> NDArray[np.float32] | N
     found = find_smile_teeth(picture, points_px)
     if found is None:
         return None
-    opacity = found[..., 3].clip(0, 1)
-    if (opacity.max(0) > _FEW).sum() < _LEAST_COLUMNS:
+    found = _shift_columns(found, np.full(TEETH_SIZE[1], -_above_lower_teeth(found)))
+    colour, opacity = found[..., :3], found[..., 3].clip(0, 1)
+    away, rows = np.arange(TEETH_SIZE[1]) - _MIDDLE, np.arange(TEETH_SIZE[0])[:, None]
+    edge = TEETH_EDGE_ROW - TEETH_ARCH * away**2
+    opacity = opacity * (rows < edge + _LOOSE) * _is_tooth(colour, opacity)
+    seen = opacity.max(0) > _FEW
+    if seen.sum() < _LEAST_COLUMNS:
         return None
-    return np.asarray(extend_teeth(found[..., :3], opacity).transpose(2, 0, 1), np.float32)
+    # Above what the lips leave free a column is lip or gum.
+    first = np.where(seen, (opacity > 0.5).argmax(0) + 2, 0)
+    row = extend_teeth(colour, opacity, top=np.clip(edge - first, _BOTTOM + 1, None))
+    # Single columns whose edge is off would be bars.
+    row = row.astype(np.float32)
+    even = cv2.medianBlur(cv2.medianBlur(row, 5), 5)
+    row = np.where((rows > edge - _UNEVEN)[..., None], even, row)
+    return np.asarray(row.transpose(2, 0, 1), np.float32)
+
+
+def _above_lower_teeth(row: Floats) -> float:
+    """Rows from the dark line between both rows of teeth to the edge that was found; 0 without such a line.
+
+    In a laugh the lower teeth stand directly below the upper ones, and are taken for a part of them.
+    """
+    away = np.arange(TEETH_SIZE[1]) - _MIDDLE
+    near = np.flatnonzero(np.abs(away) < _REACH * 0.75)
+    edge = np.round(TEETH_EDGE_ROW - TEETH_ARCH * away**2).astype(np.int64)
+    rows = edge[near] + np.arange(-_LINE_SEARCH, 1)[:, None]
+    brightness = row[rows, near, :3].mean(-1)
+    start = _LINE_SEARCH // 3
+    dark = brightness[start:] < _LINE * np.median(brightness[:start], 0)
+    ends = np.where(dark.any(0), start + dark.argmax(0), _LINE_SEARCH)
+    rise = _LINE_SEARCH - float(np.median(ends))
+    return rise if rise > _LOOSE else 0.0
+
+
+def _is_tooth(colour: Floats, opacity: Floats) -> NDArray[np.bool_]:
+    """(w,): the columns around the middle that are as bright as a tooth, up to the first that is not."""
+    weight = np.maximum(opacity.sum(0), 1e-3)
+    brightness = cv2.blur(((colour.mean(-1) * opacity).sum(0) / weight)[None], (5, 1))[0]
+    away = np.abs(np.arange(len(brightness)) - _MIDDLE)
+    dark = (brightness < _SAME_ROW * np.median(brightness[away < _REACH / 2])) | (opacity.max(0) < _FEW)
+    first, last = (
+        min(away[dark & side & (away > _REACH / 4)], default=np.inf)
+        for side in (np.arange(len(dark)) < _MIDDLE, np.arange(len(dark)) > _MIDDLE)
+    )
+    return np.asarray(np.where(np.arange(len(dark)) < _MIDDLE, away < first, away < last))
 
 
 def complete_teeth(own: NDArray[np.float32], teeth: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -95,9 +142,12 @@ def complete_teeth(own: NDArray[np.float32], teeth: NDArray[np.float32]) -> NDAr
     from_end = np.minimum(np.arange(own.shape[2]) - columns[0], columns[-1] - np.arange(own.shape[2]))
     share = np.clip(from_end / _BLEND, 0, 1)
     both = (own[3] > 0.5) & (teeth[3] > 0.5) & (share == 1)
-    gain = np.ones(3)
-    if both.any():
-        gain = np.median(own[:3, both], 1) / np.maximum(np.median(teeth[:3, both], 1), 1e-3)
+    if not both.any():
+        return own
+    own_colour, colour = (np.maximum(np.median(each[:3, both], 1), 1e-3) for each in (own, teeth))
+    tint = (colour / colour.mean() / own_colour * own_colour.mean()) ** (1 - _OWN_TINT)
+    own = np.concatenate([own[:3] * tint[:, None, None], own[3:]])
+    gain = own_colour * tint / colour
     others = np.concatenate([teeth[:3] * gain[:, None, None], teeth[3:]])
     return np.asarray(others + share * (own - others), np.float32)
 
@@ -150,17 +200,18 @@ def resample(picture: Floats, x: Floats, y: Floats) -> Floats:
     return np.asarray(cv2.remap(picture.astype(np.float32), columns, rows, cv2.INTER_CUBIC), np.float64)
 
 
-def extend_teeth(colour: Floats, share: Floats) -> Floats:
+def extend_teeth(colour: Floats, share: Floats, *, top: float | Floats = _TOP) -> Floats:
     """(h, w, 4), each tooth continued upwards, because a lip may rise further than in a smile.
 
     Args:
         colour: (h, w, 3), known where there are teeth. share: (h, w), of teeth there: opacity, or of people.
+        top: rows above the edge, of each column, to which the colours are those of teeth.
     """
     height, width = share.shape
     colour, rows = colour.copy(), np.arange(height)
     away = np.arange(width) - _MIDDLE
     arch = TEETH_EDGE_ROW - TEETH_ARCH * away**2
-    opacity = np.zeros_like(share)
+    opacity, tops = np.zeros_like(share), np.broadcast_to(top, width)
     for x in range(width):
         most = float(share[:, x].max())
         if most < _FEW:
@@ -169,7 +220,7 @@ def extend_teeth(colour: Floats, share: Floats) -> Floats:
         edge = row + float(np.interp(-most / 2, -share[row:, x], rows[: height - row]))
         opacity[:, x] = np.clip((edge - rows) / _SOFT + 0.5, 0, 1) * np.clip((most - _FEW) / _FEW, 0, 1)
         # At both ends the colour is mixed with gums and lips.
-        first, last = round(arch[x]) - _TOP, round(min(arch[x], edge)) - _BOTTOM
+        first, last = round(arch[x] - tops[x]), round(min(arch[x], edge)) - _BOTTOM
         colour[last:, x] = colour[last, x]
         colour[:, x] *= np.interp(edge - rows, [0, _THIN], [_EDGE_SHADE, 1])[:, None]
         colour[:first, x] = colour[first : first + 3, x].mean(0) * np.linspace(_DARKEST, 1, first)[:, None]
