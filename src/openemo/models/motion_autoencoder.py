@@ -237,6 +237,7 @@ class MotionAutoencoder(Autoencoder[MotionReference]):
         *,
         gaze_F2: NDArray[np.floating] | None = None,
         eyes_closed_F2: NDArray[np.floating] | None = None,
+        expression_FE: NDArray[np.floating] | None = None,
     ) -> Tensor:
         """Frames at the size of the reference's layers; without layers at the size of its image.
 
@@ -270,6 +271,8 @@ class MotionAutoencoder(Autoencoder[MotionReference]):
         if interior is not None:
             flow = interior.refine_flow(flow)
         moved = warp(picture, flow, size=size, is_bicubic=True)
+        if layers is not None and layers.folds is not None and expression_FE is not None:
+            moved = layers.folds(moved, flow, expression_FE)
         frames: Tensor = moved + _with_channels(residual.to(picture.dtype), moved.shape[1])
         if interior is not None:
             interior.composite(frames[:, :3], flow)

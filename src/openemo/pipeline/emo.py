@@ -487,13 +487,14 @@ class EmoPipeline(PretrainedPipeline):
         The head is still in them; `head_motion` says how it moves.
 
         Args:
-            behaviour: of these frames: gaze and lids; None leaves the eyes as they are.
+            behaviour: of these frames: gaze, lids and folds of the skin; None leaves them as they are.
         """
         decoded_B3FHW: Tensor = self.autoencoder.decode(
             latents_BCFHW.to(reference.features_BCHW),
             reference.encoded,
             gaze_F2=None if behaviour is None else behaviour.gaze_F2,
             eyes_closed_F2=None if behaviour is None else behaviour.eyes_closed_F2,
+            expression_FE=None if behaviour is None else behaviour.expression_FE,
         )
         return decoded_B3FHW
 

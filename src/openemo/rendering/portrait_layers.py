@@ -18,6 +18,7 @@ from openemo.rendering.eyes import Eyes
 from openemo.rendering.lip_motion import LipMotion
 from openemo.rendering.mouth_drawing import draw_mouth_interior
 from openemo.rendering.mouth_interior import MouthInterior
+from openemo.rendering.skin_folds import SkinFolds
 
 __all__ = ["PortraitLayers", "PortraitPicture"]
 
@@ -56,6 +57,7 @@ class PortraitLayers:
         interior: teeth, tongue and cavity, shown where the mouth opens; None for a covered mouth.
         eyes: draws the eyes of `picture_1CQQ` looking elsewhere and closing.
         lip_motion: scales the motion of the mouth.
+        folds: what skin does in an expression; None for drawings and covered mouths.
     """
 
     picture_1CQQ: Tensor
@@ -63,6 +65,7 @@ class PortraitLayers:
     interior: MouthInterior | None
     eyes: Eyes
     lip_motion: LipMotion
+    folds: SkinFolds | None
 
     @classmethod
     def draw(
@@ -87,6 +90,7 @@ class PortraitLayers:
             interior,
             Eyes(np.ascontiguousarray(doubled[..., :3]), picture.points),
             LipMotion(_lip_gain(picture, flow_size).to(like.device), skull_points_K2),
+            _folds(picture, interior, like),
         )
 
     def pictures(
@@ -109,6 +113,13 @@ class PortraitLayers:
                 box = (slice(patch.y0, patch.y0 + height), slice(patch.x0, patch.x0 + width))
                 picture_CQQ[:3, *box] = images_to_tensor([patch.pixels])[0].to(picture_CQQ)
         return pictures_FCQQ
+
+
+def _folds(picture: PortraitPicture, interior: MouthInterior | None, like: Tensor) -> SkinFolds | None:
+    if interior is None or not interior.manner.photographic:
+        return None
+    folds = SkinFolds.draw(picture.points, like.shape[-1])
+    return SkinFolds(folds.maps_EHW.to(like.device) * interior.manner.photographic)
 
 
 def _lip_gain(picture: PortraitPicture, flow_size: int) -> Tensor:
