@@ -286,7 +286,9 @@ def train_step(
         locator_BMHW=draw(1, 1, size, size),
         speed_BF=draw(1, frames),
         motion_conditions_BFK=torch.zeros(1, frames, 0),
+        expression_guide_BFGHW=torch.zeros(1, frames, 0, grid, grid),
         weight_BC1HW=torch.ones(1),
+        face_BK2=torch.zeros(1, 478, 2),
     )
     is_trained = is_trained_in(stage, recipe)
     for network in made:

@@ -119,6 +119,7 @@ def make_tiny_pipeline(face_analyzer: FaceAnalyzer) -> EmoPipeline:
             locator_downscale=16,
             locator_in_channels=4,
             num_motion_conditions=len(MOTION_CONDITIONS),
+            expression_guide_channels=autoencoder.face_channels,
             speed_dim=18,
         )
         reference_net = ReferenceNet(in_channels=24 + channels, **_SPATIAL)

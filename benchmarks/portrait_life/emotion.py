@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ def emotion(bench: Bench) -> Figures:
     amplitude: along the asked emotion's mean displacement, 1 as strong as ten people in pictures.
     """
     voice = cut(next(iter(bench.voices().values())), SECONDS)
-    faces = expressive_faces(bench)
+    faces = expressive_faces(bench.shared)
     rows = {}
     for path, picture in bench.strangers()[:PEOPLE]:
         upper, whole = (reader(faces, path.stem, points) for points in (UPPER_FACE, WHOLE_FACE))
@@ -66,9 +67,9 @@ def emotion(bench: Bench) -> Figures:
     return found | {"each": rows}
 
 
-def expressive_faces(bench: Bench) -> dict[str, np.ndarray]:
+def expressive_faces(shared: Path) -> dict[str, np.ndarray]:
     """Landmarks (478, 3) of ten synthetic people, by PERSON_Emotion."""
-    with np.load(bench.shared / "expressions/landmarks.npz") as arrays:
+    with np.load(shared / "expressions/landmarks.npz") as arrays:
         return {name: arrays[name] for name in arrays.files}
 
 

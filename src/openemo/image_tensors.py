@@ -15,7 +15,7 @@ from torch import Tensor
 
 from openemo.arrays import Image
 
-__all__ = ["images_to_tensor", "layer_to_tensor", "tensor_to_images"]
+__all__ = ["images_to_tensor", "layer_to_tensor", "levels_to_values", "tensor_to_images"]
 
 
 _HALF_RANGE = 127.5
@@ -26,10 +26,16 @@ def images_to_tensor(images: Sequence[Image]) -> Tensor:
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / _HALF_RANGE - 1
 
 
+def levels_to_values(image: Image) -> NDArray[np.float32]:
+    """The same values without a tensor: uint8 of any shape -> float32 in [-1, 1]."""
+    return np.asarray(image / np.float32(_HALF_RANGE) - np.float32(1), np.float32)
+
+
 def tensor_to_images(frames_B3FHW: Tensor) -> Iterator[Image]:
     """(1, 3, F, height, width) in [-1, 1] -> F pictures (height, width, 3) uint8, clipped."""
-    values = ((frames_B3FHW[0].float() + 1) * _HALF_RANGE).round().clamp(0, 255).to(torch.uint8)
-    yield from np.ascontiguousarray(values.permute(1, 2, 3, 0).cpu().numpy())
+    for frame_3HW in frames_B3FHW[0].unbind(1):  # one by one: it stays in the cache
+        values = (frame_3HW.float() + 1).mul_(_HALF_RANGE).round_().clamp_(0, 255).to(torch.uint8)
+        yield np.ascontiguousarray(values.permute(1, 2, 0).cpu().numpy())
 
 
 def layer_to_tensor(layer: NDArray[np.floating]) -> Tensor:

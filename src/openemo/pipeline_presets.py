@@ -18,12 +18,14 @@ EMBEDDED = PipelineConfig(
     guidance_scale=1.0,
     locator="parts",
     blinks_per_minute=None,
-    gaze=2.0,
-    lip_motion=1.3,
+    gaze=2.6,
+    lip_motion=1.15,
+    lip_width=1.45,
+    lip_closing=0.012,
     head_motion=1.0,
     brows=1.0,
     expression=1.0,
-    expression_motion=1.25,
+    expression_motion=1.0,
 )
 """Settings for the embedded weights."""
 

@@ -37,24 +37,13 @@ def test_the_portrait_as_it_is_is_zero() -> None:
 
 def test_each_column_is_the_track_of_its_name_in_its_unit(behaviour: Behaviour) -> None:
     tracks = {name: behaviour.head_F6[:, axis] for axis, name in enumerate(HEAD_AXES)}
-    tracks["brows"] = behaviour.brows_F
-    tracks |= {name: behaviour.expression_FE[:, index] for index, name in enumerate(EMOTIONS)}
     assert set(tracks) == set(MOTION_CONDITIONS)
     values = dict(zip(MOTION_CONDITIONS, motion_conditions(behaviour).T, strict=True))
     for name, unit in zip(MOTION_CONDITIONS, MOTION_CONDITION_UNITS, strict=True):
         np.testing.assert_allclose(values[name], tracks[name] / unit, rtol=1e-5)
 
 
-def test_what_is_drawn_by_rule_is_not_told(behaviour: Behaviour) -> None:
+def test_brows_emotions_and_what_is_drawn_by_rule_are_not_told(behaviour: Behaviour) -> None:
     still = Behaviour.neutral(FRAMES)
-    without = replace(
-        behaviour, torso_F2=still.torso_F2, gaze_F2=still.gaze_F2, eyes_closed_F2=still.eyes_closed_F2
-    )
+    without = replace(still, head_F6=behaviour.head_F6)
     np.testing.assert_array_equal(motion_conditions(without), motion_conditions(behaviour))
-
-
-def test_the_gain_is_one_of_expressions_alone(behaviour: Behaviour) -> None:
-    plain, strong = motion_conditions(behaviour), motion_conditions(behaviour, expression_gain=1.5)
-    others = len(HEAD_AXES) + 1
-    np.testing.assert_array_equal(strong[:, :others], plain[:, :others])
-    np.testing.assert_allclose(strong[:, others:], 1.5 * plain[:, others:], rtol=1e-6)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from openemo.data.mean_expressions import main
+from openemo.evaluation.metrics.expression_reading import UPPER_FACE
 
 
 def test_the_shipped_file_is_made_again(shared_dir: Path, tmp_path: Path) -> None:
@@ -17,4 +18,10 @@ def test_the_shipped_file_is_made_again(shared_dir: Path, tmp_path: Path) -> Non
         assert set(here) == set(shipped)
         for name in here:
             assert here[name].dtype == np.float16
-            np.testing.assert_allclose(here[name], shipped[name], atol=2e-3)
+            # Brows and eyes of "speaking" are fitted afterwards: `benchmarks/expressions.py`.
+            fitted = list(UPPER_FACE) if name == "speaking" else []
+            difference = np.abs(here[name].astype(np.float32) - shipped[name])
+            assert difference.max() < 0.1
+            if here[name].ndim == 3:
+                difference = np.delete(difference, fitted, axis=1)
+            assert difference.max() < 2e-3

@@ -266,8 +266,8 @@ def test_portraits_speak_what_was_said(
         size_px=64,
         workers=1,
     )
-    for folder in (recipe.utterances, recipe.sequences):
-        folder.mkdir(parents=True)
+    for made in (recipe.utterances, recipe.sequences):
+        made.mkdir(parents=True)
     phones = (Phone("", 0, 0.2), Phone("m", 0.2, 0.3), Phone("a", 0.3, 0.5))
     sound = np.random.default_rng(0).uniform(-0.5, 0.5, 8000).astype(np.float32)
     save_utterance(Utterance(sound, phones), recipe.utterances / "es-000.wav")

@@ -116,3 +116,21 @@ def test_locator_mask_covers_the_enlarged_face_box() -> None:
     assert mask.sum() == pytest.approx(80 * 80)
     assert region.locator_mask(_face(40, 50, 60, 70), 33, 0.5).sum() == pytest.approx((33 / 2) ** 2, rel=1e-5)
     assert (region.locator_mask(_face(-500, -500, 600, 600), 7, 0.25) == 1).all()
+
+
+@pytest.mark.parametrize("region", REGIONS)
+def test_only_edges_are_blended_and_as_if_all_were(region: CropRegion) -> None:
+    rng = np.random.default_rng(3)
+    image = _smooth_image(131, 187)
+    x0, y0, x1, y1 = region.box_px
+    frame = rng.integers(0, 256, (x1 - x0, x1 - x0, 3), np.uint8)
+    rows, columns = (
+        slice(max(low, 0), max(min(high, n), 0)) for low, high, n in ((y0, y1, 131), (x0, x1, 187))
+    )
+    source = (slice(rows.start - y0, rows.stop - y0), slice(columns.start - x0, columns.stop - x0))
+    expected = image.astype(float)
+    share = feather_mask(x1 - x0)[source][..., None]
+    if share.size:
+        expected[rows, columns] += share * (frame[source] - expected[rows, columns])
+    result = region.paster(image)(frame)
+    assert abs(result - expected).max() <= 0.51  # rounding

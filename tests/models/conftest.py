@@ -35,6 +35,7 @@ BACKBONE: dict[str, Any] = dict(
     max_frames=9,
     locator_downscale=4,
     num_motion_conditions=5,
+    expression_guide_channels=4,
     speed_dim=14,
 )
 REFERENCE_IN_CHANNELS = 7
@@ -52,6 +53,7 @@ class Inputs:
     locator: Tensor
     speed: Tensor
     motion_conditions: Tensor
+    guide: Tensor
     text: Tensor
 
     def conditions(self, reference: ReferenceFeatures) -> dict[str, Any]:
@@ -61,6 +63,7 @@ class Inputs:
             locator_BMHW=self.locator,
             speed_BF=self.speed,
             motion_conditions_BFK=self.motion_conditions,
+            expression_guide_BFGHW=self.guide,
             encoder_hidden_states=self.text,
         )
 
@@ -111,6 +114,7 @@ def make_inputs() -> Callable[..., Inputs]:
             locator=torch.rand(CLIPS, 1, 4 * height, 4 * width),
             speed=torch.rand(CLIPS, FRAMES),
             motion_conditions=torch.randn(CLIPS, FRAMES, 5),
+            guide=torch.randn(CLIPS, FRAMES, 4, height, width),
             text=torch.randn(CLIPS, 19, 13),
         )
 

@@ -171,6 +171,22 @@ def test_nothing_moves_and_nothing_is_drawn_where_a_mouth_is_covered(toy_face: N
     assert (seen - rest).abs()[..., *mouth].mean() > 5 * change
 
 
+def test_a_tongue_is_raised_in_the_frames_that_ask_for_it(toy_face: NDArray[np.float64]) -> None:
+    network, images = _network(), _rand(1, 3, SIDE, SIDE)
+    points = toy_face[:, :2].astype(np.float32)
+    pixels = np.full((SIDE, SIDE, 3), (190, 150, 130), np.uint8)
+    flow = torch.zeros(1, 2, FLOW_GRID, FLOW_GRID)
+    y = (torch.arange(FLOW_GRID) + 0.5) / FLOW_GRID - 0.64
+    flow[:, 1] = torch.where(y > 0, -y.clamp_max(0.16), 0)[:, None]  # the mouth is opened wide
+    latents = network.pack(flow)[:, :, None].repeat(1, 1, 3, 1, 1)
+    reference = network.encode_reference(images, PortraitPicture(pixels, points))
+    with torch.no_grad():
+        down = network.decode(latents, reference)
+        some = network.decode(latents, reference, tongue_F=np.array([0.0, 1.0, 0.0]))
+    torch.testing.assert_close(some[:, :, ::2], down[:, :, ::2])
+    assert (some[:, :, 1] - down[:, :, 1]).max() > 0.1
+
+
 def test_reference_input_has_the_resting_reference_first_and_then_the_motion_frames() -> None:
     network, num_motion = _network(), 4
     reference = network.encode_reference(_rand(BATCH, 3, SIDE, SIDE)).features_BCHW

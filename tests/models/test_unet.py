@@ -56,6 +56,7 @@ class TestNewLayers:
             temporal_modules=False,
             locator_downscale=None,
             num_motion_conditions=None,
+            expression_guide_channels=None,
         )
         weights = video.state_dict()
         image.load_state_dict({key: weights[key] for key in image.state_dict()})
@@ -70,7 +71,15 @@ class TestNewLayers:
         assert same(everything, picture)
 
     @pytest.mark.parametrize(
-        "name", ["audio_BFTD", "locator_BMHW", "speed_BF", "motion_conditions_BFK", "encoder_hidden_states"]
+        "name",
+        [
+            "audio_BFTD",
+            "locator_BMHW",
+            "speed_BF",
+            "motion_conditions_BFK",
+            "expression_guide_BFGHW",
+            "encoder_hidden_states",
+        ],
     )
     def test_after_training_they_change_the_output(
         self, make_unet: MakeUnet, make_inputs: MakeInputs, name: str
@@ -190,6 +199,7 @@ class TestIndependence:
             inputs.locator,
             inputs.speed,
             inputs.motion_conditions,
+            inputs.guide,
             inputs.text,
         ]
         for source in sources:
@@ -353,6 +363,7 @@ class TestInputs:
             audio_feature_dim=None,
             locator_downscale=None,
             num_motion_conditions=None,
+            expression_guide_channels=None,
             speed_dim=None,
             cross_attention_dim=None,
         )
@@ -367,6 +378,7 @@ class TestInputs:
             "audio_BFTD": (inputs.audio[:, 1:], inputs.audio[:, :, 1:], inputs.audio[..., 1:]),
             "locator_BMHW": (inputs.locator[..., 8:],),
             "motion_conditions_BFK": (inputs.motion_conditions[..., 1:],),
+            "expression_guide_BFGHW": (inputs.guide[:, 1:], inputs.guide[:, :, 1:], inputs.guide[..., 1:]),
         }
         for name, values in wrong.items():
             for value in values:

@@ -52,7 +52,10 @@ def test_opaque_parts_are_those_of_the_ordinary_video(
     assert plain.shape == (8, 512, 512, 3)
     middle = (slice(None), slice(150, 380), slice(180, 340))
     assert (cut[middle][..., 3] == 255).all()
-    assert np.array_equal(cut[middle][..., :3], plain[middle])
+    difference = np.abs(cut[middle][..., :3].astype(int) - plain[middle])
+    # The inside of the mouth takes tones of the face, which lies on white in the other one.
+    assert difference.max() <= 4
+    assert (difference > 0).mean() < 5e-3
     assert not np.array_equal(plain[0], plain[4])
 
 

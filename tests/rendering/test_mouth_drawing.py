@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from openemo.face import CropRegion, FaceAnalyzer
-from openemo.face.landmarks import INNER_LIPS
+from openemo.face.landmarks import INNER_LIPS, OUTER_LIPS
 from openemo.image_tensors import images_to_tensor
 from openemo.rendering.flow import warp
 from openemo.rendering.landmark_flow import face_flow
-from openemo.rendering.mouth_drawing import draw_mouth_interior, estimate_white_point
+from openemo.rendering.mouth_colours import estimate_white_point
+from openemo.rendering.mouth_drawing import draw_mouth_interior
 from openemo.rendering.mouth_interior import TEETH_BOUNDARIES, TEETH_EDGE_ROW, TEETH_SIZE
 from openemo.video.images import read_image
 
@@ -57,9 +58,10 @@ def test_hidden_upper_teeth_end_just_below_the_line_of_the_lips_and_lower_teeth_
         interior.box[3] - interior.box[1]
     )
     assert 0.64 < edge < 0.66  # the lips meet at 0.64, their corners are 0.14 apart
-    brightness = interior.lower_layer_13hw[0].mean(0)[:, interior.upper_layer_14hw.shape[3] // 2]
+    lower = interior.lower_layer_14hw[0, 3, :, interior.upper_layer_14hw.shape[3] // 2]
     at = (0.64 - interior.box[1]) / (interior.box[3] - interior.box[1])
-    assert brightness[round((at + 0.1) * height)] > brightness[round((at - 0.1) * height)] + 0.3
+    assert lower[round((at + 0.1) * height)] > 0.9
+    assert lower[round((at - 0.1) * height)] < 0.1
 
 
 @pytest.mark.parametrize("gap", [0.001, 0.04])
@@ -142,10 +144,18 @@ def test_without_motion_a_portrait_that_shows_teeth_stays_as_it_is(toy_face: Flo
 def test_a_grey_portrait_has_grey_layers(toy_face: Floats) -> None:
     grey = np.repeat(_portrait((140, 140, 140))[..., :1], 3, -1)
     interior = draw_mouth_interior(grey, toy_face, _teeth())
-    for layer in (interior.upper_layer_14hw[:, :3], interior.lower_layer_13hw):
-        assert (layer.amax(1) - layer.amin(1)).max() < 1e-4
-    coloured = draw_mouth_interior(_portrait(), toy_face, _teeth()).lower_layer_13hw
-    assert (coloured[:, 0] - coloured[:, 2]).max() > 0.1
+    for layer in (
+        interior.upper_layer_14hw[0, :3],
+        interior.lower_layer_14hw[0, :3],
+        interior.cavity.colours_33.T,
+        interior.line_colour_3,
+    ):
+        assert (layer.amax(0) - layer.amin(0)).max() < 1e-4
+    coloured = draw_mouth_interior(_portrait(), toy_face, _teeth())
+    assert (coloured.lower_layer_14hw[0, 0] - coloured.lower_layer_14hw[0, 2]).max() > 0.1
+    throat, cheeks, tongue = coloured.cavity.colours_33
+    assert throat.mean() < cheeks.mean() < tongue.mean()
+    assert tongue[0] - tongue[2] > 0.1
 
 
 def test_boundaries_between_teeth_are_visible_in_a_bright_portrait(toy_face: Floats) -> None:
@@ -167,7 +177,7 @@ def test_lower_teeth_are_narrower_than_upper_teeth_and_both_get_darker_to_the_si
     for line in (-TEETH_BOUNDARIES[2], TEETH_BOUNDARIES[2]):
         teeth[:3, :, round(middle + line) - 4 : round(middle + line) + 5] = 0.3
     interior = draw_mouth_interior(_portrait(), toy_face, teeth)
-    upper, lower = interior.upper_layer_14hw[0, :3].mean(0), interior.lower_layer_13hw[0].mean(0)
+    upper, lower = interior.upper_layer_14hw[0, :3].mean(0), interior.lower_layer_14hw[0, :3].mean(0)
     rows, columns = upper.shape
     middle_px = columns // 2
     above, below = (layer[row, middle_px:] for layer, row in ((upper, rows // 3), (lower, rows * 11 // 20)))
@@ -196,3 +206,33 @@ def test_a_mouth_at_the_edge_of_the_square_raises_no_error(toy_face: Floats) -> 
         x0, y0, x1, y1 = interior.box
         assert 0 <= x0 < x1 <= 1
         assert 0 <= y0 < y1 <= 1
+
+
+@pytest.mark.parametrize(
+    ("wide", "open_"), [(0.6, 0.03), (0.75, 0.06), (1.25, 0.03), (1.0, 0.1), (1.0, -0.004)]
+)
+def test_rounded_spread_wide_and_pressed_mouths_show_their_inside_between_the_lips_alone(
+    toy_face: Floats, wide: float, open_: float
+) -> None:
+    """Width over that at rest, and height of the opening in units of the side; below 0 lips are pressed."""
+    points, size, white = _with_gap(toy_face, 0.002), 480, 9.0
+    moved, lips = points.copy(), list(INNER_LIPS + OUTER_LIPS)
+    moved[lips, 0] = 0.5 + (points[lips, 0] - 0.5) * wide
+    lower = points[:, 1] > 0.6401
+    profile = np.clip(1 - ((points[:, 0] - 0.5) / 0.1) ** 2, 0, 1)
+    moved[:, 1] += np.where(lower, open_ * profile, 0)
+    interior = draw_mouth_interior(_portrait(), points, _teeth())
+    flow = interior.refine_flow(torch.from_numpy(face_flow(points, moved, 64))[None])
+    drawn = interior.composite(torch.full((1, 3, size, size), white), flow)[0, 0] < white - 1
+    if open_ < 0:
+        assert not drawn.any()
+        return
+    y, x = drawn.nonzero().numpy().T / size
+    lips_x = moved[list(INNER_LIPS), 0]
+    assert x.min() > lips_x.min() - 0.015
+    assert x.max() < lips_x.max() + 0.015
+    assert np.ptp(x) > 0.6 * np.ptp(lips_x)
+    assert y.min() > 0.64 - 0.02
+    assert y.max() < 0.64 + open_ + 0.02
+    middle = drawn[:, size // 2].sum() / size
+    assert 0.5 * open_ < middle < 1.2 * open_ + 0.01

@@ -11,12 +11,14 @@ from torch import Tensor
 
 from openemo.grids import centre_grid
 from openemo.rendering.flow import jacobian_determinant
+from openemo.rendering.mouth_cavity import MouthCavity
 from openemo.rendering.mouth_interior import MouthInterior
 from openemo.rendering.rigid_motion import rigid_motion
 
 GRID, SIDE = 32, 96
 BOX = (0.2, 0.3, 0.8, 0.9)
 UPPER, LOWER = (0.8, 0.7, 0.6), (-0.6, -0.7, -0.8)
+THROAT, CHEEKS, TONGUE, LINE = (-0.9, -1.0, -1.0), (-0.5, -0.8, -0.8), (0.1, -0.3, -0.3), (-0.4, -0.6, -0.6)
 SKULL = torch.tensor([[0.3, 0.06], [0.7, 0.08], [0.5, 0.1], [0.4, 0.12]])
 JAW = torch.tensor([[0.45, 0.93], [0.5, 0.95], [0.55, 0.93]])
 
@@ -27,6 +29,9 @@ def _interior(
     edge: float = 0.5,
     flow_positions_GG2: Tensor | None = None,
     mouth_line_GG3: Tensor | None = None,
+    line: tuple[float, float, float] = UPPER,
+    shading: float = 0.0,
+    lower_opacity: float = 1.0,
 ) -> MouthInterior:
     """Upper teeth of one colour down to `edge`, in units of the side, and a lower layer of another colour."""
     rows = torch.linspace(BOX[1], BOX[3], 61)[:-1] + 0.005
@@ -37,7 +42,16 @@ def _interior(
     return MouthInterior(
         box=BOX,
         upper_layer_14hw=torch.cat([upper, opacity], 1),
-        lower_layer_13hw=lower,
+        lower_layer_14hw=torch.cat([lower, torch.full((1, 1, 60, 60), lower_opacity)], 1),
+        cavity=MouthCavity(
+            lower_edge_2=torch.tensor([0.5, 0.5]),
+            across_2=torch.tensor([0.5, 0.0]),
+            down_2=torch.tensor([0.0, 0.5]),
+            colours_33=torch.tensor([THROAT, CHEEKS, TONGUE]),
+        ),
+        line_colour_3=torch.tensor(line),
+        corners_22=torch.tensor([[0.25, 0.5], [0.75, 0.5]]),
+        shading=shading,
         lip_region_11hw=torch.ones(1, 1, 60, 60),
         flow_positions_GG2=positions,
         mouth_line_GG3=torch.cat([positions, torch.zeros_like(positions[..., :1])], -1)
@@ -160,3 +174,58 @@ def test_parts_that_hold_together_move_with_the_mouth_line() -> None:
     free = _interior(flow_positions_GG2=centre_grid(128, 128)).refine_flow(_opening())
     torch.testing.assert_close(refined[..., 65:], free[..., 65:])
     torch.testing.assert_close(refined[..., 64], (free[..., 64] + at_line) / 2)
+
+
+def _column(interior: MouthInterior, flow: Tensor, tongue: float | None = None) -> Tensor:
+    """(3, SIDE): the middle column of a frame that was 0 everywhere."""
+    tongue_N = None if tongue is None else torch.tensor([tongue])
+    return interior.composite(torch.zeros(1, 3, SIDE, SIDE), flow, tongue_N)[0, :, :, SIDE // 2]
+
+
+def test_lips_that_nearly_meet_show_their_line_and_no_teeth() -> None:
+    """A white line of teeth at m, b, p: the teeth go before the gap does."""
+    interior = _interior(edge=1.0, line=LINE)
+    thin = _column(interior, _opening(1.5 / SIDE, fade=0.25))
+    assert thin.max() <= 0
+    assert thin[0].min() >= LINE[0] - 0.01
+    wide = _column(interior, _opening(10 / SIDE, fade=0.25))
+    assert wide[:, SIDE // 2].tolist() == pytest.approx(UPPER, abs=1e-3)
+
+
+def test_the_lips_throw_a_shadow_on_the_teeth_and_a_rounded_mouth_a_deeper_one() -> None:
+    flow = _opening(0.2)
+    lit, shaded = (_column(_interior(edge=1.0, shading=shading), flow)[0] for shading in (0.0, 1.0))
+    inside = torch.nonzero(lit > UPPER[0] - 0.01)[:, 0]
+    top, middle = int(inside[0]), SIDE // 2
+    assert shaded[middle] == pytest.approx(UPPER[0], abs=0.02)
+    assert shaded[top] < shaded[middle] - 0.2
+    x = (torch.arange(GRID) + 0.5) / GRID - 0.5
+    rounded = flow.clone()
+    rounded[:, 0] += 0.3 * x * (x.abs() < 0.4)  # what was 0.5 wide is 0.38 wide
+    assert _column(_interior(edge=1.0, shading=1.0), rounded)[0, middle] < shaded[middle] - 0.3
+    spread = flow.clone()
+    spread[:, 0] -= 0.3 * x * (x.abs() < 0.4)
+    lit, flat = (_column(_interior(edge=1.0, shading=shading), spread)[0] for shading in (0.0, 1.0))
+    assert ((flat + 1) / (lit + 1))[lit > UPPER[0] - 0.01].min() > 0.8  # lips on the teeth shade them less
+
+
+def test_a_wide_opening_shows_the_tongue_below_a_darker_throat_and_its_tip_rises_on_demand() -> None:
+    flow = _opening(0.3)
+    interior = _interior(edge=0.0, lower_opacity=0.0, line=LINE)
+    resting, raised = (_column(interior, flow, tongue)[0] for tongue in (None, 1.0))
+    middle = SIDE // 2
+    low, high = resting[middle - 2], resting[middle - 12]  # above the lower teeth, and below the upper lip
+    assert low > high + 0.3
+    assert high == pytest.approx(THROAT[0], abs=0.2)
+    assert raised[middle - 10] > high + 0.5
+    torch.testing.assert_close(_column(interior, flow, 0.0)[0], resting)
+
+
+def test_the_edges_of_an_opening_have_no_notches_where_the_flow_has_them() -> None:
+    """A single column of cells opens less."""
+    flow = _opening(0.2)
+    flow[..., GRID // 2] *= 0.6
+    drawn = _interior(edge=1.0).composite(torch.zeros(1, 3, SIDE, SIDE), flow)[0, 0] / UPPER[0]
+    heights = drawn.sum(0)[30:66]
+    cells = (1 - jacobian_determinant(flow)).clamp(0, 1).sum(2)[0, 0] * SIDE / GRID
+    assert heights.diff().abs().max() < 0.25 * cells.diff().abs().max()

@@ -66,15 +66,16 @@ def expressive(gain: float) -> Behaviour:
 def test_no_behaviour_adds_nothing(
     autoencoder: MotionAutoencoder, sequence: LatentSequence, latents: torch.Tensor
 ) -> None:
-    added = add_behaviour(autoencoder, latents, sequence, Behaviour.neutral(FRAMES))
+    added, guide = add_behaviour(autoencoder, latents, sequence, Behaviour.neutral(FRAMES))
     torch.testing.assert_close(added, latents, atol=1e-5, rtol=0)
+    assert not guide.any()
 
 
 def test_brows_and_expressions_add_up_and_leave_the_head_still(
     autoencoder: MotionAutoencoder, sequence: LatentSequence, latents: torch.Tensor
 ) -> None:
     one, two = (
-        add_behaviour(autoencoder, latents, sequence, expressive(gain)) - latents for gain in (1.0, 2.0)
+        add_behaviour(autoencoder, latents, sequence, expressive(gain))[0] - latents for gain in (1.0, 2.0)
     )
     assert one[:, :32].abs().amax((1, 2, 3)).min() > 0.05
     torch.testing.assert_close(two, 2 * one, atol=1e-5, rtol=1e-4)
@@ -88,16 +89,17 @@ def test_the_flow_of_an_expression_is_that_of_its_strength(
     strengths = np.zeros((FRAMES, len(EMOTIONS)))
     strengths[:, 2] = 0.5
     behaviour = replace(Behaviour.neutral(FRAMES), expression_FE=strengths)
-    added = add_behaviour(autoencoder, torch.zeros(FRAMES, 40, 4, 4), sequence, behaviour)
+    added, guide = add_behaviour(autoencoder, torch.zeros(FRAMES, 40, 4, 4), sequence, behaviour)
     stored = torch.from_numpy(sequence.expressions[1 + 2]).float()  # brows are the first
     torch.testing.assert_close(added, stored.expand(FRAMES, -1, -1, -1), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(guide, added[:, :32])  # what the network is told is what it shall make
 
 
 def test_the_head_is_in_its_own_channels(
     autoencoder: MotionAutoencoder, sequence: LatentSequence, latents: torch.Tensor
 ) -> None:
     behaviour = replace(Behaviour.neutral(FRAMES), head_F6=HEAD)
-    added = add_behaviour(autoencoder, latents, sequence, behaviour) - latents
+    added = add_behaviour(autoencoder, latents, sequence, behaviour)[0] - latents
     torch.testing.assert_close(added[:, :32], torch.zeros_like(added[:, :32]), atol=1e-6, rtol=0)
     decoded = autoencoder.head_flow(added.transpose(0, 1)[None])
     assert decoded is not None

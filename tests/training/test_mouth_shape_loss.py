@@ -71,7 +71,10 @@ def test_each_measure_reads_its_own_motion(
 def test_a_mouth_that_does_not_spread_is_found_by_its_own_error_and_learns_from_it(
     autoencoder: MotionAutoencoder, toy_face: NDArray[np.float64]
 ) -> None:
-    spread = [_with(toy_face, LIPS, lambda p, s=s: p + s * (p - MIDDLE) * RIGHT) for s in (-0.1, 0, 0.1)]
+    def spread_by(share: float) -> NDArray[np.floating]:
+        return _with(toy_face, LIPS, lambda p: p + share * (p - MIDDLE) * RIGHT)
+
+    spread = [spread_by(share) for share in (-0.1, 0, 0.1)]
     clean = _latents(autoencoder, toy_face, spread)
     still = torch.zeros_like(clean).requires_grad_()
     points = _points(toy_face)

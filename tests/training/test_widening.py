@@ -24,7 +24,7 @@ SPATIAL: dict[str, Any] = dict(
 )
 
 
-def make_unet(channels: int, num_motion_conditions: int) -> EmoUNet:
+def make_unet(channels: int, num_motion_conditions: int, guide_channels: int | None = None) -> EmoUNet:
     return EmoUNet(
         in_channels=channels,
         out_channels=channels,
@@ -38,6 +38,7 @@ def make_unet(channels: int, num_motion_conditions: int) -> EmoUNet:
         max_frames=9,
         locator_downscale=4,
         num_motion_conditions=num_motion_conditions,
+        expression_guide_channels=guide_channels,
         speed_dim=14,
     ).eval()
 
@@ -62,12 +63,12 @@ def _seed() -> None:
 
 @torch.no_grad()
 def test_a_widened_pair_computes_what_the_narrow_one_does(tmp_path: Path) -> None:
-    narrow = make_unet(NARROW, 3)
+    narrow = make_unet(NARROW, 5)
     narrow_reference = ReferenceNet(in_channels=FEATURES + NARROW, **SPATIAL).eval()
     for name, network in (("unet", narrow), ("reference_net", narrow_reference)):
         awake(network)
         network.save_pretrained(tmp_path / name)
-    wide = load_widened(make_unet(WIDE, 5), tmp_path / "unet")
+    wide = load_widened(make_unet(WIDE, 3, 2), tmp_path / "unet")
     wide_reference = load_widened(
         ReferenceNet(in_channels=FEATURES + WIDE, **SPATIAL).eval(), tmp_path / "reference_net"
     )
@@ -76,12 +77,20 @@ def test_a_widened_pair_computes_what_the_narrow_one_does(tmp_path: Path) -> Non
         audio_BFTD=torch.randn(1, 4, 4, 7), locator_BMHW=torch.rand(1, 1, 32, 32), speed_BF=torch.rand(1, 4)
     )
     timestep = torch.tensor([500.0])
-    expected = narrow(sample, timestep, reference=narrow_reference(images), **conditions)
+    told = torch.randn(1, 4, 3)
+    expected = narrow(
+        sample,
+        timestep,
+        reference=narrow_reference(images),
+        motion_conditions_BFK=torch.cat([told, torch.zeros(1, 4, 2)], -1),  # the last ones are left out
+        **conditions,
+    )
     result = wide(
         padded(sample),
         timestep,
         reference=wide_reference(padded(images)),
-        motion_conditions_BFK=torch.randn(1, 4, 5),  # these layers start anew, at zero
+        motion_conditions_BFK=told,
+        expression_guide_BFGHW=torch.randn(1, 4, 2, 8, 8),  # this layer starts at zero
         **conditions,
     )
     torch.testing.assert_close(result[:, :NARROW], expected, atol=1e-5, rtol=1e-4)

@@ -4,6 +4,7 @@
 
 LANDMARKS has arrays (478, 3), px, of people in emotions: `P001_Neutral`, `P001_Happy` and so on. ICT_BASIS
 has the shapes of ICT-FaceKit: `names` (S,) and `displacement` (S, 478, 3) in face widths.
+`benchmarks/expressions.py` then fits the array "speaking" to what a portrait shows of it.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from openemo.face.landmarks import (
 )
 from openemo.files import whole_file
 
-__all__ = ["mean_displacements", "mirrored_points"]
+__all__ = ["mean_displacements", "mirrored_points", "symmetric", "upright"]
 
 # What the pictures are called for each of `EMOTIONS`.
 _NAMES: Final = ("Happy", "Sad", "Angry", "Surprised", "Disgusted", "Scared", "Smug")
@@ -57,10 +58,8 @@ def mean_displacements(landmarks: Arrays, basis: Arrays) -> dict[str, NDArray[np
     """The arrays that `openemo.behaviour.expression_shapes` reads."""
     people = sorted({name.split("_")[0] for name in landmarks})
     faces = {name: np.asarray(points, np.float64) for name, points in landmarks.items()}
-    mirror = mirrored_points(np.mean([_upright(face) for face in faces.values()], 0))
-    neutral = _symmetric(
-        np.mean([_upright(faces[f"{person}_Neutral"])[:, :2] for person in people], 0), mirror
-    )
+    mirror = mirrored_points(np.mean([upright(face) for face in faces.values()], 0))
+    neutral = symmetric(np.mean([upright(faces[f"{person}_Neutral"])[:, :2] for person in people], 0), mirror)
     emotions = np.stack(
         [
             _mean_emotion(
@@ -72,7 +71,7 @@ def mean_displacements(landmarks: Arrays, basis: Arrays) -> dict[str, NDArray[np
         ]
     )
     shapes = dict(zip(basis["names"], np.asarray(basis["displacement"][..., :2], np.float64), strict=True))
-    jaw_open = _symmetric(shapes["jawOpen"], mirror)
+    jaw_open = symmetric(shapes["jawOpen"], mirror)
     arrays = {
         "emotions": emotions,
         "speaking": _emphasised(
@@ -96,7 +95,7 @@ def mirrored_points(face: Floats) -> NDArray[np.int64]:
     return np.asarray(linear_sum_assignment(cdist(centred * [-1, 1, 1], centred) ** 2)[1], np.int64)
 
 
-def _upright(face: Floats, reference: Floats | None = None) -> Floats:
+def upright(face: Floats, reference: Floats | None = None) -> Floats:
     """Landmarks (478, 3) in face widths of the reference, upright, from the middle of its stable points."""
     reference = face if reference is None else reference
     across = reference[LEFT_EYE[0], :2] - reference[RIGHT_EYE[0], :2]
@@ -111,11 +110,11 @@ def _mean_emotion(
     """(478, 2) from (neutral, emotion) of each person."""
     people = []
     for neutral, emotion in pairs:
-        start = _upright(neutral)
-        people.append((_without_head_motion(_upright(emotion, neutral), start) - start)[:, :2])
+        start = upright(neutral)
+        people.append((_without_head_motion(upright(emotion, neutral), start) - start)[:, :2])
     mean = np.mean(people, 0)
     if is_symmetric:
-        mean = _symmetric(mean, mirror)
+        mean = symmetric(mean, mirror)
     else:
         # One sided faces are one sided to the left or to the right; they are brought to the same side.
         uneven = mean - _mirrored(mean, mirror)
@@ -131,7 +130,8 @@ def _mirrored(displacement: Floats, mirror: NDArray[np.int64]) -> Floats:
     return np.asarray(displacement[mirror] * [-1, 1])
 
 
-def _symmetric(displacement: Floats, mirror: NDArray[np.int64]) -> Floats:
+def symmetric(displacement: Floats, mirror: NDArray[np.int64]) -> Floats:
+    """The mean of a displacement (478, 2) and its mirror image."""
     return np.asarray((displacement + _mirrored(displacement, mirror)) / 2)
 
 
@@ -183,7 +183,7 @@ def _brows(
     shapes: Mapping[str, Floats], names: tuple[str, ...], down: float, mirror: NDArray[np.int64]
 ) -> Floats:
     """(478, 2): a sum of shapes on both sides that moves the brows by `down` face widths in the mean."""
-    total = _symmetric(np.sum([shapes[f"{name}_{side}"] for name in names for side in "LR"], 0), mirror)
+    total = symmetric(np.sum([shapes[f"{name}_{side}"] for name in names for side in "LR"], 0), mirror)
     total[[*LIDS[:8], *LIDS[16:24]]] *= _CREASE
     return np.asarray(total * down / total[list(BROWS), 1].mean())
 

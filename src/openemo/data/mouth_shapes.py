@@ -69,10 +69,9 @@ class SpeakerStyle:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> SpeakerStyle:
-        gains = np.exp(rng.normal(0, (0.16, 0.14, 0.18)))
-        return cls(
-            *(float(gain) for gain in gains), one_sided=float(np.clip(rng.normal(0, 0.1), -0.25, 0.25))
-        )
+        opening, rounding, spreading = np.exp(rng.normal(0, (0.16, 0.14, 0.18)))
+        one_sided = float(np.clip(rng.normal(0, 0.1), -0.25, 0.25))
+        return cls(float(opening), float(rounding), float(spreading), one_sided)
 
 
 def load_shapes(path: Path) -> dict[str, Doubles]:

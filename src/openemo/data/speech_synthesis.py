@@ -215,7 +215,7 @@ def _without_short_gaps(spans: list[list[Any]]) -> list[list[Any]]:
 
 def _with_pauses(phones: tuple[Phone, ...], samples: Samples) -> tuple[Phone, ...]:
     """Phones that start and end with the sound, with the pauses that it makes within them."""
-    spans = [[phone.symbol, phone.start_s, phone.end_s] for phone in phones]
+    spans: list[list[Any]] = [[phone.symbol, phone.start_s, phone.end_s] for phone in phones]
     silences, end_s = _silences(samples), len(samples) / SAMPLE_RATE_HZ
     if silences and silences[0][0] == 0:
         first = next((symbol for symbol, *_ in spans if symbol), "")

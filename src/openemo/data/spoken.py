@@ -98,7 +98,7 @@ def spoken_sequence(
     Args:
         picture, face: the portrait at rest. clip: name of the utterance.
     """
-    times_s = (np.arange(int(utterance.duration_s * _FPS)) + 0.5) / _FPS
+    times_s: Doubles = (np.arange(int(utterance.duration_s * _FPS), dtype=np.float64) + 0.5) / _FPS
     phones = utterance.phones
     articulation = articulate(phones, loudness_gains(phones, utterance.samples), times_s)
     moved = speaking_points(face.points_px, articulation, shapes, style)

@@ -17,16 +17,8 @@ from numpy.typing import NDArray
 
 from openemo.arrays import Floats, Image
 from openemo.face.landmarks import INNER_LIPS
-from openemo.face.masks import fill_contour
-from openemo.face.similarity import fit_similarity
-from openemo.rendering.mouth_drawing import estimate_white_point
-from openemo.rendering.mouth_interior import (
-    SMILE_WIDTH_CELLS,
-    TEETH_ARCH,
-    TEETH_BOUNDARIES,
-    TEETH_EDGE_ROW,
-    TEETH_SIZE,
-)
+from openemo.rendering.mouth_interior import TEETH_BOUNDARIES, TEETH_EDGE_ROW, TEETH_SIZE
+from openemo.rendering.smile_teeth import extend_teeth, find_smile_teeth, resample
 from openemo.rendering.tone import channel_range
 
 __all__ = ["mean_teeth"]
@@ -41,18 +33,12 @@ _CLEAREST: Final = 40
 _SAME: Final = 0.8  # correlation of two pictures of the same person
 _MIDDLE: Final = (TEETH_SIZE[1] - 1) / 2
 # Lengths in cells of the picture.
-_LEAST_HEIGHT: Final = 16.0  # of a tooth
 _REACH: Final = 48  # of the arch on both sides of the middle
 _EVEN: Final = 15  # width over which a row of one tooth has one colour
 _ROWS: Final = slice(TEETH_EDGE_ROW - 18, TEETH_EDGE_ROW - 4)  # where lines between teeth are searched
 _LINES: Final = np.array([-x for x in TEETH_BOUNDARIES[:0:-1]] + list(TEETH_BOUNDARIES))
 _SCALES: Final = np.linspace(0.8, 1.2, 17)
 _SHIFT: Final = 6  # of the smile from the middle of the lips, and of a line from its usual column
-_SOFT: Final = 2.5  # width of the biting edge
-_THIN, _EDGE_SHADE = 4.0, 0.85  # enamel is thin at the edge and dark behind it
-_FEW: Final = 0.3  # share of people
-_TOP, _BOTTOM = 15, 4  # above the edge; between them the colours are those of teeth
-_DARKEST: Final = 0.6  # of a tooth's colour, behind the upper lip
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,76 +76,21 @@ def mean_teeth(portraits: Iterable[tuple[Image, Floats]]) -> NDArray[np.float32]
 
 def _smile(picture: Image, points_px: Floats) -> _Smile | None:
     """The teeth of a portrait, each tooth in its usual columns; None if they are not well seen."""
-    points = np.asarray(points_px[:, :2], np.float64)
-    lips = points[list(INNER_LIPS)]
+    lips = points_px[list(INNER_LIPS), :2]
+    right, left = (float(np.linalg.norm(points_px[1, :2] - points_px[cheek, :2])) for cheek in (234, 454))
+    turned = abs(right - left) / float(np.linalg.norm(points_px[234, :2] - points_px[454, :2]))
     width = float(np.linalg.norm(lips[10] - lips[0]))
     gap = float(np.linalg.norm(lips[15] - lips[5])) / max(width, 1e-6)
-    if not _GAPS[0] < gap < _GAPS[1] or width < _LEAST_MOUTH_PX:
+    if not _GAPS[0] < gap < _GAPS[1] or width < _LEAST_MOUTH_PX or turned > _TURNED:
         return None
-    right, left = (float(np.linalg.norm(points[1] - points[cheek])) for cheek in (234, 454))
-    turned = abs(right - left) / float(np.linalg.norm(points[234] - points[454]))
-    if turned > _TURNED or channel_range(picture) < _LEAST_CHANNEL_RANGE:
+    if channel_range(picture) < _LEAST_CHANNEL_RANGE:
         return None
-    corners = _MIDDLE + SMILE_WIDTH_CELLS / 2 * np.array([-1.0, 1.0])
-    fit = fit_similarity(lips[[0, 10]], np.column_stack([corners, [0.0, 0.0]]))
-    shift = fit.shift + np.array([0.0, TEETH_EDGE_ROW - fit(lips[5])[1]])
-    size = TEETH_SIZE[::-1]
-    matrix = np.column_stack([fit.matrix, shift])
-    patch = cv2.warpAffine(picture.astype(np.float32), matrix, size, flags=cv2.INTER_CUBIC)
-    colour = np.asarray(patch / estimate_white_point(picture, points), np.float64).clip(0)
-    inside = cv2.erode(fill_contour(lips @ fit.matrix.T + shift, size), np.ones((5, 5))) / 255
-    opacity = inside * _teeth_mask(colour)
-    arch = _arch(opacity)
-    if arch is None:
+    straight = find_smile_teeth(picture, points_px)
+    if straight is None:
         return None
-    columns = np.arange(size[0])
-    rises = np.polyval(arch, columns - _MIDDLE) - (TEETH_EDGE_ROW - TEETH_ARCH * (columns - _MIDDLE) ** 2)
-    straight = _shift_columns(np.dstack([colour, opacity]), rises)
     lines, clarity = _find_lines(straight[..., :3], straight[..., 3])
     registered = _stretch(straight, lines)
     return _Smile(registered[..., :3], registered[..., 3].clip(0, 1), clarity)
-
-
-def _teeth_mask(colour: Floats) -> Floats:
-    """(h, w) in [0, 1]: bright and not red, so no gums, lips or gaps."""
-    brightness = colour.mean(-1)
-    red = (colour[..., 0] - colour[..., 1:].mean(-1)) / np.maximum(brightness, 1e-3)
-    return np.asarray(np.clip((brightness - 0.55) / 0.3, 0, 1) * np.clip((0.28 - red) / 0.12, 0, 1))
-
-
-def _edge(opacity: Floats) -> tuple[Floats, Floats]:
-    """(w,) row of the biting edge, and height of the tooth above it in cells; 0 without a tooth."""
-    edge, height = np.zeros(opacity.shape[1]), np.zeros(opacity.shape[1])
-    for x, column in enumerate(opacity.T):
-        bounds = np.flatnonzero(np.diff(np.concatenate([[0], (column > 0.5).astype(np.int8), [0]])))
-        if not len(bounds):
-            continue
-        # The longest run; below a gap are the lower teeth.
-        first, last = bounds.reshape(-1, 2)[np.diff(bounds.reshape(-1, 2))[:, 0].argmax()]
-        height[x] = last - first
-        inside, outside = column[last - 1], column[last] if last < len(column) else 0.0
-        edge[x] = last - 1 + (inside - 0.5) / max(float(inside - outside), 1e-6)
-    return edge, height
-
-
-def _arch(opacity: Floats) -> Floats | None:
-    """Parabola (3,) of the biting edge over the distance from the middle; None if too little is seen."""
-    edge, height = _edge(opacity)
-    away = np.arange(len(edge)) - _MIDDLE
-    seen = (height > _LEAST_HEIGHT / 2) & (np.abs(away) < _REACH)
-    if seen.sum() < 1.5 * _REACH or np.median(height[np.abs(away) < _REACH / 2]) < _LEAST_HEIGHT:
-        return None
-    weight = seen.astype(np.float64)
-    for _ in range(6):  # least absolute distances, so that notches and lips do not count
-        arch = np.polyfit(away, edge, 2, w=np.sqrt(weight))
-        weight = seen / np.maximum(np.abs(edge - np.polyval(arch, away)), 0.5)
-    return np.asarray(arch)
-
-
-def _shift_columns(picture: Floats, rows: Floats) -> Floats:
-    """The picture (h, w, C), each column taken from `rows` further down."""
-    y, x = (np.asarray(part, np.float64) for part in np.indices(picture.shape[:2]))
-    return _sample(picture, x, y + rows)
 
 
 def _stretch(picture: Floats, lines: Floats) -> Floats:
@@ -168,12 +99,7 @@ def _stretch(picture: Floats, lines: Floats) -> Floats:
     ends = 2 * _MIDDLE * np.array([-1.0, 1.0])
     known = np.concatenate([ends[:1] + _LINES[0], _LINES, ends[1:] + _LINES[-1]])
     sources = np.concatenate([ends[:1] + lines[0], lines, ends[1:] + lines[-1]])
-    return _sample(picture, np.interp(x - _MIDDLE, known, sources) + _MIDDLE, y)
-
-
-def _sample(picture: Floats, x: Floats, y: Floats) -> Floats:
-    columns, rows = x.astype(np.float32), y.astype(np.float32)
-    return np.asarray(cv2.remap(picture.astype(np.float32), columns, rows, cv2.INTER_CUBIC), np.float64)
+    return resample(picture, np.interp(x - _MIDDLE, known, sources) + _MIDDLE, y)
 
 
 def _detail(colour: Floats, opacity: Floats) -> Floats:
@@ -232,33 +158,4 @@ def _mean_of(smiles: list[_Smile]) -> Floats:
     here = _ROWS, slice(round(_MIDDLE) - _REACH, round(_MIDDLE) + _REACH + 1)
     usual = np.median([_detail(smile.colour, smile.opacity)[here].std() for smile in smiles])
     gain = float(usual) / max(float(detail[here].std()), 1e-6)
-    return _extend(mean * (1 + max(gain - 1, 0) * detail[..., None]), share)
-
-
-def _extend(colour: Floats, share: Floats) -> Floats:
-    """(h, w, 4), each tooth continued upwards, because a lip may rise further than in a smile.
-
-    Args:
-        colour: (h, w, 3), known where there are teeth. share: (h, w) of the people, with teeth there.
-    """
-    height, width = share.shape
-    colour, rows = colour.copy(), np.arange(height)
-    away = np.arange(width) - _MIDDLE
-    arch = TEETH_EDGE_ROW - TEETH_ARCH * away**2
-    opacity = np.zeros_like(share)
-    for x in range(width):
-        most = float(share[:, x].max())
-        if most < _FEW:
-            continue
-        row = int(share[:, x].argmax())
-        edge = row + float(np.interp(-most / 2, -share[row:, x], rows[: height - row]))
-        opacity[:, x] = np.clip((edge - rows) / _SOFT + 0.5, 0, 1) * np.clip((most - _FEW) / _FEW, 0, 1)
-        # At both ends the colour is mixed with gums and lips.
-        first, last = round(arch[x]) - _TOP, round(min(arch[x], edge)) - _BOTTOM
-        colour[last:, x] = colour[last, x]
-        colour[:, x] *= np.interp(edge - rows, [0, _THIN], [_EDGE_SHADE, 1])[:, None]
-        colour[:first, x] = colour[first : first + 3, x].mean(0) * np.linspace(_DARKEST, 1, first)[:, None]
-    known = np.flatnonzero(opacity.max(0) > 0)
-    for x in range(width):
-        colour[:, x] = colour[:, np.clip(x, known[0], known[-1])]
-    return np.concatenate([colour, opacity[..., None]], -1)
+    return extend_teeth(mean * (1 + max(gain - 1, 0) * detail[..., None]), share)

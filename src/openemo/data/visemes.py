@@ -122,7 +122,7 @@ def articulate(phones: Sequence[Phone], gains_P: Doubles, times_s: Doubles) -> A
         gains_P: of the opening in each phone, see `loudness_gains`.
         times_s: (F,), such as the middles of frames.
     """
-    steps_s = _STEP_S * np.arange(int(np.ceil(phones[-1].end_s / _STEP_S)) + 1)
+    steps_s: Doubles = np.arange(int(np.ceil(phones[-1].end_s / _STEP_S)) + 1, dtype=np.float64) * _STEP_S
     controls_TK = gaussian_filter1d(
         _mean_by_dominance(phones, gains_P, steps_s), _SMOOTHING_S / _STEP_S, 0, mode="nearest"
     )

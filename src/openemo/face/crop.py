@@ -134,6 +134,12 @@ class Paster:
         self._mask = np.ascontiguousarray(mask)
         self._inverse = np.ascontiguousarray(1.0 - mask)
         self._background = np.ascontiguousarray(image[self._inner])
+        self._edges = self._soft_edges()
+
+    @property
+    def place(self) -> tuple[slice, slice]:
+        """Rows and columns of the image that the region covers."""
+        return self._inner
 
     def __call__(self, frame: Image) -> Image:
         """A copy of the image with `frame` in the region.
@@ -152,11 +158,38 @@ class Paster:
                 got=f"shape {frame.shape}, {frame.dtype}",
                 expected=f"a square uint8 frame of {self._image.shape[2]} channels",
             )
-        result = self._image.copy()
-        if self._mask.size:
-            part = np.ascontiguousarray(self._part(_resize(frame, self._side_px)))
-            result[self._inner] = cv2.blendLinear(part, self._background, self._mask, self._inverse)
+        if not self._mask.size:
+            return self._image.copy()
+        return self.paste_part(self._part(_resize(frame, self._side_px)))
+
+    def paste_part(self, part: Image) -> Image:
+        """A copy of the image with what it has of a frame, (h, w, C) uint8, at `place`."""
+        result = self._image.copy() if part.size < self._image.size else np.empty_like(self._image)
+        pasted = result[self._inner]
+        pasted[:] = part
+        for edge in self._edges:
+            sides = (part[edge], self._background[edge], self._mask[edge], self._inverse[edge])
+            pasted[edge] = cv2.blendLinear(*map(np.ascontiguousarray, sides))
         return result
+
+    def _soft_edges(self) -> list[tuple[slice, slice]]:
+        """Rectangles within the region that hold all pixels of which a frame replaces only a share."""
+        height, width = self._mask.shape
+        whole = (slice(0, height), slice(0, width))
+        if self._turn_matrix is not None:
+            return [whole]
+        rows, columns = (np.flatnonzero((self._mask == 1).any(axis)) for axis in (1, 0))
+        if not rows.size:
+            return [whole]
+        top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+        middle = slice(top, bottom)
+        edges = [
+            (slice(0, top), whole[1]),
+            (slice(bottom, height), whole[1]),
+            (middle, slice(0, left)),
+            (middle, slice(right, width)),
+        ]
+        return [edge for edge in edges if all(side.stop > side.start for side in edge)]
 
     def _part(self, frame: NDArray[Any]) -> NDArray[Any]:
         """What of a frame or mask, one pixel for each of the image, lies in the image."""

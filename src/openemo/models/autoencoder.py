@@ -77,11 +77,13 @@ class Autoencoder(ModelMixin, ConfigMixin, ABC, Generic[ReferenceT]):
         *,
         gaze_F2: NDArray[np.floating] | None = None,
         eyes_closed_F2: NDArray[np.floating] | None = None,
+        expression_FE: NDArray[np.floating] | None = None,
     ) -> Tensor:
         """Frames (B, 3, F, height, width) in [-1, 1]; with opacity, in [-1, 1] too, (B, 4, F, height, width).
 
         Args:
-            gaze_F2, eyes_closed_F2: as in `Behaviour`, where `moves_portrait`; None is zero.
+            gaze_F2, eyes_closed_F2, expression_FE: as in `Behaviour`, where `moves_portrait`; None is zero.
+                The expression draws folds of the skin; its motion is in the latents.
         """
 
     def head_flow(self, latents_BCFHW: Tensor) -> Tensor | None:

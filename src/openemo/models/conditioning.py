@@ -102,7 +102,7 @@ class IdentityProjection(nn.Module):
 
 
 class MotionConditionEncoder(nn.Module):
-    """Motion conditions (head pose, brows, expression) to an addition to each frame's timestep embedding.
+    """Motion conditions (pose of the head) to an addition to each frame's timestep embedding.
 
     (B, F, K) -> (B, F, E): Linear, SiLU, and a zero-initialised Linear.
     """

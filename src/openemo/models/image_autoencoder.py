@@ -146,14 +146,19 @@ class ImageAutoencoder(Autoencoder[ImageReference]):
         *,
         gaze_F2: NDArray[np.floating] | None = None,
         eyes_closed_F2: NDArray[np.floating] | None = None,
+        expression_FE: NDArray[np.floating] | None = None,
     ) -> Tensor:
         """Frames (B, 3, F, 8 H, 8 W) in [-1, 1]; nothing of the reference is needed.
 
         Raises:
-            ConfigError: gaze or closed eyes, which a network that draws each frame does not take by rule.
+            ConfigError: gaze, closed eyes or an expression, which a network that draws each frame does not
+                take by rule.
         """
-        if any(track is not None and track.any() for track in (gaze_F2, eyes_closed_F2)):
-            raise ConfigError("this autoencoder cannot move eyes", fix="Leave gaze and blinks out")
+        if any(track is not None and track.any() for track in (gaze_F2, eyes_closed_F2, expression_FE)):
+            raise ConfigError(
+                "this autoencoder cannot move eyes or draw folds",
+                fix="Leave gaze, blinks and expression out",
+            )
         raw = latents_BCFHW.transpose(1, 2).flatten(0, 1) / self.config.scaling_factor
         frames: Tensor = self.decoder(self.post_quant_conv(raw)).clamp(-1, 1)
         return torch.unflatten(frames, 0, (len(latents_BCFHW), -1)).transpose(1, 2)

@@ -148,10 +148,10 @@ class MotionAutoencoder(Autoencoder[MotionReference]):
 
     @property
     def latent_channels(self) -> int:
-        return self._face_channels + (0 if self.config.head_flow_scale is None else _HEAD_CHANNELS)
+        return self.face_channels + (0 if self.config.head_flow_scale is None else _HEAD_CHANNELS)
 
     @property
-    def _face_channels(self) -> int:
+    def face_channels(self) -> int:
         return 2 * (LATENT_STRIDE // int(self.config.flow_stride)) ** 2
 
     @property
@@ -183,7 +183,7 @@ class MotionAutoencoder(Autoencoder[MotionReference]):
                 picture,
                 teeth=self.teeth.float().cpu().numpy(),
                 flow_size=self.flow_size,
-                like=image_B3SS,
+                device=image_B3SS.device,
             )
         return MotionReference(image_B3SS, self.encode_pyramid(image_B3SS), layers)
 
@@ -209,7 +209,7 @@ class MotionAutoencoder(Autoencoder[MotionReference]):
         Args:
             head_flow_B2gg: of the head, at 8 px per cell; None for a head that is still.
         """
-        face = pack_flow(flow_B2hw / self.config.flow_scale, self.config.flow_stride)
+        face = self.pack_face(flow_B2hw)
         if self.config.head_flow_scale is None:
             return face
         if head_flow_B2gg is None:
@@ -218,16 +218,20 @@ class MotionAutoencoder(Autoencoder[MotionReference]):
             head = pack_flow(head_flow_B2gg / self.config.head_flow_scale, _HEAD_STRIDE)
         return torch.cat([face, head], 1)
 
+    def pack_face(self, flow_B2hw: Tensor) -> Tensor:
+        """The channels of the face alone."""
+        return pack_flow(flow_B2hw / self.config.flow_scale, self.config.flow_stride)
+
     def unpack(self, latents_BCHW: Tensor) -> Tensor:
         """The face's flow: the inverse of `pack`."""
-        flow = unpack_flow(latents_BCHW[:, : self._face_channels].float(), self.config.flow_stride)
+        flow = unpack_flow(latents_BCHW[:, : self.face_channels].float(), self.config.flow_stride)
         return flow * float(self.config.flow_scale)
 
     def head_flow(self, latents_BCFHW: Tensor) -> Tensor | None:
         scale = self.config.head_flow_scale
         if scale is None:
             return None
-        channels = latents_BCFHW[0, self._face_channels :].transpose(0, 1)
+        channels = latents_BCFHW[0, self.face_channels :].transpose(0, 1)
         return unpack_flow(channels.float(), _HEAD_STRIDE) * float(scale)
 
     def decode(
@@ -237,16 +241,20 @@ class MotionAutoencoder(Autoencoder[MotionReference]):
         *,
         gaze_F2: NDArray[np.floating] | None = None,
         eyes_closed_F2: NDArray[np.floating] | None = None,
+        expression_FE: NDArray[np.floating] | None = None,
+        tongue_F: NDArray[np.floating] | None = None,
     ) -> Tensor:
-        """Frames at the size of the reference's layers; without layers at the size of its image.
+        """Frames at the size of the reference's layers, on the CPU; without layers at the size of its image.
 
         The opacity of a portrait that has one moves by the same flow, as the fourth channel.
+
+        Args:
+            tongue_F: how far the tip of the tongue is raised, 0 to 1, as in l, n, d, th; None leaves it down.
         """
         batch, _, num_frames = latents_BCFHW.shape[:3]
         flow = self.unpack(latents_BCFHW.transpose(1, 2).flatten(0, 1))
-        layers, picture, size = reference.layers, reference.image_B3SS, reference.image_B3SS.shape[-2:]
+        layers, picture = reference.layers, reference.image_B3SS
         if layers is not None:
-            picture, size = layers.pictures(gaze_F2, eyes_closed_F2), torch.Size((layers.size_px,) * 2)
             flow = layers.lip_motion(flow)
         residual = self.decoder(
             reference.pyramid.expand_frames(num_frames),
@@ -254,32 +262,14 @@ class MotionAutoencoder(Autoencoder[MotionReference]):
             margin=int(_MARGIN * min(latents_BCFHW.shape[-2:])),
         )
         residual = torch.unflatten(residual, 0, (batch, num_frames))
-        residual = match_tone(reference.image_B3SS, residual).flatten(0, 1)
-        interior = None if layers is None else layers.interior
-        if layers is not None and interior is None:
-            # What covers the mouth keeps its pixels.
-            gain = F.interpolate(layers.lip_motion.gain_11gg, size=residual.shape[-2:], mode="bilinear")
-            residual = residual * gain.to(residual.dtype)
-        if interior is not None:  # shadows of a photo would stain the flat colours of a drawing
-            residual = residual * interior.manner.photographic
-        if residual.shape[-2:] != size:
-            # Bilinear: bicubic takes as long as all convolutions of the decoder, and no difference is seen.
-            residual = F.interpolate(residual.float(), size=size, mode="bilinear", align_corners=False)
-        if len(picture) != batch * num_frames:
-            picture = picture.repeat_interleave(num_frames, 0)
-        if interior is not None:
-            flow = interior.refine_flow(flow)
-        moved = warp(picture, flow, size=size, is_bicubic=True)
-        frames: Tensor = moved + _with_channels(residual.to(picture.dtype), moved.shape[1])
-        if interior is not None:
-            interior.composite(frames[:, :3], flow)
-        return frames.clamp(-1, 1).reshape(batch, num_frames, *frames.shape[1:]).transpose(1, 2)
+        residual = match_tone(picture, residual).flatten(0, 1)
+        if layers is not None:
+            frames = layers.animate(flow, residual, gaze_F2, eyes_closed_F2, expression_FE, tongue_F)
+        else:
+            moved = warp(picture.repeat_interleave(num_frames, 0), flow, is_bicubic=True)
+            frames = (moved + residual.to(picture.dtype)).clamp(-1, 1)
+        return frames.reshape(batch, num_frames, *frames.shape[1:]).transpose(1, 2)
 
     def reencode(self, latents_BCNHW: Tensor, reference: MotionReference) -> Tensor:
         """The same latents: a decoded frame is the reference moved by just that flow."""
         return latents_BCNHW
-
-
-def _with_channels(image_B3HW: Tensor, channels: int) -> Tensor:
-    """The image with channels of zeros behind its own."""
-    return F.pad(image_B3HW, (0, 0, 0, 0, 0, channels - image_B3HW.shape[1]))

@@ -73,7 +73,8 @@ _BACKBONE: dict[str, dict[str, Any]] = {
         locator_in_channels=4,  # face, lips, gap between them, eyes
         locator_gain=True,
         time_scale_shift=True,
-        num_motion_conditions=14,
+        num_motion_conditions=6,
+        expression_guide_channels=32,
         speed_dim=64,
     ),
     # wav2vec2 as for sd15, but the 5 feature frames of a window become 32 tokens together. The face embedding

@@ -87,7 +87,8 @@ class EmoUNet(ModelMixin, ConfigMixin):
             (Dhariwal and Nichol 2021), instead of being added before it, and the norm before the last
             convolution (Peebles and Xie 2023). So the output can become small in silence; a norm alone gives
             it the same size as in speech.
-        num_motion_conditions: K, motion conditions per frame (head, brows, emotions), or None.
+        num_motion_conditions: K, motion conditions per frame (pose of the head), or None.
+        expression_guide_channels: G, channels of the expression guide, or None.
         speed_dim: width of the speed tokens, or None for no speed layers.
         speed_centres_rad_s, speed_radii_rad_s, speed_window: see `SpeedEncoder`.
     """
@@ -134,6 +135,7 @@ class EmoUNet(ModelMixin, ConfigMixin):
         locator_gain: bool = False,
         time_scale_shift: bool = False,
         num_motion_conditions: int | None = None,
+        expression_guide_channels: int | None = None,
         speed_dim: int | None = 256,
         speed_centres_rad_s: Sequence[float] = SPEED_CENTRES_RAD_S,
         speed_radii_rad_s: Sequence[float] = SPEED_RADII_RAD_S,
@@ -156,6 +158,7 @@ class EmoUNet(ModelMixin, ConfigMixin):
         self.face_locator: FaceLocator | None = None
         self.locator_scale: nn.Linear | None = None
         self.motion_condition_encoder: MotionConditionEncoder | None = None
+        self.expression_guide_in: nn.Conv2d | None = None
         self.speed_encoder: SpeedEncoder | None = None
         if audio_feature_dim is not None and audio_attention != "text":
             self.audio_projection = (
@@ -177,6 +180,8 @@ class EmoUNet(ModelMixin, ConfigMixin):
                 self.locator_scale = zero_(nn.Linear(time_embed_dim, channels[0]))
         if num_motion_conditions is not None:
             self.motion_condition_encoder = MotionConditionEncoder(num_motion_conditions, time_embed_dim)
+        if expression_guide_channels is not None:
+            self.expression_guide_in = zero_(nn.Conv2d(expression_guide_channels, channels[0], 3, padding=1))
         if temporal_modules and speed_dim is not None:
             self.speed_encoder = SpeedEncoder(
                 speed_centres_rad_s, speed_radii_rad_s, speed_window, speed_dim, max_frames
@@ -215,6 +220,7 @@ class EmoUNet(ModelMixin, ConfigMixin):
         locator_features_BCHW: Tensor | None = None,
         speed_BF: Tensor | None = None,
         motion_conditions_BFK: Tensor | None = None,
+        expression_guide_BFGHW: Tensor | None = None,
         encoder_hidden_states: Tensor | None = None,
         region_masks: Sequence[Tensor] = (),
         region_weights: Tensor | None = None,
@@ -233,6 +239,7 @@ class EmoUNet(ModelMixin, ConfigMixin):
             locator_features_BCHW: instead of `locator_BMHW`, from `encode_locator`.
             speed_BF: head-rotation speed of each frame in rad/s.
             motion_conditions_BFK: see `openemo.behaviour.motion_conditions`.
+            expression_guide_BFGHW: see `openemo.rendering.expression_flow`; None for no expression.
             encoder_hidden_states: (B, L, cross_attention_dim), text or identity tokens for text
                 cross-attention; EMO has none.
             region_masks: for each level (B or 1, 3, H, W) in [0, 1]: full image, face, lips. Needed if
@@ -266,6 +273,8 @@ class EmoUNet(ModelMixin, ConfigMixin):
         )
         if locator_features_BCHW is not None:
             hidden = self._add_locator(hidden, locator_features_BCHW, conditions)
+        if expression_guide_BFGHW is not None:
+            hidden = self._add_guide(hidden, expression_guide_BFGHW)
         if region_masks:
             if self.config.audio_attention != "regions":
                 raise ConfigError("this network has no audio regions", fix="Leave the region masks out")
@@ -324,6 +333,19 @@ class EmoUNet(ModelMixin, ConfigMixin):
         if self.locator_scale is not None:
             features = features * (1 + self.locator_scale(conditions.time_embedding)[..., None, None])
         return hidden + features
+
+    def _add_guide(self, hidden: Tensor, guide_BFGHW: Tensor) -> Tensor:
+        """Add the expression guide to the output of `conv_in`."""
+        guide_in = _require(self.expression_guide_in, "expression guide", "expression_guide_channels")
+        guide = guide_BFGHW.flatten(0, 1).to(hidden.dtype)
+        expected = (len(hidden), guide_in.in_channels, *hidden.shape[-2:])
+        if guide.shape != expected:
+            raise ConfigError(
+                "the expression guide does not fit the latents",
+                got=f"{tuple(guide.shape)} for all frames",
+                expected=str(tuple(expected)),
+            )
+        return hidden + cast(Tensor, guide_in(guide.contiguous(memory_format=torch.channels_last)))
 
     def _conditions(
         self,

@@ -51,6 +51,7 @@ class UNetConfig(Protocol):
     locator_gain: bool
     time_scale_shift: bool
     num_motion_conditions: int | None
+    expression_guide_channels: int | None
     speed_dim: int | None
     speed_centres_rad_s: Sequence[float]
     speed_radii_rad_s: Sequence[float]

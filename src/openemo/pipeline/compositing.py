@@ -5,7 +5,7 @@ Pixels are those of the upright picture, in which the face stands upright, unles
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, NamedTuple, Self
 
@@ -18,7 +18,7 @@ from openemo.face import CropRegion
 from openemo.face.crop import FEATHER, Paster
 from openemo.face.person_mask import person_mask
 from openemo.face.turning import PictureTurn
-from openemo.rendering.head_warp import Box, HeadWarp
+from openemo.rendering.head_warp import Box, HeadWarp, Part
 
 __all__ = ["Compositor", "Framing", "HeadMotion"]
 
@@ -216,30 +216,45 @@ class _Layout:
 
 
 class _MovingHead:
-    """Puts crops into the wide square, moves the head there, and puts the square into the picture."""
+    """Puts crops into the wide square, moves the head there, and puts the square into the picture.
 
-    def __init__(self, inner: Paster, warp: HeadWarp, box: tuple[float, float, float], outer: Paster) -> None:
-        self._inner, self._warp, self._box, self._outer = inner, warp, box, outer
+    Of the square only what the picture shows is made, unless it lies askew in the picture.
+    """
+
+    def __init__(self, inner: Paster, warp: HeadWarp, box: Part, paste: Callable[[Image], Image]) -> None:
+        self._inner, self._warp, self._box, self._paste = inner, warp, box, paste
 
     @classmethod
     def of(cls, layout: _Layout, warp: HeadWarp) -> Self:
         region = layout.region
         x0, y0, x1, _ = region.box_px
         wide = CropRegion(region.centre_px, layout.wide * region.side_px)
-        wx0, wy0, _, _ = wide.box_px
-        side_px = x1 - x0
-        inside = CropRegion(np.array([x0 - wx0, y0 - wy0]) + side_px / 2, side_px)
-        inner = inside.paster(wide.extract(layout.upright))
-        # Where this square lies in the square that the warp was measured in.
+        left, top, right, _ = wide.box_px
+        side_px, wide_px = x1 - x0, right - left
+        outer = wide.paster(layout.shown, layout.turn)
+        paste: Callable[[Image], Image]
+        # Where the wide square lies in the square that the warp was measured in.
         share = layout.wide / _WIDE
         corner = (1 - share) / 2
-        return cls(inner, warp, (corner, corner, share), wide.paster(layout.shown, layout.turn))
+        if layout.turn is None:
+            rows, columns = outer.place
+            around = layout.shown[rows, columns]
+            offset = np.array([columns.start, rows.start])
+            paste = outer.paste_part
+        else:
+            around = wide.extract(layout.upright)
+            offset = np.array([left, top])
+            paste = outer
+        inside = CropRegion(np.array([x0, y0]) - offset + side_px / 2, side_px)
+        start = corner + (offset - (left, top)) / wide_px * share
+        box = (float(start[0]), float(start[1]), around.shape[1] / wide_px * share)
+        return cls(inside.paster(around), warp, box, paste)
 
     def __call__(self, crop: Image, motion: HeadMotion | None) -> Image:
         frame = self._inner(crop)
         if motion is not None:
             frame = self._warp(frame, motion.head_flow_2gg, motion.torso_2, self._box)
-        return self._outer(frame)
+        return self._paste(frame)
 
 
 def _crop_layout(shown: Image, region: CropRegion, turn: PictureTurn | None, side_px: int) -> _Layout:

@@ -1,6 +1,7 @@
 """What the networks are told: of a portrait once per video, and of each clip.
 
-Shape letters as in `emo.py`; L identity tokens, K motion conditions.
+Shape letters as in `emo.py`; L identity tokens, K motion conditions, E flows of brows and emotions,
+G channels of the expression guide.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from openemo.config import PipelineConfig
 from openemo.errors import ConfigError
 from openemo.face.masks import RegionMasks, level_sizes
 from openemo.models import EmoUNet, ReferenceNet
-from openemo.models.autoencoder import Reference
+from openemo.models.autoencoder import Autoencoder, Reference
+from openemo.models.motion_autoencoder import MotionAutoencoder
 from openemo.pipeline.guidance import reference_features, without_conditions
 from openemo.pipeline.portrait import PreparedPortrait
+from openemo.rendering.expression_flow import expression_flows
 
 __all__ = ["ClipConditions", "ReferenceConditions", "clip_conditions"]
 
@@ -34,19 +37,23 @@ class ReferenceConditions:
         locator_features_BCHW: the face region, encoded; None for networks without face locator.
         region_masks: for each level (1, 3, H, W); empty for networks without audio attention by regions.
         identity_2LD: identity tokens, row 0 unconditional, row 1 of this person; None for networks without.
+        expressions_EGHW: what brows and each emotion add to the expression guide; None for networks without.
     """
 
     encoded: Reference
     locator_features_BCHW: Tensor | None
     region_masks: tuple[Tensor, ...]
     identity_2LD: Tensor | None
+    expressions_EGHW: Tensor | None = None
 
     @property
     def features_BCHW(self) -> Tensor:
         return self.encoded.features_BCHW
 
     @classmethod
-    def encode(cls, unet: EmoUNet, reference: Reference, portrait: PreparedPortrait) -> Self:
+    def encode(
+        cls, unet: EmoUNet, autoencoder: Autoencoder[Any], reference: Reference, portrait: PreparedPortrait
+    ) -> Self:
         """Encode what this network has layers for.
 
         Raises:
@@ -58,7 +65,15 @@ class ReferenceConditions:
             _locator_features(unet, portrait.locator, like),
             _region_masks(unet, portrait.regions, like),
             _identity_tokens(unet, portrait.identity, like),
+            _expressions(unet, autoencoder, portrait, like),
         )
+
+    def expression_guide(self, weights_FE: NDArray[np.float32]) -> Tensor | None:
+        """(1, F, G, H, W) for frames that have so much of each expression, see `expression_weights`."""
+        if self.expressions_EGHW is None:
+            return None
+        weights = torch.from_numpy(weights_FE).to(self.expressions_EGHW)
+        return torch.einsum("fe,eghw->fghw", weights, self.expressions_EGHW)[None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +102,13 @@ def clip_conditions(
     audio_BFTD: Tensor,
     config: PipelineConfig,
     motion_conditions_BFK: Tensor | None = None,
+    expression_guide_BFGHW: Tensor | None = None,
 ) -> ClipConditions:
     """What the UNet is told of one clip.
 
     Args:
         reference_input_BCNHW: the reference and the motion frames, as the ReferenceNet reads them.
-        motion_conditions_BFK: None for networks without.
+        motion_conditions_BFK, expression_guide_BFGHW: None for networks without.
     """
     is_guided, identity_2LD = config.guidance_scale != 1, conditions.identity_2LD
     reference, unconditional_reference = reference_features(
@@ -107,6 +123,8 @@ def clip_conditions(
         conditional["locator_features_BCHW"] = conditions.locator_features_BCHW
     if motion_conditions_BFK is not None:
         conditional["motion_conditions_BFK"] = motion_conditions_BFK.to(audio_BFTD)
+    if expression_guide_BFGHW is not None:
+        conditional["expression_guide_BFGHW"] = expression_guide_BFGHW
     if config.speed is not None:
         conditional["speed_BF"] = audio_BFTD.new_full(audio_BFTD.shape[:2], config.speed)
     if identity_2LD is not None:
@@ -158,3 +176,12 @@ def _identity_tokens(unet: EmoUNet, identity: NDArray[np.float32] | None, like: 
     nobody = like.new_zeros(width)
     person = nobody if identity is None else torch.from_numpy(identity).to(like)
     return unet.encode_identity(torch.stack([nobody, person]))
+
+
+def _expressions(
+    unet: EmoUNet, autoencoder: Autoencoder[Any], portrait: PreparedPortrait, like: Tensor
+) -> Tensor | None:
+    if unet.config.expression_guide_channels is None or not isinstance(autoencoder, MotionAutoencoder):
+        return None
+    flows = torch.from_numpy(expression_flows(portrait.points, autoencoder.flow_size))
+    return autoencoder.pack_face(flows).to(like)

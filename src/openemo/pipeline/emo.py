@@ -7,7 +7,7 @@ P side of the crop as it is decoded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
@@ -20,10 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from openemo.audio import Audio, SpeechFeatures
-from openemo.audio.prosody import measure_prosody
 from openemo.behaviour import Behaviour
-from openemo.behaviour.behaviour_settings import BehaviourSettings
-from openemo.behaviour.drawing import draw_behaviour, style_of
 from openemo.behaviour.expression import (
     NEUTRAL,
     Emotions,
@@ -32,21 +29,22 @@ from openemo.behaviour.expression import (
     is_neutral,
     own_smile_track,
 )
-from openemo.behaviour.head_motion import limit_head
 from openemo.behaviour.motion_conditions import motion_conditions
-from openemo.behaviour.motion_from_clip import clip_behaviour, clip_style
 from openemo.config import PipelineConfig
 from openemo.decoding_limits import DEFAULT_LIMITS, DecodingLimits
-from openemo.errors import AudioError, ConfigError
+from openemo.errors import AudioError
 from openemo.image_tensors import images_to_tensor, tensor_to_images
 from openemo.pipeline.compositing import Framing, HeadMotion
 from openemo.pipeline.conditions import ClipConditions, ReferenceConditions, clip_conditions
+from openemo.pipeline.controls import behaviour_of_person, check_controls
 from openemo.pipeline.inputs import to_inputs, to_integer, to_seed
 from openemo.pipeline.motion_clip import MotionClip, read_motion_clip
 from openemo.pipeline.output import Animation, Frame, Progress
 from openemo.pipeline.portrait import PreparedPortrait, prepare_portrait
 from openemo.pipeline.pretrained_pipeline import PretrainedPipeline
 from openemo.pipeline.sampling import ClipPlan, initial_noise, sample_clip
+from openemo.pipeline.working_ahead import working_ahead
+from openemo.rendering.expression_flow import expression_weights
 from openemo.rendering.portrait_layers import PortraitPicture
 from openemo.timing import ClipSpan, num_frames, parse_fps
 
@@ -148,13 +146,13 @@ class EmoPipeline(PretrainedPipeline):
             brows=brows,
             expression=expression,
         )
-        self._check_controls(
-            config,
-            transparent=transparent,
-            emotion=emotion,
-            motion_from=motion_from,
-            motion_style_from=motion_style_from,
-        )
+        given = {
+            "transparency": transparent,
+            "emotion": not is_neutral(emotion),
+            "motion from a clip": motion_from is not None,
+            "motion style from a clip": motion_style_from is not None,
+        }
+        check_controls(config, given, unet=self.unet, autoencoder=self.autoencoder)
         rate = parse_fps(config.fps if fps is None else fps)
         image, sound = to_inputs(
             portrait, audio, transparent=transparent, audio_track=audio_track, limits=limits, sandbox=sandbox
@@ -192,7 +190,14 @@ class EmoPipeline(PretrainedPipeline):
         )
 
     def _frames(self, request: _Request, progress: Progress | None) -> Iterator[Frame]:
-        """Steps 3 to 9. Clip after clip is denoised, decoded a few frames at a time, and composited."""
+        """Steps 3 to 9. Frames are composited while the next ones are denoised and decoded."""
+        for crops_B3FHW, head_motion in working_ahead(self._crops(request, progress)):
+            yield from self.composite(crops_B3FHW, request.portrait, head_motion)
+
+    def _crops(
+        self, request: _Request, progress: Progress | None
+    ) -> Generator[tuple[Tensor, list[HeadMotion] | None]]:
+        """Steps 3 to 8. Clip after clip is denoised, and decoded a few frames at a time."""
         config, plan = request.config, ClipPlan.of(request.num_frames, request.config)
         total = len(plan.clips) * (config.num_inference_steps * plan.calls_per_step + 1)
         done = count(1)
@@ -219,25 +224,23 @@ class EmoPipeline(PretrainedPipeline):
             latents_BCFHW = self.denoise_clip(
                 conditions, motion_frames_BCNHW, generator=generator, plan=plan, config=config, on_step=report
             )
-            # 8. and 9. Decoding and compositing.
-            yield from self._decode_and_composite(clip, latents_BCFHW, reference, behaviour, request.portrait)
+            # 8. Decoding.
+            yield from self._decode_clip(clip, latents_BCFHW, reference, behaviour)
             report()
 
-    def _decode_and_composite(
+    def _decode_clip(
         self,
         clip: ClipSpan,
         latents_BCFHW: Tensor,
         reference: ReferenceConditions,
         behaviour: Behaviour,
-        portrait: PreparedPortrait,
-    ) -> Iterator[Frame]:
-        """Frames of a clip, a few at a time."""
+    ) -> Iterator[tuple[Tensor, list[HeadMotion] | None]]:
+        """Crops of a clip and how the head moves, a few frames at a time."""
         first = clip.start
         for part_BCFHW in torch.split(latents_BCFHW[:, :, : len(clip)], self.decode_frames, dim=2):
             part = behaviour.frames(first, first + part_BCFHW.shape[2])
             first += len(part)
-            crops_B3FHW = self.decode(part_BCFHW, reference, part)
-            yield from self.composite(crops_B3FHW, portrait, self.head_motion(part_BCFHW, part))
+            yield self.decode(part_BCFHW, reference, part), self.head_motion(part_BCFHW, part)
 
     def num_frames(self, audio: Audio, fps: Fraction) -> int:
         """Frames of a video as long as the sound.
@@ -310,9 +313,11 @@ class EmoPipeline(PretrainedPipeline):
             lip_width=config.lip_width,
             lip_closing=config.lip_closing,
             is_mouth_covered=portrait.is_mouth_covered,
+            own_smile=portrait.own_smile,
+            own_teeth=portrait.own_teeth,
         )
         reference = self.autoencoder.encode_reference(image_B3SS, picture)
-        return ReferenceConditions.encode(self.unet, reference, portrait)
+        return ReferenceConditions.encode(self.unet, self.autoencoder, reference, portrait)
 
     def prepare_behaviour(
         self,
@@ -344,36 +349,17 @@ class EmoPipeline(PretrainedPipeline):
         num_frames = ClipPlan.of(num_shown, config).num_frames
         if not self.autoencoder.moves_portrait:
             return Behaviour.neutral(num_frames)
-        person = portrait.points.tobytes()
-        style = style_of(person)
-        if motion_style_from is not None:
-            style = clip_style(motion_style_from.points_px_FK3, motion_style_from.fps, style)
-        drawn = draw_behaviour(
-            measure_prosody(audio),
+        drawn = behaviour_of_person(
+            audio,
+            portrait.points,
             num_frames,
             rate,
             seed=seed,
-            person=person,
-            style=style,
-            settings=BehaviourSettings(
-                head_motion=config.head_motion,
-                gaze=config.gaze,
-                blinks_per_minute=config.blinks_per_minute,
-                brows=config.brows,
-                expression=config.expression,
-            ),
+            config=config,
+            num_shown=num_shown,
+            motion_from=motion_from,
+            motion_style_from=motion_style_from,
         )
-        if motion_from is not None:
-            points, clip_fps = motion_from.points_px_FK3, motion_from.fps
-            clip = clip_behaviour(points, clip_fps, num_frames, rate, num_shown=num_shown)
-            drawn = replace(
-                drawn,
-                head_F6=limit_head(np.asarray(config.head_motion * clip.head_F6, np.float64)),
-                torso_F2=config.head_motion * clip.torso_F2,
-                brows_F=config.brows * clip.brows_F,
-                gaze_F2=config.gaze * clip.gaze_F2,
-                eyes_closed_F2=clip.eyes_closed_F2 * (config.blinks_per_minute != 0),
-            )
         asked = expression_track(emotion, num_frames, rate, strength=emotion_strength)
         smile = own_smile_track(drawn.expression_FE, asked, portrait.own_smile * config.expression)
         return replace(drawn, expression_FE=np.clip(drawn.expression_FE + asked + smile, 0, 1))
@@ -432,12 +418,10 @@ class EmoPipeline(PretrainedPipeline):
         """
         config = config or self.config
         audio_FTD = speech.windows(frames, fps or parse_fps(config.fps), config.speech_window_tokens)
+        part = behaviour.frames(frames.start, frames.stop)
         conditions_FK = None
         if self.unet.config.num_motion_conditions is not None:
-            told = motion_conditions(
-                behaviour.frames(frames.start, frames.stop), expression_gain=config.expression_motion
-            )
-            conditions_FK = torch.from_numpy(told)[None]
+            conditions_FK = torch.from_numpy(motion_conditions(part))[None]
         return clip_conditions(
             self.unet,
             self.reference_net,
@@ -446,6 +430,7 @@ class EmoPipeline(PretrainedPipeline):
             audio_FTD[None].to(reference.features_BCHW),
             config,
             conditions_FK,
+            reference.expression_guide(expression_weights(part, gain=config.expression_motion)),
         )
 
     @torch.no_grad()
@@ -494,13 +479,14 @@ class EmoPipeline(PretrainedPipeline):
         The head is still in them; `head_motion` says how it moves.
 
         Args:
-            behaviour: of these frames: gaze and lids; None leaves the eyes as they are.
+            behaviour: of these frames: gaze, lids and folds of the skin; None leaves them as they are.
         """
         decoded_B3FHW: Tensor = self.autoencoder.decode(
             latents_BCFHW.to(reference.features_BCHW),
             reference.encoded,
             gaze_F2=None if behaviour is None else behaviour.gaze_F2,
             eyes_closed_F2=None if behaviour is None else behaviour.eyes_closed_F2,
+            expression_FE=None if behaviour is None else behaviour.expression_FE,
         )
         return decoded_B3FHW
 
@@ -526,54 +512,6 @@ class EmoPipeline(PretrainedPipeline):
     @property
     def _moves_head(self) -> bool:
         return getattr(self.autoencoder.config, "head_flow_scale", None) is not None
-
-    def _check_controls(
-        self,
-        config: PipelineConfig,
-        *,
-        transparent: bool,
-        emotion: Emotions,
-        motion_from: MediaFile | None,
-        motion_style_from: MediaFile | None,
-    ) -> None:
-        """Raises ConfigError for a control that this model has no layers for."""
-        if config.speed is not None and self.unet.config.speed_dim is None:
-            raise ConfigError(
-                "this model has no speed layers", got=f"speed {config.speed}", fix="Leave the speed out"
-            )
-        moves_portrait = self.autoencoder.moves_portrait
-        if transparent and not moves_portrait:
-            raise ConfigError(
-                "this model draws frames without transparency",
-                got="transparent",
-                fix="Leave it out, or take the model `embedded`",
-            )
-        has_behaviour = moves_portrait and self.unet.config.num_motion_conditions is not None
-        controls = (  # name, value, neutral value, whether the model has it
-            ("blinks per minute", config.blinks_per_minute, 0, moves_portrait),
-            ("gaze", config.gaze, 0, moves_portrait),
-            ("lip motion", config.lip_motion, 1, moves_portrait),
-            ("head motion", config.head_motion, 0, has_behaviour),
-            ("brows", config.brows, 0, has_behaviour),
-            ("expression", config.expression, 0, has_behaviour),
-        )
-        refused = [
-            what if value is None else f"{what} {value:g}"
-            for what, value, neutral, has in controls
-            if value != neutral and not has
-        ]
-        given = (
-            ("emotion", is_neutral(emotion)),
-            ("motion from a clip", motion_from is None),
-            ("motion style from a clip", motion_style_from is None),
-        )
-        refused += [what for what, is_left_out in given if not (is_left_out or has_behaviour)]
-        if refused:
-            raise ConfigError(
-                "this model has no such control",
-                got=", ".join(refused),
-                fix="Leave them out",
-            )
 
 
 @dataclass(frozen=True, slots=True)

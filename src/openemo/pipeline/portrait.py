@@ -45,6 +45,7 @@ class PreparedPortrait:
         warnings: what the user should know, one sentence each.
         is_mouth_covered: something hides the mouth, which then stays still.
         own_smile: strength of the smile that was taken out of the photo, 0 to 1; it comes back at times.
+        own_teeth: the teeth that it showed, see `RestPose`.
     """
 
     crop: Image
@@ -58,6 +59,7 @@ class PreparedPortrait:
     warnings: tuple[str, ...]
     is_mouth_covered: bool = False
     own_smile: float = 0.0
+    own_teeth: NDArray[np.float32] | None = None
 
     @property
     def width(self) -> int:
@@ -148,6 +150,7 @@ def prepare_portrait(
         warnings=warnings + rest.warnings,
         is_mouth_covered=rest.is_mouth_covered,
         own_smile=rest.own_smile,
+        own_teeth=rest.own_teeth,
     )
 
 

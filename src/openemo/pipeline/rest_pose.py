@@ -7,6 +7,7 @@ from typing import Final
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from openemo.arrays import Image
 from openemo.face import Face, FaceAnalyzer
@@ -14,6 +15,7 @@ from openemo.face.covered_mouth import is_mouth_covered
 from openemo.face.landmarks import face_width_px, mouth_opening
 from openemo.rendering.mouth_closing import close_mouth, read_mouth_pose
 from openemo.rendering.neutral_face import move_face, read_smile, relaxing_motion
+from openemo.rendering.smile_teeth import read_own_teeth
 
 __all__ = ["RestPose", "find_rest_pose"]
 
@@ -46,6 +48,7 @@ class RestPose:
         is_mouth_covered: the mouth cannot be seen.
         own_smile: strength of `happy` that was taken out of the photo.
         warnings: one sentence each.
+        own_teeth: (4, *TEETH_SIZE) of a mouth that was shut, see `read_own_teeth`; None if it showed none.
     """
 
     image: Image
@@ -53,6 +56,7 @@ class RestPose:
     is_mouth_covered: bool = False
     warnings: tuple[str, ...] = ()
     own_smile: float = 0.0
+    own_teeth: NDArray[np.float32] | None = None
 
 
 def find_rest_pose(image: Image, face: Face, analyzer: FaceAnalyzer) -> RestPose:
@@ -65,7 +69,7 @@ def find_rest_pose(image: Image, face: Face, analyzer: FaceAnalyzer) -> RestPose
     closed = _closed(image, face, analyzer) if pose == "open" else None
     if closed is None:
         return RestPose(image, face, warnings=(_STAYS_OPEN,))
-    return RestPose(*closed, warnings=(_CLOSED,))
+    return RestPose(*closed, warnings=(_CLOSED,), own_teeth=read_own_teeth(image, face.points_px))
 
 
 def _without_smile(image: Image, face: Face, analyzer: FaceAnalyzer) -> RestPose:
@@ -87,7 +91,8 @@ def _without_smile(image: Image, face: Face, analyzer: FaceAnalyzer) -> RestPose
     if found is None or mouth_opening(found.points_px) > _MAX_OPENING:
         return RestPose(image, face)
     own_smile = min(max(smile.strength - read_smile(found.points_px).strength, 0.0), 1.0)
-    return RestPose(relaxed, found, own_smile=own_smile)
+    own_teeth = read_own_teeth(image, face.points_px) if shows_teeth else None
+    return RestPose(relaxed, found, own_smile=own_smile, own_teeth=own_teeth)
 
 
 def _shrunk(image: Image, face_px: float) -> tuple[Image, float]:

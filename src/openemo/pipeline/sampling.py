@@ -22,7 +22,7 @@ from openemo.timing import ClipSpan, plan_clips
 __all__ = ["ClipPlan", "Windows", "initial_noise", "sample_clip"]
 
 # Conditions with a frame axis, the second: a window gets its own part of them.
-_BY_FRAME = ("audio_BFTD", "audio_tokens_BFTA", "speed_BF", "motion_conditions_BFK")
+_BY_FRAME = ("audio_BFTD", "audio_tokens_BFTA", "speed_BF", "motion_conditions_BFK", "expression_guide_BFGHW")
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,12 @@ class EyePatch:
     y0: int
     pixels: Image
 
+    @property
+    def box(self) -> tuple[slice, slice]:
+        """Rows and columns that it replaces."""
+        height, width = self.pixels.shape[:2]
+        return slice(self.y0, self.y0 + height), slice(self.x0, self.x0 + width)
+
 
 class Eyes:
     """Both eyes of one portrait.

@@ -70,9 +70,11 @@ def sample_maps(maps_NCgg: Tensor, positions_Nhw2: Tensor, box: tuple[float, flo
         positions_Nhw2: x, y in units of the image's side.
         box: x0, y0, x1, y1 of the part of the image that the maps cover, in the same units.
     """
+    if not positions_Nhw2.stride(0):  # the same for all
+        positions_Nhw2 = positions_Nhw2[:1]
     low = positions_Nhw2.new_tensor(box[:2])
     size = positions_Nhw2.new_tensor(box[2:]) - low
-    grid = (positions_Nhw2 - low) / size * 2 - 1
+    grid = ((positions_Nhw2 - low) / size * 2 - 1).expand(len(maps_NCgg), -1, -1, -1)
     return F.grid_sample(maps_NCgg, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
@@ -125,4 +127,6 @@ def flow_derivatives(flow_B2hw: Tensor, size: tuple[int, ...]) -> Tensor:
     padded = F.pad(flow_B2hw.float(), (1, 1, 1, 1), mode="replicate")
     right = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) * (width / 2)
     down = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) * (height / 2)
-    return F.interpolate(torch.cat([right, down], 1), size=size, mode="area")
+    derivatives = torch.cat([right, down], 1)
+    # Torch would take as long for means over single cells.
+    return derivatives if (height, width) == tuple(size) else F.interpolate(derivatives, size, mode="area")

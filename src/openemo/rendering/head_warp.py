@@ -9,8 +9,9 @@ Shapes: N frames, g x g the head flow's grid, n x n the grid of the warp, over t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Self
 
 import cv2
@@ -21,11 +22,15 @@ from scipy.ndimage import distance_transform_edt
 from openemo.arrays import Floats, Image
 from openemo.face.landmarks import FACE_OVAL, face_width_px
 from openemo.grids import centre_array
+from openemo.rendering.face_patch import Place
 
-__all__ = ["Box", "HeadWarp"]
+__all__ = ["Box", "HeadWarp", "Part"]
 
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1."""
+
+Part = tuple[float, float, float]
+"""x0, y0 and width of a part of the wide picture; its height is that of the frame."""
 
 _GRID: Final = 96
 # In face widths: how far from the outline of head and torso their motion fades; how far above the picture's
@@ -35,10 +40,15 @@ _HEAD_FADE, _TORSO_FADE, _EDGE_FADE, _NECK, _NECK_FADE = 1.0, 0.6, 0.3, 0.05, 0.
 # Motion reaches so many times as far across its direction as along it; less so from that height above the
 # chin on (face widths), so that shoulders do not go along.
 _ACROSS, _CHIN = 2.0, 1.0
+_MOUTH: Final = 13  # landmark
 _HAIR_ROOM: Final = 0.9  # between face and side of the photo, in which hair that it cuts moves in full
 # Lanczos' kernel keeps 0.96 of the variance of a photo's Laplacian, a cubic one 0.85, in a fifth of the time.
 # A head of more pixels has less in its finest frequencies.
 _FINE_PIXELS: Final = 300_000
+_BAND_PX: Final = 64
+_HEAD, _BAND = 0.9, 8  # what moves with the head by more is sampled as it; so many rows of cells at a time
+_STILL_PX: Final = 0.002  # what moves by less keeps its grey levels
+_WHOLE: Final[Part] = (0.0, 0.0, 1.0)
 _REACH: Final = 1.1  # of the head from the middle of the face sideways: hair, but no second person
 
 
@@ -92,7 +102,9 @@ class HeadWarp:
         head = head * _smooth(1 - below / _NECK_FADE)
         torso = _fade(is_torso, _TORSO_FADE * face_width) * (1 - head)
         to_photo = np.eye(2) if to_photo_22 is None else np.asarray(to_photo_22, np.float64)
-        reaches_22, share_2 = _hair_at_sides(is_head, _face(points), photo, to_photo, face_width)
+        # Beside the chin it may be a shoulder, which lies behind the head and is not stretched by it.
+        is_beside = is_head & (centre_array(_GRID) < points[_MOUTH, 1])[:, None]
+        reaches_22, share_2 = _hair_at_sides(is_beside, _face(points), photo, to_photo, face_width)
         edge = _edges(photo, to_photo, reaches_22, _EDGE_FADE * face_width)
         for box in others:
             edge = edge * _smooth(_distance(box) / (_EDGE_FADE * face_width))
@@ -125,50 +137,54 @@ class HeadWarp:
         moved = np.einsum("ji,jyx->iyx", self.to_photo_22, along_photo)
         return np.ascontiguousarray(np.moveaxis(moved, 0, -1), np.float32)
 
-    def __call__(
-        self,
-        frame: Image,
-        head_flow_2gg: Floats,
-        torso_2: Floats,
-        box: tuple[float, float, float] = (0.0, 0.0, 1.0),
-    ) -> Image:
-        """The wide picture, or a square part of it, with the head moved.
+    def __call__(self, frame: Image, head_flow_2gg: Floats, torso_2: Floats, box: Part = _WHOLE) -> Image:
+        """The wide picture, or a part of it, with the head moved. Beyond the part its border repeats.
 
         Args:
-            frame: (S, S, C) uint8.
+            frame: (h, w, C) uint8.
             head_flow_2gg, torso_2: as of `displacement`.
-            box: x0, y0 and side of the part.
+            box: x0, y0 and width of the part.
         """
-        side_px = frame.shape[0]
-        moved = _part(self.displacement(head_flow_2gg, torso_2), box, side_px)
-        moved *= np.float32(side_px / box[2])
-        pixels = np.arange(side_px, dtype=np.float32)
-        moved[..., 0] += pixels[None]
-        moved[..., 1] += pixels[:, None]
-        result = cv2.remap(frame, moved, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-        head = self._head_box(box, side_px)
-        part = moved[head]
-        if part.shape[0] * part.shape[1] <= _FINE_PIXELS:
-            result[head] = cv2.remap(frame, part, None, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE)
-        return np.asarray(result, np.uint8)
+        height, width = frame.shape[:2]
+        scale_px = width / box[2]
+        field = self.displacement(head_flow_2gg, torso_2) * np.float32(scale_px)
+        is_moving = np.asarray((abs(field) > _STILL_PX).any(-1))
+        moving = _to_pixels(is_moving, box, scale_px, (slice(0, height), slice(0, width)), reach=1)
+        if _is_empty(moving):
+            return frame.copy()
+        result = frame.copy()
+        for place, kernel in self._kernels(box, scale_px, moving):
+            sources = _sources(field, box, scale_px, place)
+            cv2.remap(frame, sources, None, kernel, result[place], borderMode=cv2.BORDER_REPLICATE)
+        return result
 
-    def _head_box(self, box: tuple[float, float, float], side_px: int) -> tuple[slice, slice]:
-        """Rows and columns of a part of the wide picture in which the head is."""
-        rows, columns = (np.flatnonzero((self.head_nn > 0.5).any(axis)) for axis in (1, 0))
+    def _kernels(self, box: Part, scale_px: float, moving: Place) -> Iterator[tuple[Place, int]]:
+        """Rectangles that fill the moving part of a frame, each with the kernel that it is sampled with."""
+        whole = slice(0, round(scale_px))
+        around = _to_pixels(self.head_nn > 0.5, _WHOLE, scale_px, (whole, whole))
+        if np.prod([side.stop - side.start for side in around]) > _FINE_PIXELS:
+            # What a few rows need stays in the cache.
+            for top in range(moving[0].start, moving[0].stop, _BAND_PX):
+                yield (slice(top, min(top + _BAND_PX, moving[0].stop)), moving[1]), cv2.INTER_CUBIC
+            return
+        for rows, is_head in self._bands(box, scale_px, moving[0]):
+            left, head, right = _parted(is_head, box[0], scale_px, moving[1])
+            for columns in (left, head, right):
+                if columns.stop > columns.start and rows.stop > rows.start:
+                    yield (rows, columns), cv2.INTER_LANCZOS4 if columns is head else cv2.INTER_CUBIC
 
-        def pixels(cells: NDArray[np.int64], corner: float) -> slice:
-            ends = (np.array([cells[0], cells[-1] + 1]) / _GRID - corner) * (side_px / box[2])
-            low, high = np.clip(ends, 0, side_px).astype(int)
-            return slice(int(low), int(high))
-
-        return pixels(rows, box[1]), pixels(columns, box[0])
+    def _bands(self, box: Part, scale_px: float, rows: slice) -> Iterator[tuple[slice, NDArray[np.bool_]]]:
+        """Rows of a frame, some at a time, and the columns of cells (n,) that the head takes there."""
+        starts = np.arange(0, _GRID + 1, _BAND)
+        ends = np.clip(np.rint((starts / _GRID - box[1]) * scale_px), rows.start, rows.stop).astype(int)
+        for start, low, high in zip(starts, ends, ends[1:], strict=False):
+            yield slice(int(low), int(high)), np.asarray((self.head_nn[start : start + _BAND] > _HEAD).any(0))
 
     def _extended(self, flow_2gg: NDArray[np.float64]) -> NDArray[np.float64]:
         """(2, n, n): the head's flow over the wide picture. Beyond the crop its affine part goes on."""
         grid = flow_2gg.shape[-1]
-        cells = centre_array(grid)
-        inside = np.stack([np.ones(grid * grid), np.tile(cells, grid), np.repeat(cells, grid)], 1)
-        affine = np.linalg.lstsq(inside, flow_2gg.reshape(2, -1).T, rcond=None)[0]  # (3, 2)
+        inside, solve = _affine_fit(grid)
+        affine = solve @ flow_2gg.reshape(2, -1).T  # (3, 2)
         rest = (flow_2gg.reshape(2, -1) - (inside @ affine).T).reshape(2, grid, grid)
         x, y = ((centre_array(_GRID) - corner) / self.crop[2] for corner in self.crop[:2])
         columns, rows = (np.clip(axis * grid - 0.5, 0, grid - 1) for axis in (x, y))
@@ -177,6 +193,14 @@ class HeadWarp:
         constant, along_x, along_y = (part[:, None, None] for part in affine)
         plane = constant + along_x * x + along_y * y[:, None]
         return np.asarray(plane + np.moveaxis(sampled, -1, 0), np.float64)
+
+
+@lru_cache(maxsize=4)
+def _affine_fit(grid: int) -> tuple[Floats, Floats]:
+    """(g * g, 3) constant, x and y of each cell, and (3, g * g) the pseudo-inverse."""
+    cells = centre_array(grid)
+    inside = np.stack([np.ones(grid * grid), np.tile(cells, grid), np.repeat(cells, grid)], 1)
+    return inside, np.linalg.pinv(inside)
 
 
 def _head_and_torso(
@@ -203,7 +227,7 @@ def _face(points: Floats) -> NDArray[np.bool_]:
 
 
 def _hair_at_sides(
-    is_head: NDArray[np.bool_],
+    is_hair: NDArray[np.bool_],
     is_face: NDArray[np.bool_],
     photo: Box,
     to_photo_22: Floats,
@@ -223,7 +247,7 @@ def _hair_at_sides(
     for axis, positions in enumerate(_in_photo(to_photo_22)):
         is_beside = float(to_photo_22[axis, 0] ** 2)  # 1 where the axis is the face's own from side to side
         for side, inward in enumerate((positions - photo[axis], photo[axis + 2] - positions)):
-            gap, hair = (float(max(inward[part].min(), 1 / _GRID)) for part in (is_face, is_head))
+            gap, hair = (float(max(inward[part].min(), 1 / _GRID)) for part in (is_face, is_hair))
             is_cut = is_beside * float(_smooth(np.array(1 - hair / usual))) if hair < gap else 0.0
             reaches_22[axis, side] += is_cut * (gap - usual)
             share = 1 - is_cut * max(1 - gap / (_HAIR_ROOM * face_width), 0)
@@ -286,22 +310,51 @@ def _smooth(ramp: Floats) -> NDArray[np.float32]:
     return np.asarray(ramp * ramp * (3 - 2 * ramp), np.float32)
 
 
-def _part(
-    field_nn2: NDArray[np.float32], box: tuple[float, float, float], side_px: int
-) -> NDArray[np.float32]:
-    """(side_px, side_px, 2): a square part of a field, at pixel centres, bilinear."""
-    size = (side_px, side_px)
-    if box[2] == 1:
-        return np.asarray(cv2.resize(field_nn2, size), np.float32)
-    step = box[2] * len(field_nn2) / side_px  # cells for each pixel
-    shift = np.array(box[:2]) * len(field_nn2) + 0.5 * step - 0.5
-    return np.asarray(
-        cv2.warpAffine(
-            field_nn2,
-            np.array([[step, 0, shift[0]], [0, step, shift[1]]]),
-            size,
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_REPLICATE,
-        ),
-        np.float32,
+def _sources(field_nn2: NDArray[np.float32], box: Part, scale_px: float, place: Place) -> NDArray[np.float32]:
+    """(h, w, 2): where the pixels of a place in a frame come from, bilinear between the field's cells, px."""
+    rows, columns = place
+    step = len(field_nn2) / scale_px  # cells for each pixel
+    shift = np.array(box[:2]) * len(field_nn2) + step * (np.array([columns.start, rows.start]) + 0.5) - 0.5
+    sources = cv2.warpAffine(
+        field_nn2,
+        np.array([[step, 0, shift[0]], [0, step, shift[1]]]),
+        (columns.stop - columns.start, rows.stop - rows.start),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
     )
+    sources[..., 0] += np.arange(columns.start, columns.stop, dtype=np.float32)
+    sources[..., 1] += np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
+    return np.asarray(sources, np.float32)
+
+
+def _to_pixels(
+    cells_nn: NDArray[np.bool_], box: Part, scale_px: float, limits: Place, *, reach: int = 0
+) -> Place:
+    """Rows and columns of a part of the wide picture that hold all cells, within limits; may be empty.
+
+    Args:
+        reach: how many cells around them are held, too.
+    """
+    result = []
+    for axis, limit in enumerate(limits):
+        cells = np.flatnonzero(cells_nn.any(1 - axis))
+        if not len(cells):
+            return slice(0, 0), slice(0, 0)
+        ends = np.array([cells[0] - reach, cells[-1] + 1 + reach]) / _GRID
+        low, high = np.clip((ends - box[1 - axis]) * scale_px, limit.start, limit.stop)
+        result.append(slice(int(low), int(high)))
+    return result[0], result[1]
+
+
+def _is_empty(place: Place) -> bool:
+    return any(side.start >= side.stop for side in place)
+
+
+def _parted(
+    is_head_n: NDArray[np.bool_], corner: float, scale_px: float, columns: slice
+) -> tuple[slice, slice, slice]:
+    """Columns of a frame on the left of the head, in it, and on its right; each may be empty."""
+    cells = np.flatnonzero(is_head_n)
+    ends = np.array([cells[0], cells[-1] + 1]) / _GRID - corner if len(cells) else np.zeros(2)
+    low, high = np.clip(np.rint(ends * scale_px), columns.start, columns.stop).astype(int).tolist()
+    return slice(columns.start, low), slice(low, high), slice(high, columns.stop)

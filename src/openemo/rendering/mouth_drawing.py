@@ -6,7 +6,7 @@ Shapes: P side of the portrait in px, h x w the box around the mouth in px, G x 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import cv2
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from openemo.arrays import Floats, Image
-from openemo.face.landmarks import FACE_OVAL, OUTER_LIPS, STABLE
+from openemo.face.landmarks import STABLE
 from openemo.face.masks import fill_contour
 from openemo.grids import centre_array
 from openemo.image_tensors import images_to_tensor, layer_to_tensor
@@ -25,6 +25,8 @@ from openemo.rendering.drawing_palette import DrawingPalette
 from openemo.rendering.drawn_mouth import find_drawn_mouth
 from openemo.rendering.lip_closure import LipClosure
 from openemo.rendering.lip_contour import LipContour, find_lip_contour
+from openemo.rendering.mouth_cavity import MouthCavity
+from openemo.rendering.mouth_colours import MouthColours, edge_width_px
 from openemo.rendering.mouth_interior import (
     SMILE_WIDTH_CELLS,
     TEETH_ARCH,
@@ -34,19 +36,20 @@ from openemo.rendering.mouth_interior import (
     MouthInterior,
 )
 from openemo.rendering.picture_manner import PictureManner, face_pixels
+from openemo.rendering.smile_teeth import complete_teeth
 from openemo.rendering.tone import match_tone
 
-__all__ = ["draw_mouth_interior", "estimate_white_point"]
+__all__ = ["draw_mouth_interior"]
 
 
 _JAW: Final = (152, 148, 377, 176, 400, 199, 175, 200)
 _FINE_GRID: Final = 256  # cells of the refined flow along a side
 # Lengths in widths of the mouth.
 _SMILE_WIDTH: Final = 1.2  # of a smiling mouth; teeth are as wide as that
-_UPPER_TEETH_DROP: Final = 0.04  # edge of the upper teeth below the line where the lips meet
+_UPPER_TEETH_DROP: Final = 0.075  # edge of the upper teeth below the line where the lips meet
+_LOWER_TEETH_DROP: Final = 0.025  # edge of the lower teeth below that line
 _LIP_REGION: Final = 0.08  # above and below the gap; what is stretched further away is skin
 _BOX: Final = (0.8, 0.75, 1.0)  # half the width of the box, its height above and below the middle
-_TONGUE_HEIGHT: Final = 0.3
 _OWN_MOTION: Final = 0.1  # distance from a lip's edge where the lip's own motion is read
 _DRAWN_BEHIND: Final = 0.3  # how far the photo's own teeth are continued behind the upper lip
 _SURELY_VISIBLE: Final = 0.9
@@ -54,98 +57,92 @@ _SHADED: Final = (0.55, 0.75)  # limits of the brightness of teeth in and out of
 _TEETH_EDGE_REACH: Final = 0.08  # below the visible gap the teeth may end
 _TEETH_EDGE_STEP_PX: Final = 0.5
 _MIN_CONTRAST: Final = 30.0  # grey levels between teeth and lip
+_SHARP_EDGE_PX, _LEAST_BLUR = 2.0, 0.4  # edges of this width need no blur; px
 _MIXED_PX: Final = 1.0  # at each edge of the photo's own teeth
 # Shares of the width, from each corner inwards.
 _CORNER_FADE: Final = 0.03  # within this nothing opens
 _CLOSURE_FADE: Final = 0.15  # within this the lip closure fades to the flow
 # Colours over the white point. In speech the teeth lie deeper than in a smile and get light reflected by the
 # lips. Lower teeth are darker.
-_UPPER_SHADE: Final = np.array([0.87, 0.83, 0.815])
-_LOWER_SHADE: Final = np.array([0.66, 0.61, 0.59])
-_CAVITY: Final = np.array([0.22, 0.14, 0.13])
-_TONGUE: Final = np.array([0.45, 0.25, 0.24])
-_SIDE_SHADE: Final = 0.4  # share of brightness lost at the last boundary between teeth
+_UPPER_SHADE: Final = np.array([0.89, 0.815, 0.785])
+_LOWER_SHADE: Final = np.array([0.63, 0.55, 0.52])
+_SIDE_SHADE: Final = 0.5  # share of brightness lost at the last boundary between teeth
 _MAX_WHITE: Final = 230.0  # grey level; above it boundaries between teeth vanish in a bright photo
 # Lower teeth have nearly equal widths and stand in a straighter row.
 _LOWER_BOUNDARIES: Final = (0, 14, 29, 44, 57)
 _OVERBITE: Final = 0.12  # of the upper teeth's edge below that of the lower teeth, over the mouth's width
 _LOWER_HEIGHT: Final = 0.6  # over that of the upper teeth
-# The white point: this part of the skin's colour comes from the light; highlights are brighter than teeth.
-_TINT, _HIGHLIGHT = 0.35, 0.75
 _STONE_SHADOW, _STONE_RELIEF = 0.3, 0.12  # of a statue's brightness: the inside, and the teeth in it
 _REDRAWN: Final = 0.5  # share of drawing from which the line of a mouth is drawn again
 _DRAWN_TEETH_DROP: Final = 0.05
-_TONGUE_RISE, _TONGUE_HALF_WIDTH = 0.1, 0.36  # of a drawn tongue above the lower lip, and along it
 # Gaps over the width of the mouth: from the first on the photo shows teeth, from the second on it needs no
 # others.
 _MIN_GAP, _FULL_GAP = 0.03, 0.08
 _DRAWN_LINE: Final = 0.06  # thickness of a line between drawn lips, over the width of the mouth
 
 
-def estimate_white_point(image: Image, points_px: Floats) -> NDArray[np.float64]:
-    """(3,) RGB in grey levels that a white object in the mouth's place would have.
-
-    It is estimated from the skin around the lips; for dark skin, from the highlights of the face.
-
-    Args:
-        image: (height, width, 3) uint8 RGB. points_px: (478, 2 or more) landmarks.
-    """
-    face_mask = np.zeros(image.shape[:2], np.uint8)
-    cv2.fillConvexPoly(face_mask, np.round(points_px[list(FACE_OVAL), :2]).astype(np.int32), (1,))
-    lips = points_px[list(OUTER_LIPS), :2]
-    middle = lips.mean(0)
-    skin_mask = np.zeros_like(face_mask)
-    cv2.fillPoly(skin_mask, [np.round(middle + 1.5 * (lips - middle)).astype(np.int32)], (1,))
-    cv2.fillPoly(skin_mask, [np.round(middle + 1.1 * (lips - middle)).astype(np.int32)], (0,))
-    face, skin = image[face_mask > 0], image[skin_mask > 0]
-    if not len(face) or not len(skin):
-        return np.asarray(image.reshape(-1, 3).mean(0), np.float64)
-    colour = np.median(skin, 0).astype(np.float64) + 1
-    brightness = max(colour.mean(), _HIGHLIGHT * float(np.percentile(face.mean(1), 95)))
-    tint = (colour / colour.mean()) ** _TINT
-    return np.asarray(tint * brightness, np.float64)
-
-
-def draw_mouth_interior(image: Image, points: Floats, teeth: NDArray[np.float32]) -> MouthInterior:
+def draw_mouth_interior(
+    image: Image,
+    points: Floats,
+    teeth: NDArray[np.float32],
+    own_teeth: NDArray[np.float32] | None = None,
+) -> MouthInterior:
     """The layers of one portrait's mouth.
 
     Args:
         image: (P, P, 3) uint8 RGB, the square at the resolution of the frames.
         points: (478, 2 or more) landmarks, in units of the square's side.
         teeth: (4, *TEETH_SIZE), a row of upper teeth: RGB over the white point, and opacity.
+        own_teeth: (4, *TEETH_SIZE), the same of this person; None if no photo shows them.
     """
     side_px = image.shape[0]
     points_px = np.asarray(points[:, :2] * side_px, np.float64)
     lips = find_lip_contour(image, points_px)
     mouth = _Mouth.of(lips, side_px)
-    white = estimate_white_point(image, points_px)
-    upper, opacity = _draw_upper_teeth(image, mouth, teeth, white)
-    lower = _draw_lower_layer(image, mouth, teeth, white)
+    colours = MouthColours.of(image, points_px, lips, is_open=mouth.gap > _MIN_GAP)
+    if own_teeth is not None:  # they have their own tint
+        teeth = complete_teeth(own_teeth, teeth)
+        colours = replace(colours, teeth_tint=np.ones(3))
+    layers = _Layers.of(image, mouth, teeth, colours)
     manner, drawn_mouth = PictureManner.of(image, points_px), None
     if manner.stone:
-        upper, lower = _stone_layers(face_pixels(image, points_px), upper, lower, manner.stone)
+        layers = layers.of_stone(face_pixels(image, points_px), manner.stone)
     if manner.drawn:
         palette = DrawingPalette.of(image, points_px)
-        upper, opacity, lower = _drawn_layers(mouth, teeth, palette, (upper, opacity, lower), manner.drawn)
+        layers = layers.drawn(mouth, palette, manner.drawn)
         if manner.drawn > _REDRAWN:
             drawn_mouth = find_drawn_mouth(
                 image, points_px, (*mouth.low.tolist(), *mouth.high.tolist()), palette
             )
-    visible: Floats = np.zeros(upper.shape[:2])
+    edge_px = edge_width_px(image, points_px)
+    if own_teeth is None:  # own ones are as soft as their photo
+        layers = layers.softened(edge_px)
+    visible: Floats = np.zeros(layers.upper.shape[:2])
+    upper, opacity, own_share = layers.upper, layers.upper_opacity, 0.0
     if mouth.gap > _MIN_GAP:
         own, own_opacity, visible = _own_teeth(image, mouth)
         share = mouth.shown_share(manner.drawn)
         # A thin strip of teeth may lie in the lips' shadow. Drawn on, it would be dark blocks, so the model's
         # teeth take its place the more the thinner it is; in a mouth that rests the photo itself shows it.
-        own_share = 1 - (1 - _lit_share(own, visible, white)) * (1 - share) if not manner.drawn else share
+        own_share = 1 - (1 - _lit_share(own, visible, colours.white)) * (1 - share)
+        own_share = share if manner.drawn else own_share
         own_opacity, visible = own_share * own_opacity, own_share * visible
         model_share = max(1 - share, min(1.0, 2 - 2 * own_share))
         opacity = own_opacity + (1 - own_opacity) * model_share * opacity
         upper = own * own_opacity + upper * (1 - own_opacity)
     return MouthInterior(
         box=mouth.box(side_px),
-        upper_layer_14hw=layer_to_tensor(np.concatenate([upper / 127.5 - 1, opacity], -1)),
-        lower_layer_13hw=layer_to_tensor(lower / 127.5 - 1),
+        upper_layer_14hw=_rgba(upper, opacity),
+        lower_layer_14hw=_rgba(layers.lower, layers.lower_opacity),
+        cavity=MouthCavity(
+            lower_edge_2=_to_units(layers.lower_edge_px, side_px),
+            across_2=_to_units(mouth.line.width_px * mouth.line.across, side_px),
+            down_2=_to_units(mouth.line.width_px * mouth.line.down, side_px),
+            colours_33=_to_values(layers.cavity),
+            depth=1 - manner.drawn,
+        ),
+        line_colour_3=_to_values(layers.line),
+        corners_22=_to_units(mouth.line.to_pixels(np.array([0.0, 1.0]), np.zeros(2)), side_px),
         lip_region_11hw=layer_to_tensor(_lip_region(mouth)[..., None]),
         visible_gap_11hw=layer_to_tensor(visible[..., None]),
         flow_positions_GG2=_to_units(lips.landmark_positions(_fine_grid(side_px)), side_px),
@@ -155,6 +152,8 @@ def draw_mouth_interior(image: Image, points: Floats, teeth: NDArray[np.float32]
         lip_closure=_lip_closure(lips, mouth, side_px) if mouth.gap > _MIN_GAP else None,
         drawn_mouth=drawn_mouth,
         manner=manner,
+        edge_px=edge_px,
+        shading=(1 - manner.drawn) * (1 - own_share),
     )
 
 
@@ -252,66 +251,96 @@ class _Mouth:
         return drawn[..., :3].clip(0) * shade[..., None], drawn[..., 3:].clip(0, 1)
 
 
-def _draw_upper_teeth(
-    image: Image, mouth: _Mouth, teeth: NDArray[np.float32], white: Floats
-) -> tuple[Floats, Floats]:
-    """RGB (h, w, 3) in grey levels and opacity (h, w, 1) of the model's upper teeth."""
-    edge_px = mouth.upper_px + _UPPER_TEETH_DROP * mouth.line.width_px * mouth.line.down
-    colour, opacity = mouth.draw_teeth(teeth, edge_px)
-    colour = _UPPER_SHADE * white * colour
-    colour = colour * min(1.0, _MAX_WHITE / max(float((colour * opacity).max()), 1.0))
-    return _match_tone_of(image, colour), opacity
+@dataclass(frozen=True, slots=True)
+class _Layers:
+    """What is drawn of a portrait's mouth, in grey levels.
 
+    Attributes:
+        upper, lower: (h, w, 3) rows of teeth; upper_opacity, lower_opacity: (h, w, 1).
+        lower_edge_px: (2,) middle of the lower teeth's edge, in the portrait.
+        cavity: (3, 3) colours of throat, cheeks and tongue. line: (3,) between closed lips.
+    """
 
-def _draw_lower_layer(image: Image, mouth: _Mouth, teeth: NDArray[np.float32], white: Floats) -> Floats:
-    """RGB (h, w, 3) in grey levels: lower teeth, and behind them tongue and cavity."""
-    # Behind upper teeth that the photo shows stand the lower ones, not a dark gap between teeth and lip.
-    overbite_px = _OVERBITE * mouth.line.width_px * mouth.shown_share()
-    edge_px = mouth.lower_px - overbite_px * mouth.line.down
-    colour, opacity = mouth.draw_teeth(teeth, edge_px, lower=True)
-    colour = _LOWER_SHADE * white * colour * opacity + _tongue_and_cavity(mouth) * white.mean() * (
-        1 - opacity
-    )
-    return _match_tone_of(image, colour)
+    upper: Floats
+    upper_opacity: Floats
+    lower: Floats
+    lower_opacity: Floats
+    lower_edge_px: Floats
+    cavity: Floats
+    line: Floats
 
+    @classmethod
+    def of(cls, image: Image, mouth: _Mouth, teeth: NDArray[np.float32], colours: MouthColours) -> _Layers:
+        """Teeth of the model in the light of the picture."""
+        width, down = mouth.line.width_px, mouth.line.down
+        white = colours.white * colours.teeth_tint
+        upper, upper_opacity = mouth.draw_teeth(teeth, mouth.upper_px + _UPPER_TEETH_DROP * width * down)
+        upper = _UPPER_SHADE * white * upper
+        upper *= min(1.0, _MAX_WHITE / max(float((upper * upper_opacity).max()), 1.0))
+        # Behind upper teeth that the photo shows stand the lower ones, not a dark gap between teeth and lip.
+        shown = mouth.shown_share()
+        rise = _OVERBITE * shown - _LOWER_TEETH_DROP * (1 - shown)
+        lower_edge_px = mouth.lower_px - rise * width * down
+        lower, lower_opacity = mouth.draw_teeth(teeth, lower_edge_px, lower=True)
+        cavity = np.stack([colours.throat, colours.cheeks, colours.tongue, colours.line])
+        *cavity, line = _match_tone_of(image, cavity[None])[0]
+        return cls(
+            _match_tone_of(image, upper),
+            upper_opacity,
+            _match_tone_of(image, _LOWER_SHADE * white * lower),
+            lower_opacity,
+            lower_edge_px,
+            np.stack(cavity),
+            line,
+        )
 
-def _stone_layers(face: Image, upper: Floats, lower: Floats, share: float) -> tuple[Floats, Floats]:
-    """Both layers, by a share in [0, 1] as shadow in the tone of the face's pixels (N, 3)."""
-    mean = face.reshape(-1, 3).mean(0)
-    shadow = _match_tone_of(face[None], np.full_like(lower, _STONE_SHADOW * mean.mean()))
-    relief = _match_tone_of(face[None], np.repeat(upper.mean(-1, keepdims=True), 3, -1)) - mean
-    shaded = shadow + _STONE_RELIEF * (relief + (1 - _STONE_SHADOW) * mean)
-    return upper + share * (shaded - upper), lower + share * (shadow - lower)
+    def of_stone(self, face: Image, share: float) -> _Layers:
+        """By a share in [0, 1] as shadow in the tone of the face's pixels (N, 3)."""
+        mean = face.reshape(-1, 3).mean(0)
+        shadow = _match_tone_of(face[None], np.full((1, 1, 3), _STONE_SHADOW * mean.mean()))[0, 0]
+        relief = _match_tone_of(face[None], np.repeat(self.upper.mean(-1, keepdims=True), 3, -1)) - mean
+        shaded = shadow + _STONE_RELIEF * (relief + (1 - _STONE_SHADOW) * mean)
+        return replace(
+            self,
+            upper=self.upper + share * (shaded - self.upper),
+            lower_opacity=(1 - share) * self.lower_opacity,
+            cavity=self.cavity + share * (shadow - self.cavity),
+            line=self.line + share * (shadow - self.line),
+        )
 
+    def drawn(self, mouth: _Mouth, palette: DrawingPalette, share: float) -> _Layers:
+        """By a share in [0, 1] in flat colours of the drawing."""
+        # A row of teeth is one shape: its opacity with a sharp edge, without the lines between teeth.
+        row = np.ones((4, *TEETH_SIZE), np.float32)
+        row[3, TEETH_EDGE_ROW + 1 :] = 0
+        edge_px = mouth.upper_px + _DRAWN_TEETH_DROP * mouth.line.width_px * mouth.line.down
+        _, band = mouth.draw_teeth(row, edge_px)
+        flat = np.stack([palette.dark, palette.dark, palette.tongue])
+        return replace(
+            self,
+            upper=self.upper + share * (palette.light - self.upper),
+            upper_opacity=self.upper_opacity + share * (band - self.upper_opacity),
+            lower_opacity=(1 - share) * self.lower_opacity,
+            cavity=self.cavity + share * (flat - self.cavity),
+            line=self.line + share * (palette.dark - self.line),
+        )
 
-def _drawn_layers(
-    mouth: _Mouth,
-    teeth: NDArray[np.float32],
-    palette: DrawingPalette,
-    layers: tuple[Floats, Floats, Floats],
-    share: float,
-) -> tuple[Floats, Floats, Floats]:
-    """Upper layer, its opacity and lower layer, by a share in [0, 1] in flat colours of the drawing."""
-    # A row of teeth is one shape: its opacity with a sharp edge, without the lines between teeth.
-    row = np.ones_like(teeth)
-    row[3, TEETH_EDGE_ROW + 1 :] = 0
-    edge_px = mouth.upper_px + _DRAWN_TEETH_DROP * mouth.line.width_px * mouth.line.down
-    _, band = mouth.draw_teeth(row, edge_px)
-    s, t = mouth.line_coordinates()
-    lower_edge = mouth.line.to_line(mouth.lower_px)[1]
-    rise = _TONGUE_RISE * mouth.line.width_px * (1 - ((s - 0.5) / _TONGUE_HALF_WIDTH) ** 2)
-    tongue = np.clip(t - lower_edge + rise + 0.5, 0, 1)[..., None]
-    flat = palette.light + 0 * band, band, palette.dark + tongue * (palette.tongue - palette.dark)
-    upper, opacity, lower = (old + share * (new - old) for old, new in zip(layers, flat, strict=True))
-    return upper, opacity, lower
+    def softened(self, edge_px: float) -> _Layers:
+        """As soft as edges of this width are in the picture."""
+        sigma = (max(edge_px, _SHARP_EDGE_PX) ** 2 - _SHARP_EDGE_PX**2) ** 0.5 / 2.5
+        if sigma < _LEAST_BLUR:
+            return self
 
+        def blur(layer: Floats) -> Floats:
+            return np.asarray(cv2.GaussianBlur(layer, (0, 0), sigma)).reshape(layer.shape)
 
-def _tongue_and_cavity(mouth: _Mouth) -> Floats:
-    """(h, w, 3) over the white point: the tongue above the lower teeth, then the dark cavity."""
-    _, t = mouth.line_coordinates()
-    lower = mouth.line.to_line(mouth.lower_px)[1]
-    depth = np.clip((lower - t) / (_TONGUE_HEIGHT * mouth.line.width_px), 0, 1)[..., None]
-    return np.asarray(depth * _CAVITY + (1 - depth) * _TONGUE)
+        return replace(
+            self,
+            upper=blur(self.upper),
+            upper_opacity=blur(self.upper_opacity),
+            lower=blur(self.lower),
+            lower_opacity=blur(self.lower_opacity),
+        )
 
 
 def _own_teeth(image: Image, mouth: _Mouth) -> tuple[Floats, Floats, Floats]:
@@ -426,6 +455,16 @@ def _fine_grid(side_px: int) -> Floats:
 def _to_units(positions_px: Floats, side_px: int) -> Tensor:
     """The same positions in units of the side, float32."""
     return torch.from_numpy(positions_px / side_px).float()
+
+
+def _to_values(colours: Floats) -> Tensor:
+    """Grey levels -> [-1, 1], float32."""
+    return torch.from_numpy(colours / 127.5 - 1).float()
+
+
+def _rgba(colour: Floats, opacity: Floats) -> Tensor:
+    """(1, 4, h, w): colour in grey levels to [-1, 1], opacity as it is."""
+    return layer_to_tensor(np.concatenate([colour / 127.5 - 1, opacity], -1))
 
 
 def _match_tone_of(image: Image, colours: Floats) -> Floats:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import repeat
 
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from openemo.arrays import Image
 from openemo.face.landmarks import OUTER_LIPS, STABLE, face_width_px, mouth_opening
 from openemo.face.region_weights import region_weight
-from openemo.image_tensors import images_to_tensor
+from openemo.image_tensors import levels_to_values
 from openemo.rendering.eyes import Eyes
 from openemo.rendering.lip_motion import LipMotion
 from openemo.rendering.mouth_drawing import draw_mouth_interior
 from openemo.rendering.mouth_interior import MouthInterior
+from openemo.rendering.picture_warp import move_pictures
+from openemo.rendering.skin_folds import SkinFolds
 
 __all__ = ["PortraitLayers", "PortraitPicture"]
 
@@ -27,6 +32,7 @@ __all__ = ["PortraitLayers", "PortraitPicture"]
 _LIP_SIGMA = 0.7
 _COVER_SIGMA, _COVER_CUT = 0.9, 2.0
 _CLOSING_SIGMA = 0.45  # the chin goes on moving with the jaw while lips are shut
+_FOLDS_PX = 256  # side of their maps, which are smooth
 _APART = 0.01  # opening of a mouth, in face widths
 _LIPS = (61, 291, 0, 17)  # corners, outer edge of the upper and of the lower lip
 
@@ -42,6 +48,8 @@ class PortraitPicture:
         lip_width: a further factor on the motion of its width.
         lip_closing: lips that part by less are drawn shut, in face widths, see `LipMotion`.
         is_mouth_covered: nothing may be drawn where the mouth is.
+        own_smile: strength of a smile that was taken out of the pixels; its folds are still in them.
+        own_teeth: (4, *TEETH_SIZE), seen in that smile; None if none were.
     """
 
     pixels: Image
@@ -50,6 +58,8 @@ class PortraitPicture:
     lip_width: float = 1.0
     lip_closing: float = 0.0
     is_mouth_covered: bool = False
+    own_smile: float = 0.0
+    own_teeth: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,64 +67,113 @@ class PortraitLayers:
     """The parts of an animated portrait.
 
     Attributes:
-        picture_1CQQ: the crop at twice its shown size: it stays sharp when it moves by parts of a pixel. The
-            fourth channel is opacity.
+        picture_QQC: the crop in [-1, 1] at twice its shown size: it stays sharp when it moves by parts of a
+            pixel. The fourth channel is opacity.
         size_px: side of the frames.
         interior: teeth, tongue and cavity, shown where the mouth opens; None for a covered mouth.
-        eyes: draws the eyes of `picture_1CQQ` looking elsewhere and closing.
+        eyes: draws the eyes of `picture_QQC` looking elsewhere and closing.
         lip_motion: scales the motion of the mouth.
+        folds: what skin does in an expression; None for drawings and covered mouths.
     """
 
-    picture_1CQQ: Tensor
+    picture_QQC: NDArray[np.float32]
     size_px: int
     interior: MouthInterior | None
     eyes: Eyes
     lip_motion: LipMotion
+    folds: SkinFolds | None
 
     @classmethod
     def draw(
-        cls, picture: PortraitPicture, *, teeth: NDArray[np.float32], flow_size: int, like: Tensor
+        cls, picture: PortraitPicture, *, teeth: NDArray[np.float32], flow_size: int, device: torch.device
     ) -> PortraitLayers:
         """All layers of one portrait.
 
         Args:
             teeth: a row of upper teeth for portraits that hide their own, see `draw_mouth_interior`.
             flow_size: cells of the flow along a side.
-            like: device and dtype of the picture; layers stay float32.
+            device: of the flow that `lip_motion` scales; frames are made on the CPU.
         """
         colours = np.ascontiguousarray(picture.pixels[..., :3])
         interior = None
         if not picture.is_mouth_covered:
-            interior = draw_mouth_interior(colours, picture.points, teeth).to(like.device)
+            interior = draw_mouth_interior(colours, picture.points, teeth, picture.own_teeth)
         doubled = _double(picture.pixels)
         return cls(
-            images_to_tensor([doubled]).to(like),
+            levels_to_values(doubled),
             len(picture.pixels),
             interior,
             Eyes(np.ascontiguousarray(doubled[..., :3]), picture.points),
-            _lip_motion(picture, flow_size).to(like.device),
+            _lip_motion(picture, flow_size).to(device),
+            _folds(picture, interior),
         )
 
-    def pictures(
-        self, gaze_F2: NDArray[np.floating] | None, eyes_closed_F2: NDArray[np.floating] | None
+    def animate(
+        self,
+        flow_N2gg: Tensor,
+        residual_N3hw: Tensor,
+        gaze_F2: NDArray[np.floating] | None = None,
+        eyes_closed_F2: NDArray[np.floating] | None = None,
+        expression_FE: NDArray[np.floating] | None = None,
+        tongue_F: NDArray[np.floating] | None = None,
     ) -> Tensor:
-        """The crop for each frame, (F, C, Q, Q); a single one, (1, C, Q, Q), if the eyes stay as they are.
+        """The crop for each frame, (N, C, P, P) float32 in [-1, 1], on the CPU.
 
         Args:
+            flow_N2gg: backward flow in units of the side; `lip_motion` is in it.
+            residual_N3hw: what is added to colours, at any resolution.
             gaze_F2, eyes_closed_F2: as in `Behaviour`; None is zero.
+            expression_FE: strengths of the emotions, for `SkinFolds`; None leaves the skin as it is.
+            tongue_F: see `MouthInterior.composite`.
         """
-        given = gaze_F2 if eyes_closed_F2 is None else eyes_closed_F2
-        if given is None or not any(track is not None and track.any() for track in (gaze_F2, eyes_closed_F2)):
-            return self.picture_1CQQ
-        still_F2 = np.zeros((len(given), 2))
-        gaze_F2, eyes_closed_F2 = (still_F2 if t is None else t for t in (gaze_F2, eyes_closed_F2))
-        pictures_FCQQ = self.picture_1CQQ.repeat(len(given), 1, 1, 1)
-        for picture_CQQ, gaze_2, closed_2 in zip(pictures_FCQQ, gaze_F2, eyes_closed_F2, strict=True):
-            for patch in self.eyes.draw(gaze_2, closed_2):
-                height, width = patch.pixels.shape[:2]
-                box = (slice(patch.y0, patch.y0 + height), slice(patch.x0, patch.x0 + width))
-                picture_CQQ[:3, *box] = images_to_tensor([patch.pixels])[0].to(picture_CQQ)
-        return pictures_FCQQ
+        flow, residual = (part.detach().float().cpu() for part in (flow_N2gg, residual_N3hw))
+        if self.interior is not None:
+            flow = self.interior.refine_flow(flow)
+            residual = residual * self.interior.manner.photographic  # its shadows would stain a drawing
+        else:  # what covers the mouth keeps its pixels
+            gain = self.lip_motion.gain_11gg.cpu()
+            residual = residual * F.interpolate(gain, size=residual.shape[-2:], mode="bilinear")
+        pictures = self._pictures(gaze_F2, eyes_closed_F2)
+        frames_NPPC = move_pictures(pictures, flow.numpy(), self.size_px)
+        if self.folds is not None and expression_FE is not None:
+            self.folds.draw_on(frames_NPPC, flow, expression_FE)
+        for frame_PPC, residual_3hw in zip(frames_NPPC, residual.numpy(), strict=True):
+            _add_enlarged(frame_PPC, residual_3hw)
+        frames = torch.from_numpy(frames_NPPC).permute(0, 3, 1, 2)
+        if self.interior is not None:
+            tongue = None if tongue_F is None else torch.from_numpy(tongue_F)
+            self.interior.composite(frames[:, :3], flow, tongue)
+        return frames.clamp_(-1, 1)
+
+    def _pictures(
+        self, gaze_F2: NDArray[np.floating] | None, eyes_closed_F2: NDArray[np.floating] | None
+    ) -> Iterator[NDArray[np.float32]]:
+        """The doubled crop for each frame, without end. Each is valid until the next one is asked for."""
+        tracks = (gaze_F2, eyes_closed_F2)
+        given = next((track for track in tracks if track is not None), np.zeros((0, 2)))
+        gaze_F2, eyes_closed_F2 = (np.zeros((len(given), 2)) if track is None else track for track in tracks)
+        drawn_QQC = None
+        for gaze_2, closed_2 in zip(gaze_F2, eyes_closed_F2, strict=True):
+            patches = self.eyes.draw(gaze_2, closed_2)
+            if not patches:
+                yield self.picture_QQC
+                continue
+            if drawn_QQC is None:
+                drawn_QQC = self.picture_QQC.copy()
+            for patch in patches:
+                drawn_QQC[patch.box][..., :3] = levels_to_values(patch.pixels)
+            yield drawn_QQC
+            for patch in patches:
+                drawn_QQC[patch.box] = self.picture_QQC[patch.box]
+        yield from repeat(self.picture_QQC)
+
+
+def _folds(picture: PortraitPicture, interior: MouthInterior | None) -> SkinFolds | None:
+    if interior is None or not interior.manner.photographic:
+        return None
+    return SkinFolds.draw(
+        picture.points, _FOLDS_PX, own_smile=picture.own_smile, share=float(interior.manner.photographic)
+    )
 
 
 def _lip_motion(picture: PortraitPicture, flow_size: int) -> LipMotion:
@@ -149,3 +208,10 @@ def _lip_motion(picture: PortraitPicture, flow_size: int) -> LipMotion:
 def _double(image: Image) -> Image:
     """Twice the height and width, with Lanczos' kernel, which keeps nearly all frequencies."""
     return np.asarray(cv2.resize(image, None, fx=2, fy=2, interpolation=cv2.INTER_LANCZOS4), np.uint8)
+
+
+def _add_enlarged(frame_PPC: NDArray[np.float32], residual_3hw: NDArray[np.float32]) -> None:
+    """Bilinear: no difference to bicubic is seen."""
+    size = frame_PPC.shape[1::-1]
+    residual = np.ascontiguousarray(np.moveaxis(residual_3hw, 0, -1))
+    frame_PPC[..., :3] += cv2.resize(residual, size, interpolation=cv2.INTER_LINEAR)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Final, TypeVar, cast
 
 import torch
 from torch import nn
@@ -13,22 +13,27 @@ from openemo.errors import TrainingError
 
 __all__ = ["load_export", "load_widened"]
 
+_GUIDE: Final = "expression_guide_in."
+_MOTION_CONDITIONS: Final = "motion_condition_encoder.linear_1.weight"
+
 Network = TypeVar("Network", bound=nn.Module)
 
 
 def load_widened(network: Network, folder: Path) -> Network:
     """Fills a network with the weights of an exported one that has fewer channels; what it lacks is zero.
 
-    New channels lie behind the old ones. Motion conditions may mean something else, so their layers start
-    anew.
+    New channels lie behind the old ones. Of motion conditions the first ones stay, others are left out. The
+    layer of the expression guide may be new: it starts at zero.
 
     Raises:
         TrainingError: nothing was exported, or the networks differ in more than that.
     """
     old, state = load_export(type(network), folder).state_dict(), network.state_dict()
     for name, tensor in state.items():
-        if "motion_condition" in name:
+        if name not in old and name.startswith(_GUIDE):
             continue
+        if name == _MOTION_CONDITIONS and name in old:
+            old[name] = old[name][:, : tensor.shape[1]]
         if name not in old or any(a > b for a, b in zip(old[name].shape, tensor.shape, strict=True)):
             raise TrainingError(f"{name} in {folder} does not fit the wider network")
         tensor.zero_()

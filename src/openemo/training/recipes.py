@@ -153,6 +153,12 @@ class DenoiserRecipe(NetworkRecipe):
     motion_noise: float = Field(
         0.1, ge=0, description="noise on the motion frames, so that errors do not accumulate"
     )
+    audio_noise: float = Field(
+        0.0,
+        ge=0,
+        description="standard deviation of noise on the speech features, over their own spread in the clip; "
+        "it keeps a network from knowing the sentences of a small corpus by heart",
+    )
     audio_dropout: float = Field(0.1, ge=0, le=1, description="part of the clips without audio, for guidance")
     locator_dropout: float = Field(
         0.1, ge=0, le=1, description="part of the clips with an all-white face mask"
@@ -187,6 +193,9 @@ class DenoiserRecipe(NetworkRecipe):
     )
     quiet_share: float = Field(
         0.08, ge=0, le=1, description="part of clips in which the person does not speak"
+    )
+    spoken_share: float = Field(
+        0.0, ge=0, le=1, description="part of the clips in which a synthetic voice speaks, in any language"
     )
     silence_augmentation_share: float = Field(
         0.0,

@@ -211,7 +211,7 @@ class VideoWriter:
 
     def _picture(self, frame: npt.NDArray[np.uint8]) -> av.VideoFrame:
         kind, pixels = self._kind, "rgb24" if frame.shape[2] == 3 else "rgba"
-        if kind.is_yuv:
+        if kind.is_yuv and (self.height % 2 or self.width % 2):
             frame = np.pad(frame, ((0, self.height % 2), (0, self.width % 2), (0, 0)), mode="edge")
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format=pixels)
         if kind.is_yuv:

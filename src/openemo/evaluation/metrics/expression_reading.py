@@ -64,6 +64,10 @@ class ExpressionReader:
         }
         return cls(means, points)
 
+    def mean(self, emotion: str) -> Doubles:
+        """(P, 2) displacement of the landmarks that are read."""
+        return self._means[emotion].reshape(-1, 2)
+
     def read(self, moved: Doubles) -> ExpressionReading:
         """Reads a displacement (478, 2) in face widths."""
         vector = moved[self._points].ravel()

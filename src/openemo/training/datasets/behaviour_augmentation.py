@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from openemo.behaviour import EMOTIONS, Behaviour
-from openemo.behaviour.motion_conditions import motion_conditions
 from openemo.face.smooth_noise import smooth_noise, unit_gain
 from openemo.models.motion_autoencoder import MotionAutoencoder
+from openemo.rendering.expression_flow import expression_weights
 from openemo.training.datasets.head_flow import head_flow
 from openemo.training.datasets.latent_sequences import LatentSequence
 
@@ -58,15 +58,14 @@ def random_behaviour(num_frames: int, rng: np.random.Generator, *, is_smooth: bo
 
 def add_behaviour(
     autoencoder: MotionAutoencoder, latents_FCHW: Tensor, sequence: LatentSequence, behaviour: Behaviour
-) -> Tensor:
-    """Latents of the frames of a sequence that behave so in addition."""
-    expressions = torch.from_numpy(sequence.expressions).float()
-    weights_FK = torch.from_numpy(motion_conditions(behaviour))[:, -len(expressions) :]  # the last conditions
+) -> tuple[Tensor, Tensor]:
+    """Latents of a sequence's frames that behave so in addition; their expression guide (F, G, H, W)."""
+    basis = torch.from_numpy(sequence.expressions).float()
+    expression = torch.einsum("fe,echw->fchw", torch.from_numpy(expression_weights(behaviour)), basis)
     flow = head_flow(sequence.face, sequence.depth, behaviour.head_F6)
     still = flow.new_zeros(len(flow), 2, autoencoder.flow_size, autoencoder.flow_size)
-    return (
-        latents_FCHW + torch.einsum("fk,kchw->fchw", weights_FK, expressions) + autoencoder.pack(still, flow)
-    )
+    guide = expression[:, : autoencoder.face_channels]
+    return latents_FCHW + expression + autoencoder.pack(still, flow), guide
 
 
 def head_speed(behaviour: Behaviour, fps: float) -> NDArray[np.float32]:

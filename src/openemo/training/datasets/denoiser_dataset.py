@@ -1,7 +1,8 @@
 """Clips of latents with their conditions: data of the image, video and speed stages.
 
 Shape letters: B clips, N motion frames, F frames of the clip, C x H x W latents, S side of the crop, T audio
-tokens of one frame, D their width, M masks of the face locator, K motion conditions.
+tokens of one frame, D their width, M masks of the face locator, K motion conditions, G channels of the
+expression guide.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ class ClipBatch:
     locator_BMHW: Tensor
     speed_BF: Tensor
     motion_conditions_BFK: Tensor
+    expression_guide_BFGHW: Tensor
     weight_BC1HW: Tensor
     face_BK2: Tensor
 
@@ -60,7 +62,7 @@ class DenoiserDataset:
     """Clips from the coded sequences. Codes the sequences that are not coded yet.
 
     Attributes:
-        groups: sequences by kind: "driven", "real", "quiet".
+        groups: sequences by kind: "driven", "real", "quiet", "spoken".
 
     Raises:
         TrainingError: there are no driven portraits.
@@ -98,7 +100,7 @@ class DenoiserDataset:
         is_first = not self.frames_are_consecutive or rng.random() < recipe.first_clip_share
         if is_silenced:
             latents = self._silence(latents, sequence, is_first, rng)
-        latents, conditions, speed_rad_s = self._behave(latents, sequence, indices, rng)
+        latents, conditions, guide, speed_rad_s = self._behave(latents, sequence, indices, rng)
         motion, clean = latents[:, :n].clone(), latents[:, n:]
         if is_first:
             motion.zero_()
@@ -114,16 +116,18 @@ class DenoiserDataset:
             self._locator(sequence, frames, clean.shape[-1] * self.coder.autoencoder.stride, rng),
             torch.from_numpy(speed_rad_s[n:]),
             torch.from_numpy(conditions[n:]),
+            guide[n:],
             loss_weight(sequence.face, clean.shape[-1], recipe.mouth_weight, recipe.eye_weight),
             torch.from_numpy(sequence.face[:, :2]),
         )
 
     def _draw_group(self, rng: np.random.Generator) -> str:
-        """ "quiet", "real", "silenced" or "driven": in this order, so that a share of 0 changes no draw."""
+        """ "quiet", "real", "silenced", "spoken" or "driven": in this order; a share of 0 changes no draw."""
         shares = {
             "quiet": self.recipe.quiet_share,
             "real": self.recipe.real_share,
             "silenced": self.recipe.silence_augmentation_share,
+            "spoken": self.recipe.spoken_share,
         }
         ends = np.cumsum(list(shares.values()))
         return [*shares, "driven"][int(np.searchsorted(ends, rng.random(), side="right"))]
@@ -162,15 +166,21 @@ class DenoiserDataset:
         sequence: LatentSequence,
         indices: NDArray[np.int64],
         rng: np.random.Generator,
-    ) -> tuple[Tensor, NDArray[np.float32], NDArray[np.float32]]:
-        """Adds head, brows and expressions where latents are flow; motion conditions (F, K), speed (F,)."""
+    ) -> tuple[Tensor, NDArray[np.float32], Tensor, NDArray[np.float32]]:
+        """Adds head, brows and expressions where latents are flow.
+
+        Returns:
+            Latents, motion conditions (F, K), expression guide (F, G, H, W), speed (F,).
+        """
         autoencoder = self.coder.autoencoder
         if not isinstance(autoencoder, MotionAutoencoder):
             none = np.zeros((len(indices), len(MOTION_CONDITIONS)), np.float32)
-            return latents_CFHW, none, sequence.speed_rad_s[indices]
+            no_guide = latents_CFHW.new_zeros(len(indices), 0, *latents_CFHW.shape[-2:])
+            return latents_CFHW, none, no_guide, sequence.speed_rad_s[indices]
         behaviour = random_behaviour(len(indices), rng, is_smooth=self.frames_are_consecutive)
-        moved = add_behaviour(autoencoder, latents_CFHW.transpose(0, 1), sequence, behaviour)
-        return moved.transpose(0, 1), motion_conditions(behaviour), head_speed(behaviour, float(_FPS))
+        moved, guide = add_behaviour(autoencoder, latents_CFHW.transpose(0, 1), sequence, behaviour)
+        speed_rad_s = head_speed(behaviour, float(_FPS))
+        return moved.transpose(0, 1), motion_conditions(behaviour), guide, speed_rad_s
 
     def _locator(
         self, sequence: LatentSequence, frames: NDArray[np.int64], size_px: int, rng: np.random.Generator
@@ -189,6 +199,9 @@ class DenoiserDataset:
         first = first_frame if clip else int(rng.integers(_MAX_QUIET_START))
         speech = SpeechFeatures(values) if self.recipe.speech == "whisper" else SpeechFeatures(values, _FPS)
         windows = speech.windows((first + frames).tolist(), _FPS, self.audio_window)
+        if self.recipe.audio_noise:
+            noise = torch.from_numpy(rng.standard_normal(windows.shape, np.float32))
+            windows = windows + self.recipe.audio_noise * windows.std((0, 1)) * noise
         return windows * float(rng.random() >= self.recipe.audio_dropout)
 
 

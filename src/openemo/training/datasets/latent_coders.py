@@ -13,16 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from openemo.behaviour import EMOTIONS
-from openemo.behaviour.expression_shapes import brow_displacement, expression_displacement
-from openemo.behaviour.motion_conditions import MOTION_CONDITION_UNITS, MOTION_CONDITIONS
 from openemo.data.retargeting import lower_face_motion
 from openemo.data.sequences import FrameSequence
 from openemo.image_tensors import images_to_tensor
 from openemo.models.autoencoder import Autoencoder
 from openemo.models.image_autoencoder import ImageAutoencoder
 from openemo.models.motion_autoencoder import MotionAutoencoder
-from openemo.rendering.landmark_flow import face_flow
+from openemo.rendering.expression_flow import expression_flows
 from openemo.training.datasets.autoencoder_dataset import flow_between
 from openemo.training.exports import load_export
 
@@ -82,13 +79,7 @@ def _flow(autoencoder: MotionAutoencoder, sequence: FrameSequence, indices: rang
 
 
 def _expressions(autoencoder: MotionAutoencoder, face: NDArray[np.float32]) -> Tensor:
-    units = dict(zip(MOTION_CONDITIONS, MOTION_CONDITION_UNITS, strict=True))
-    moved = [brow_displacement(units["brows"], face)]
-    strengths = np.eye(len(EMOTIONS)) * [units[name] for name in EMOTIONS]
-    moved += [expression_displacement(row, face) for row in strengths]
-    grid = autoencoder.flow_size
-    flow = np.stack([face_flow(face[:, :2], face[:, :2] + change, grid) for change in moved])
-    return autoencoder.pack(torch.from_numpy(flow))
+    return autoencoder.pack(torch.from_numpy(expression_flows(face, autoencoder.flow_size)))
 
 
 def _none(autoencoder: ImageAutoencoder, face: NDArray[np.float32]) -> Tensor:

@@ -48,7 +48,7 @@ class LatentSequence:
         boxes: (F, 4) face box x0, y0, x1, y1 of each frame.
         face: (478, 3) landmarks of the reference.
         expressions: (1 + E, C, H, W) float16: what raised brows and each emotion add to the latents, by the
-            units of `MOTION_CONDITIONS`; (0, C, H, W) where latents are no flow.
+            units of `openemo.rendering.expression_flow`; (0, C, H, W) where latents are no flow.
         depth: (g, g) of the reference's head, see `depth_map`.
         clip, first_frame, speed_rad_s: as in `FrameSequence`.
     """

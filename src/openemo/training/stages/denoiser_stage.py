@@ -76,12 +76,13 @@ def predict(
     has_audio: bool,
     has_speed: bool,
     has_motion_conditions: bool = False,
+    has_guide: bool = False,
 ) -> Tensor:
     """What the backbone predicts in a training step (EMO 3.3).
 
     Args:
         is_clip: the frames are consecutive and motion frames precede them; False in the image stage.
-        has_audio, has_speed, has_motion_conditions: conditions of the batch that the network reads.
+        has_audio, has_speed, has_motion_conditions, has_guide: what of the batch the network reads.
     """
     pictures = autoencoder.reference_input(batch.features_BCHW, batch.motion_BCNHW if is_clip else None)
     prediction: Tensor = unet(
@@ -92,6 +93,7 @@ def predict(
         locator_BMHW=batch.locator_BMHW,
         speed_BF=batch.speed_BF if has_speed else None,
         motion_conditions_BFK=batch.motion_conditions_BFK if has_motion_conditions else None,
+        expression_guide_BFGHW=batch.expression_guide_BFGHW if has_guide else None,
         is_clip=is_clip,
     )
     return prediction
@@ -136,9 +138,8 @@ class DenoiserStage:
         )
         noisy, target = add_noise(self.scheduler, clean, noise, timesteps)
         has_speed = self.name == "speed" and _is_kept(recipe.speed_dropout, generator)
-        has_motion_conditions = self.unet.config.num_motion_conditions is not None and (
-            _is_kept(_MOTION_CONDITION_DROPOUT, generator)
-        )
+        is_told = _is_kept(_MOTION_CONDITION_DROPOUT, generator)
+        network = self.unet.config
         device = torch.device(recipe.device)
         batch = batch.to(device)
         with autocast(recipe.mixed_precision, device):
@@ -152,7 +153,8 @@ class DenoiserStage:
                 is_clip=self.is_clip,
                 has_audio=self.is_clip or recipe.audio is not None,
                 has_speed=has_speed,
-                has_motion_conditions=has_motion_conditions,
+                has_motion_conditions=is_told and network.num_motion_conditions is not None,
+                has_guide=is_told and network.expression_guide_channels is not None,
             )
         loss = weighted_mse(
             prediction,
