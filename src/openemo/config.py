@@ -57,7 +57,7 @@ class PipelineConfig(StrictModel):
             person who talks.
         brows: gain of brow movements, for the same networks.
         expression: gain of what the voice carries in the face, for the same networks; 1 is subtle.
-        expression_motion: factor on all expressions; 1 is as the network predicts them, which is too weak.
+        expression_motion: factor on the emotions that the network is shown; 1 is as they are asked for.
         locator: mask of the face locator. "soft": the box of the landmarks, with partly covered pixels;
             "parts": the same, then masks of the lips, of the gap between them and of the eyes; "box": the
             box in whole pixels; "landmarks": the box of the face contour, shifted into the image.

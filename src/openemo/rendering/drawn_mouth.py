@@ -11,8 +11,8 @@ Shapes: N frames of one portrait, K columns from corner to corner, h x w the box
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Final, Self
+from dataclasses import dataclass
+from typing import Final
 
 import cv2
 import numpy as np
@@ -90,17 +90,6 @@ class DrawnMouth:
     rest_gap: float
     is_shape: bool
     colours_43: Tensor
-
-    def to(self, device: torch.device) -> Self:
-        return replace(
-            self,
-            skin_14hw=self.skin_14hw.to(device),
-            shape_13hw=self.shape_13hw.to(device),
-            corners_22=self.corners_22.to(device),
-            lips_M2=self.lips_M2.to(device),
-            curves_3K=self.curves_3K.to(device),
-            colours_43=self.colours_43.to(device),
-        )
 
     def composite(self, region_N3hw: Tensor, positions_hw2: Tensor, flow_N2gg: Tensor) -> Tensor:
         """The region with the mouth taken out and drawn again.

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Final, Self
 
 import cv2
@@ -177,7 +178,7 @@ class HeadWarp:
         """Rows of a frame, some at a time, and the columns of cells (n,) that the head takes there."""
         starts = np.arange(0, _GRID + 1, _BAND)
         ends = np.clip(np.rint((starts / _GRID - box[1]) * scale_px), rows.start, rows.stop).astype(int)
-        for start, low, high in zip(starts, ends, ends[1:], strict=False):
+        for start, (low, high) in zip(starts[:-1], pairwise(ends), strict=True):
             yield slice(int(low), int(high)), np.asarray((self.head_nn[start : start + _BAND] > _HEAD).any(0))
 
     def _extended(self, flow_2gg: NDArray[np.float64]) -> NDArray[np.float64]:

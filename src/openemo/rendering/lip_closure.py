@@ -9,8 +9,7 @@ Shapes: N frames of one portrait, g x g the flow's grid, G x G a finer one, h x 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -40,14 +39,6 @@ class LipClosure:
     lip_edges_22: Tensor
     down_2: Tensor
     reach: float
-
-    def to(self, device: torch.device) -> Self:
-        return replace(
-            self,
-            offset_and_weight_12hw=self.offset_and_weight_12hw.to(device),
-            lip_edges_22=self.lip_edges_22.to(device),
-            down_2=self.down_2.to(device),
-        )
 
     def apply(self, fine_flow_N2GG: Tensor, flow_N2gg: Tensor) -> Tensor:
         """(N, 2, G, G): the fine flow with a sharp step where the lips meet; the input is not changed.

@@ -7,8 +7,8 @@ Shapes: N frames of one portrait, h x w positions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Final, Self
+from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -42,15 +42,6 @@ class MouthCavity:
     down_2: Tensor
     colours_33: Tensor
     depth: float = 1.0
-
-    def to(self, device: torch.device) -> Self:
-        return replace(
-            self,
-            lower_edge_2=self.lower_edge_2.to(device),
-            across_2=self.across_2.to(device),
-            down_2=self.down_2.to(device),
-            colours_33=self.colours_33.to(device),
-        )
 
     def draw(self, positions_Nhw2: Tensor, opening_N: Tensor, tongue_N: Tensor) -> Tensor:
         """(N, 3, h, w) in [-1, 1].

@@ -11,8 +11,8 @@ grid, G x G a finer one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Final, Self
+from dataclasses import dataclass
+from typing import Final
 
 import torch
 import torch.nn.functional as F
@@ -99,25 +99,6 @@ class MouthInterior:
     manner: PictureManner = PHOTO
     edge_px: float = 2.0
     shading: float = 1.0
-
-    def to(self, device: torch.device) -> Self:
-        """The layers on another device; they stay float32."""
-        return replace(
-            self,
-            upper_layer_14hw=self.upper_layer_14hw.to(device),
-            lower_layer_14hw=self.lower_layer_14hw.to(device),
-            cavity=self.cavity.to(device),
-            line_colour_3=self.line_colour_3.to(device),
-            corners_22=self.corners_22.to(device),
-            lip_region_11hw=self.lip_region_11hw.to(device),
-            visible_gap_11hw=self.visible_gap_11hw.to(device),
-            flow_positions_GG2=self.flow_positions_GG2.to(device),
-            mouth_line_GG3=self.mouth_line_GG3.to(device),
-            skull_points_K2=self.skull_points_K2.to(device),
-            jaw_points_J2=self.jaw_points_J2.to(device),
-            lip_closure=None if self.lip_closure is None else self.lip_closure.to(device),
-            drawn_mouth=None if self.drawn_mouth is None else self.drawn_mouth.to(device),
-        )
 
     def refine_flow(self, flow_N2gg: Tensor) -> Tensor:
         """(N, 2, G, G): the flow on the finer grid. Lips part where they meet in the photo, not at corners.

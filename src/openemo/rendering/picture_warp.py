@@ -28,6 +28,7 @@ def move_pictures(
     """
     moved_NPPC: NDArray[np.float32] | None = None
     pixels = np.arange(size_px, dtype=np.float32) + np.float32(0.5)
+    # The pictures may go on without end.
     for index, (flow_2gg, picture) in enumerate(zip(flow_N2gg, pictures_QQC, strict=False)):
         side = len(picture)
         here = pixels * np.float32(side / size_px) - np.float32(0.5)
