@@ -37,6 +37,7 @@ def animate(
     speech = pipeline.encode_audio(audio)  # 2
     reference = pipeline.encode_reference(portrait)  # 3
     behaviour = pipeline.prepare_behaviour(audio, portrait, seed=seed)  # 4
+    reference = pipeline.prepare_articulation(audio, portrait, speech, reference)
 
     # Once per clip of 12 frames.
     generator = torch.Generator("cpu").manual_seed(seed)

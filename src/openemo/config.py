@@ -50,7 +50,10 @@ class PipelineConfig(StrictModel):
             needed for what a viewer takes for it: the landmark network sees 0.6 of what is drawn.
         lip_motion: gain of the mouth motion, for the same autoencoders; 1 is the network's output. A small
             network predicts the mean of possible motions, which is smaller than real motion.
+        lip_spread: standard deviation of how far lips part in speech, in face widths, to which the motion of
+            the mouth is scaled for each person and voice before `lip_motion`; None leaves it.
         lip_width: a further gain of the motion of the mouth's width: lips that spread and round.
+        lip_corners: a further gain of the motion of the mouth's corners up and down.
         lip_closing: lips that part by less than about this, in face widths, are drawn shut: a mean of motions
             that mostly shut the mouth leaves a narrow gap.
         head_motion: gain of the motion of head and shoulders, for networks with motion conditions; 1 is a
@@ -83,7 +86,9 @@ class PipelineConfig(StrictModel):
     blinks_per_minute: float | None = Field(0.0, ge=0, le=60)
     gaze: float = Field(0.0, ge=0, le=3)
     lip_motion: float = Field(1.0, ge=0, le=3)
+    lip_spread: float | None = Field(None, gt=0, le=0.1)
     lip_width: float = Field(1.0, ge=0, le=3)
+    lip_corners: float = Field(1.0, ge=0, le=3)
     lip_closing: float = Field(0.0, ge=0, le=0.05)
     head_motion: float = Field(0.0, ge=0, le=3)
     brows: float = Field(0.0, ge=0, le=3)

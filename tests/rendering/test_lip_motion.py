@@ -25,9 +25,10 @@ def _map(value: float) -> Tensor:
 
 
 def _lip_motion(
-    gain: Tensor, *, width_gain: float = 1.0, closing: float = 0.0, closing_map: float = 1.0
+    strength: float, *, mouth: Tensor | None = None, closing_map: float = 1.0, **gains: float
 ) -> LipMotion:
-    return LipMotion(gain, _map(width_gain), _map(closing_map), LIPS, closing, SKULL)
+    mouth = _map(1.0) if mouth is None else mouth
+    return LipMotion(mouth, _map(1.0), _map(closing_map), LIPS, SKULL, strength, **gains)
 
 
 def _at_lower_lip(direction_2: Tensor) -> Tensor:
@@ -40,23 +41,37 @@ def test_the_motion_of_a_turning_head_is_not_scaled() -> None:
     # Points are found in three iterations; each leaves a fortieth of the error.
     turn = torch.tensor([[1.01, -0.02], [0.02, 1.01]])
     flow = torch.einsum("ij,njhw->nihw", turn, _positions() - 0.4) + 0.42 - _positions()
-    lips = _lip_motion(_map(1.5), width_gain=1.5)
+    lips = _lip_motion(1.5, width=1.5, corners=1.5)
     torch.testing.assert_close(lips(flow), flow, atol=1e-6, rtol=0)
 
 
 def test_motion_relative_to_the_head_is_multiplied_by_the_gain() -> None:
-    gain = torch.ones(1, 1, GRID, GRID)
-    gain[..., 10:14, 6:10] = 1.5
+    mouth = torch.zeros(1, 1, GRID, GRID)
+    mouth[..., 10:14, 6:10] = 1.0
     head = torch.tensor([0.03, -0.02]).reshape(1, 2, 1, 1).expand(1, 2, GRID, GRID)
     speech = torch.zeros(1, 2, GRID, GRID)
     speech[:, 1, 9:15, 5:11] = 0.04
-    torch.testing.assert_close(_lip_motion(gain)(head + speech), head + gain * speech, atol=1e-5, rtol=0)
+    moved = _lip_motion(1.5, mouth=mouth)(head + speech)
+    torch.testing.assert_close(moved, head + (1 + 0.5 * mouth) * speech, atol=1e-5, rtol=0)
 
 
 def test_the_width_has_a_further_gain_along_the_mouth() -> None:
     along, across = 0.02 * _at_lower_lip(ALONG), 0.02 * _at_lower_lip(DOWN)
-    lips = _lip_motion(_map(1.2), width_gain=1.5)
+    lips = _lip_motion(1.2, width=1.5)
     torch.testing.assert_close(lips(along + across), 1.8 * along + 1.2 * across, atol=1e-6, rtol=0)
+
+
+def test_corners_have_a_further_gain_across_the_mouth() -> None:
+    along, across = 0.02 * _at_lower_lip(ALONG), 0.02 * _at_lower_lip(DOWN)
+    lips = _lip_motion(1.2, corners=1.5)
+    torch.testing.assert_close(lips(along + across), 1.2 * along + 1.8 * across, atol=1e-6, rtol=0)
+
+
+def test_the_parting_of_the_lips_is_measured_across_the_mouth() -> None:
+    apart = -0.02 * _at_lower_lip(DOWN)  # backward
+    lips = _lip_motion(1.7, width=1.5, closing=0.05)
+    torch.testing.assert_close(lips.parting(apart), torch.tensor([0.02]), atol=1e-3, rtol=0)
+    assert abs(float(lips.parting(0.02 * _at_lower_lip(ALONG))[0])) < 1e-3
 
 
 @pytest.mark.parametrize(
@@ -67,7 +82,7 @@ def test_the_width_has_a_further_gain_along_the_mouth() -> None:
 def test_a_narrow_gap_is_closed_and_a_wide_one_stays(parting: float, kept: float) -> None:
     # A backward flow points to where a pixel comes from, so lips that part have a negative one.
     across, along = -parting * _at_lower_lip(DOWN), 0.02 * _at_lower_lip(ALONG)
-    moved = _lip_motion(_map(1.3), closing=0.01)(across + along)
+    moved = _lip_motion(1.3, closing=0.01)(across + along)
     torch.testing.assert_close(moved, 1.3 * (kept * across + along), atol=1e-4, rtol=0)
-    chin = _lip_motion(_map(1.3), closing=0.01, closing_map=0.0)(across + along)
+    chin = _lip_motion(1.3, closing=0.01, closing_map=0.0)(across + along)
     torch.testing.assert_close(chin, 1.3 * (across + along), atol=1e-6, rtol=0)

@@ -15,8 +15,8 @@ Shapes: B batch, C channels, F frames, S picture side, H = W = S / 16 latent sid
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -55,6 +55,14 @@ class MotionReference:
     image_B3SS: Tensor
     pyramid: ReferencePyramid
     layers: PortraitLayers | None = None
+
+    def with_lip_motion(self, gain: float) -> Self:
+        """The same with a further factor on the motion of the mouth. A covered mouth stays still."""
+        if self.layers is None:
+            return self
+        lips = self.layers.lip_motion
+        layers = replace(self.layers, lip_motion=replace(lips, strength=gain * lips.strength))
+        return replace(self, layers=layers)
 
     @property
     def features_BCHW(self) -> Tensor:
@@ -269,6 +277,18 @@ class MotionAutoencoder(Autoencoder[MotionReference]):
             moved = warp(picture.repeat_interleave(num_frames, 0), flow, is_bicubic=True)
             frames = (moved + residual.to(picture.dtype)).clamp(-1, 1)
         return frames.reshape(batch, num_frames, *frames.shape[1:]).transpose(1, 2)
+
+    def lip_parting(self, latents_BCFHW: Tensor, reference: MotionReference) -> Tensor:
+        """(B * F,) how much further lips are apart than in the reference, in units of the side, without gain.
+
+        Raises:
+            ConfigError: a reference without layers, which has no landmarks.
+        """
+        if reference.layers is None:
+            raise ConfigError(
+                "no lips are known", got="a reference without layers", fix="Encode it with `picture`"
+            )
+        return reference.layers.lip_motion.parting(self.unpack(latents_BCFHW.transpose(1, 2).flatten(0, 1)))
 
     def reencode(self, latents_BCNHW: Tensor, reference: MotionReference) -> Tensor:
         """The same latents: a decoded frame is the reference moved by just that flow."""

@@ -33,7 +33,10 @@ from openemo.behaviour.motion_conditions import motion_conditions
 from openemo.config import PipelineConfig
 from openemo.decoding_limits import DEFAULT_LIMITS, DecodingLimits
 from openemo.errors import AudioError
+from openemo.face.landmarks import face_width_px
 from openemo.image_tensors import images_to_tensor, tensor_to_images
+from openemo.models.motion_autoencoder import MotionAutoencoder
+from openemo.pipeline.articulation import articulation_gain, loud_clips
 from openemo.pipeline.compositing import Framing, HeadMotion
 from openemo.pipeline.conditions import ClipConditions, ReferenceConditions, clip_conditions
 from openemo.pipeline.controls import behaviour_of_person, check_controls
@@ -65,7 +68,8 @@ class EmoPipeline(PretrainedPipeline):
     1. `prepare_portrait`: find the face, cut it out, draw its masks.
     2. `encode_audio`: speech features of the whole sound.
     3. `encode_reference`: the portrait as the networks read it.
-    4. `prepare_behaviour`: head, gaze, blinks, brows, expression, from the voice and the seed.
+    4. `prepare_behaviour`: head, gaze, blinks, brows, expression, from the voice and the seed; and
+       `prepare_articulation`: how far the mouth moves.
     5. `prepare_motion_frames`: the end of the clip before.
     6. `prepare_conditions`: what the UNet is told of this clip.
     7. `denoise_clip`: from noise to latents.
@@ -176,7 +180,7 @@ class EmoPipeline(PretrainedPipeline):
             motion_from=self._read_clip(motion_from, sound, limits, sandbox),
             motion_style_from=self._read_clip(motion_style_from, sound, limits, sandbox),
         )
-        request = _Request(prepared, speech, config, rate, behaviour, length, seed)
+        request = _Request(prepared, sound, speech, config, rate, behaviour, length, seed)
         return Animation(
             num_frames=length,
             fps=rate,
@@ -202,8 +206,11 @@ class EmoPipeline(PretrainedPipeline):
         total = len(plan.clips) * (config.num_inference_steps * plan.calls_per_step + 1)
         done = count(1)
         report: Callable[[], None] = (lambda: progress(next(done), total)) if progress else (lambda: None)
-        # 3. Reference: the portrait as the networks read it.
+        # 3. Reference: the portrait as the networks read it; 4. how far its mouth moves with this voice.
         reference = self.encode_reference(request.portrait, config=config)
+        reference = self.prepare_articulation(
+            request.audio, request.portrait, request.speech, reference, fps=request.fps, config=config
+        )
         behaviour = request.behaviour
         generator = torch.Generator("cpu").manual_seed(request.seed)
         latents_BCFHW: Tensor | None = None
@@ -311,6 +318,7 @@ class EmoPipeline(PretrainedPipeline):
             portrait.points,
             lip_motion=config.lip_motion,
             lip_width=config.lip_width,
+            lip_corners=config.lip_corners,
             lip_closing=config.lip_closing,
             is_mouth_covered=portrait.is_mouth_covered,
             own_smile=portrait.own_smile,
@@ -363,6 +371,50 @@ class EmoPipeline(PretrainedPipeline):
         asked = expression_track(emotion, num_frames, rate, strength=emotion_strength)
         smile = own_smile_track(drawn.expression_FE, asked, portrait.own_smile * config.expression)
         return replace(drawn, expression_FE=np.clip(drawn.expression_FE + asked + smile, 0, 1))
+
+    @torch.no_grad()
+    def prepare_articulation(
+        self,
+        audio: Audio,
+        portrait: PreparedPortrait,
+        speech: SpeechFeatures,
+        reference: ReferenceConditions,
+        *,
+        fps: Fraction | None = None,
+        config: PipelineConfig | None = None,
+    ) -> ReferenceConditions:
+        """Step 4, the mouth. The reference with lip motion scaled to people's, for this face and voice.
+
+        A few clips of the voice are denoised for it; nothing is drawn. Without `lip_spread` nothing changes.
+
+        Args:
+            speech: from `encode_audio`. reference: from `encode_reference`.
+        """
+        config, rate = config or self.config, fps or parse_fps((config or self.config).fps)
+        autoencoder = self.autoencoder
+        if config.lip_spread is None or not isinstance(autoencoder, MotionAutoencoder):
+            return reference
+        plan = ClipPlan.of(self.num_frames(audio, rate), config)
+        motion_frames_BCNHW = self.prepare_motion_frames(reference, config=config)
+        generator = torch.Generator("cpu").manual_seed(0)  # the same for all seeds of a video
+        partings = []
+        for first in loud_clips(audio, plan.num_frames, config.clip_frames, rate):
+            conditions = self.prepare_conditions(
+                reference,
+                speech,
+                range(first, first + config.clip_frames),
+                motion_frames_BCNHW=motion_frames_BCNHW,
+                behaviour=Behaviour.neutral(plan.num_frames),
+                fps=rate,
+                config=config,
+            )
+            latents_BCFHW = self.denoise_clip(
+                conditions, motion_frames_BCNHW, generator=generator, config=config
+            )
+            partings.append(autoencoder.lip_parting(latents_BCFHW, reference.encoded))
+        width = face_width_px(portrait.points)
+        gain = articulation_gain(torch.cat(partings).cpu().numpy() / width, config.lip_spread)
+        return replace(reference, encoded=reference.encoded.with_lip_motion(gain))
 
     def _read_clip(
         self, clip: MediaFile | None, sound: Audio, limits: DecodingLimits, sandbox: bool
@@ -519,6 +571,7 @@ class _Request:
     """All that decides what the frames will be, beside the networks."""
 
     portrait: PreparedPortrait
+    audio: Audio
     speech: SpeechFeatures
     config: PipelineConfig
     fps: Fraction

@@ -23,8 +23,11 @@ class LipMotion:
     """Gains on the motion of the mouth relative to the head. Lengths are in units of the side.
 
     Attributes:
-        gain_11gg: factor for each cell of the flow; 1 leaves the motion as it is.
-        width_gain_11gg: a further factor on the motion along the mouth: lips that spread and round.
+        mouth_11gg: where the motion is scaled, 1 at the mouth and 0 far from it.
+        corners_11gg: the same for the corners of the mouth alone.
+        strength: factor on all motion; 1 leaves it as it is.
+        width: a further factor on the motion along the mouth: lips that spread and round.
+        corners: a further factor on the motion of the corners up and down.
         closing_11gg: where lips come together that part by less than `closing`, 1 at the lips.
         lips_42: the right and left corner, and the middle of the upper and the lower lip, in the reference.
         closing: lips that part by less than half of it do not part; from one and a half of it on they part
@@ -32,23 +35,31 @@ class LipMotion:
         skull_points_K2: points that move with the head only, in the reference.
     """
 
-    gain_11gg: Tensor
-    width_gain_11gg: Tensor
+    mouth_11gg: Tensor
+    corners_11gg: Tensor
     closing_11gg: Tensor
     lips_42: Tensor
-    closing: float
     skull_points_K2: Tensor
+    strength: float = 1.0
+    width: float = 1.0
+    corners: float = 1.0
+    closing: float = 0.0
 
     def to(self, device: torch.device) -> Self:
         """The same on another device."""
         return replace(
             self,
-            gain_11gg=self.gain_11gg.to(device),
-            width_gain_11gg=self.width_gain_11gg.to(device),
+            mouth_11gg=self.mouth_11gg.to(device),
+            corners_11gg=self.corners_11gg.to(device),
             closing_11gg=self.closing_11gg.to(device),
             lips_42=self.lips_42.to(device),
             skull_points_K2=self.skull_points_K2.to(device),
         )
+
+    @property
+    def gain_11gg(self) -> Tensor:
+        """Factor for each cell of the flow."""
+        return 1 + (self.strength - 1) * self.mouth_11gg
 
     def __call__(self, flow_N2gg: Tensor) -> Tensor:
         """The backward flow with the gains applied; head motion is unchanged."""
@@ -56,25 +67,36 @@ class LipMotion:
         positions_gg2 = centre_grid(height, width, device=flow_N2gg.device)
         head_Ngg2 = rigid_motion(self.skull_points_K2, flow_N2gg).inverse(positions_gg2) - positions_gg2
         motion_N2gg = flow_N2gg - head_Ngg2.permute(0, 3, 1, 2)
-        right, left = self.lips_42[:2]
-        axis_2 = torch.nn.functional.normalize(left - right, dim=0)
+        axis_2 = self._axis_2
         scaled_N2gg = self.gain_11gg * motion_N2gg
         along_N2gg = torch.einsum("a,nahw,b->nbhw", axis_2, scaled_N2gg, axis_2)
-        closed_N111 = 1 - self._kept(flow_N2gg, axis_2)[:, None, None, None]
+        across_N2gg = scaled_N2gg - along_N2gg
+        closed_N111 = 1 - self._kept(flow_N2gg)[:, None, None, None]
         return (
             flow_N2gg
             + (self.gain_11gg - 1) * motion_N2gg
-            + (self.width_gain_11gg - 1) * along_N2gg
-            - closed_N111 * self.closing_11gg * (scaled_N2gg - along_N2gg)
+            + (self.width - 1) * self.mouth_11gg * along_N2gg
+            + (self.corners - 1) * self.corners_11gg * across_N2gg
+            - closed_N111 * self.closing_11gg * across_N2gg
         )
 
-    def _kept(self, flow_N2gg: Tensor, axis_2: Tensor) -> Tensor:
-        """(N,) the share of the parting of the lips that stays; 1 for lips that are pressed together."""
-        if not self.closing:
-            return flow_N2gg.new_ones(len(flow_N2gg))
+    def parting(self, flow_N2gg: Tensor) -> Tensor:
+        """(N,) how much further the lips' outer edges are apart than in the reference, without any gain."""
+        axis_2 = self._axis_2
         down_2 = torch.stack([-axis_2[1], axis_2[0]])
         rest_22 = self.lips_42[2:]
         moved_N22 = move_points(rest_22, flow_N2gg) - rest_22
-        parting_N = (moved_N22[:, 1] - moved_N22[:, 0]) @ down_2
+        return (moved_N22[:, 1] - moved_N22[:, 0]) @ down_2
+
+    @property
+    def _axis_2(self) -> Tensor:
+        right, left = self.lips_42[:2]
+        return torch.nn.functional.normalize(left - right, dim=0)
+
+    def _kept(self, flow_N2gg: Tensor) -> Tensor:
+        """(N,) the share of the parting of the lips that stays; 1 for lips that are pressed together."""
+        if not self.closing:
+            return flow_N2gg.new_ones(len(flow_N2gg))
+        parting_N = self.parting(flow_N2gg)
         share_N = (parting_N / self.closing - 0.5).clamp(0, 1)
         return torch.where(parting_N < 0, 1, share_N * share_N * (3 - 2 * share_N))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from openemo.arrays import Image
 from openemo.face.landmarks import OUTER_LIPS, STABLE, face_width_px, mouth_opening
 from openemo.face.region_weights import region_weight
+from openemo.grids import centre_grid
 from openemo.image_tensors import levels_to_values
 from openemo.rendering.eyes import Eyes
 from openemo.rendering.lip_motion import LipMotion
@@ -31,6 +32,7 @@ __all__ = ["PortraitLayers", "PortraitPicture"]
 # with the head if the mouth is covered. This one is cut off, so that it is flat inside.
 _LIP_SIGMA = 0.7
 _COVER_SIGMA, _COVER_CUT = 0.9, 2.0
+_CORNER_SIGMA = 0.22  # the same around each corner
 _CLOSING_SIGMA = 0.45  # the chin goes on moving with the jaw while lips are shut
 _FOLDS_PX = 256  # side of their maps, which are smooth
 _APART = 0.01  # opening of a mouth, in face widths
@@ -45,7 +47,7 @@ class PortraitPicture:
         pixels: (P, P, 3) uint8 RGB, or (P, P, 4) with opacity.
         points: (478, 2) landmarks, in units of the side.
         lip_motion: factor on the motion of the mouth; 1 is as the network predicts it.
-        lip_width: a further factor on the motion of its width.
+        lip_width, lip_corners: further factors on the motion of its width, and of its corners up and down.
         lip_closing: lips that part by less are drawn shut, in face widths, see `LipMotion`.
         is_mouth_covered: nothing may be drawn where the mouth is.
         own_smile: strength of a smile that was taken out of the pixels; its folds are still in them.
@@ -56,6 +58,7 @@ class PortraitPicture:
     points: NDArray[np.float32]
     lip_motion: float = 1.0
     lip_width: float = 1.0
+    lip_corners: float = 1.0
     lip_closing: float = 0.0
     is_mouth_covered: bool = False
     own_smile: float = 0.0
@@ -182,27 +185,32 @@ def _lip_motion(picture: PortraitPicture, flow_size: int) -> LipMotion:
     For a covered mouth 0 all around it. Lips that are apart in the picture are not brought together here.
     """
     points_K2 = torch.from_numpy(picture.points[:, :2]).float()
-    sigma = _COVER_SIGMA if picture.is_mouth_covered else _LIP_SIGMA
-    mouth, lips = (
-        region_weight(points_K2[None], flow_size, OUTER_LIPS, sigma_ratio=ratio, min_sigma=1 / flow_size)
-        for ratio in (sigma, _CLOSING_SIGMA)
-    )
-    if picture.is_mouth_covered:
-        gain, width_gain = 1 - (_COVER_CUT * mouth).clamp_max(1), torch.ones_like(mouth)
-    else:
-        gain, width_gain = (
-            1 + (strength - 1) * mouth for strength in (picture.lip_motion, picture.lip_width)
+    is_covered, is_open = picture.is_mouth_covered, mouth_opening(picture.points) > _APART
+
+    def weight(landmarks: Sequence[int], sigma_ratio: float) -> Tensor:
+        return region_weight(
+            points_K2[None], flow_size, landmarks, sigma_ratio=sigma_ratio, min_sigma=1 / flow_size
         )
-    is_open = mouth_opening(picture.points) > _APART
-    closing = 0.0 if is_open or picture.is_mouth_covered else picture.lip_closing
+
+    mouth_11gg = weight(OUTER_LIPS, _COVER_SIGMA if is_covered else _LIP_SIGMA)
+    mouth_width = float((points_K2[_LIPS[0]] - points_K2[_LIPS[1]]).norm())
     return LipMotion(
-        gain_11gg=gain,
-        width_gain_11gg=width_gain,
-        closing_11gg=lips,
+        mouth_11gg=(_COVER_CUT * mouth_11gg).clamp_max(1) if is_covered else mouth_11gg,
+        corners_11gg=_around(points_K2[list(_LIPS[:2])], _CORNER_SIGMA * mouth_width, flow_size),
+        closing_11gg=weight(OUTER_LIPS, _CLOSING_SIGMA),
         lips_42=points_K2[list(_LIPS)],
-        closing=closing * face_width_px(picture.points),
         skull_points_K2=points_K2[list(STABLE)],
+        strength=0.0 if is_covered else picture.lip_motion,
+        width=1.0 if is_covered else picture.lip_width,
+        corners=1.0 if is_covered else picture.lip_corners,
+        closing=0.0 if is_open or is_covered else picture.lip_closing * face_width_px(picture.points),
     )
+
+
+def _around(points_K2: Tensor, sigma: float, size: int) -> Tensor:
+    """(1, 1, size, size): 1 at some points, falling off as a Gaussian. Lengths are in units of the side."""
+    distances_Kgg = (centre_grid(size, size) - points_K2[:, None, None]).norm(dim=-1)
+    return (-0.5 * (distances_Kgg / sigma) ** 2).exp().amax(0)[None, None]
 
 
 def _double(image: Image) -> Image:
