@@ -20,6 +20,7 @@ from openemo.cli.options import (
 )
 from openemo.decoding_limits import DEFAULT_LIMITS, DecodingLimits
 from openemo.errors import OutputError
+from openemo.threads import share_cores
 
 __all__ = ["animate"]
 
@@ -112,6 +113,7 @@ def animate(
 
     The video is as long as AUDIO.
     """
+    share_cores()  # before anything loads torch
     from openemo.behaviour.emotion_names import read_emotions
     from openemo.cli.progress import Stopwatch, print_notes, save_with_bar
     from openemo.devices import find_device, find_dtype

@@ -8,6 +8,7 @@ from typing import Annotated
 from typer import Option
 
 from openemo.errors import OutputError
+from openemo.threads import share_cores
 
 __all__ = ["demo"]
 
@@ -21,13 +22,10 @@ def demo(
     ] = Path("out"),
 ) -> None:
     """Animate the bundled portrait with the bundled voice."""
+    share_cores()  # before anything loads torch
     from importlib.resources import as_file, files
 
-    from openemo.audio import read_audio
     from openemo.cli.progress import Stopwatch, save_with_bar
-    from openemo.pipeline import EmoPipeline
-    from openemo.video.images import contact_sheet, read_image, write_image
-    from openemo.video.video_reader import read_frames
     from openemo.video.video_target import check_output_path
 
     watch = Stopwatch()
@@ -37,6 +35,12 @@ def demo(
         raise OutputError(f"the folder {output} cannot be made", got=error.strerror) from error
     video, sheet = output / "demo.mp4", output / "demo.png"
     check_output_path(video)
+
+    from openemo.audio import read_audio
+    from openemo.pipeline import EmoPipeline
+    from openemo.video.images import contact_sheet, read_image, write_image
+    from openemo.video.video_reader import read_frames
+
     with as_file(files("openemo") / "assets") as assets:
         portrait, voice = read_image(assets / "demo_portrait.jpg"), read_audio(assets / "demo_voice.flac")
     pipeline = EmoPipeline.from_pretrained()
