@@ -48,9 +48,13 @@ class VideoFormat:
         return () if self.sound else ("the sound is left out, because this kind of file has none",)
 
 
-# The realtime deadline keeps up with x264's default preset, at the same quality and 1.2 times the size. The
-# "good" one takes four to five times as long for two thirds of the size.
+# Videos look as with the preset "medium" at 18, in under half its time and 1.4 times its size: 43.1 dB for
+# 43.6, against 41.4 at 18.
+_H264: Final = {"preset": "veryfast", "crf": "15"}
+# The realtime deadline takes as long as x264's preset "medium", at the same quality and 1.2 times the size.
+# The "good" one takes four to five times as long for two thirds of the size.
 _VP9: Final = {
+    "crf": "18",
     "deadline": "realtime",
     "cpu-used": "6",
     "row-mt": "1",
@@ -71,9 +75,9 @@ _WEBP: Final = VideoFormat(
 _GIF: Final = VideoFormat("gif", "pal8", max_fps=Fraction(50))
 
 _OPAQUE: Final = {
-    ".mp4": VideoFormat("libx264", "yuv420p", container_options=_FASTSTART, sound="aac"),
-    ".mov": VideoFormat("libx264", "yuv420p", container_options=_FASTSTART, sound="pcm_s16le"),
-    ".mkv": VideoFormat("libx264", "yuv420p", sound="pcm_s16le"),
+    ".mp4": VideoFormat("libx264", "yuv420p", _H264, container_options=_FASTSTART, sound="aac"),
+    ".mov": VideoFormat("libx264", "yuv420p", _H264, container_options=_FASTSTART, sound="pcm_s16le"),
+    ".mkv": VideoFormat("libx264", "yuv420p", _H264, sound="pcm_s16le"),
     ".webm": VideoFormat("libvpx-vp9", "yuv420p", _VP9, sound="libopus"),
     ".gif": _GIF,
     ".webp": _WEBP,

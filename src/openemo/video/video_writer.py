@@ -65,8 +65,8 @@ class VideoWriter:
         width, height: of the frames given to `write`, in pixels.
         audio: None for a video without audio.
         transparent: frames have a fourth channel, opacity, and the video has an alpha channel.
-        crf: quality of H.264 and VP9, 0 (lossless) to 51; 18 looks like the original.
-        preset: of x264, "ultrafast" to "veryslow".
+        crf: quality of H.264 and VP9, 0 (lossless) to 51; None looks like the original.
+        preset: of x264, "ultrafast" to "veryslow"; None is "veryfast".
 
     Raises:
         OutputError: `path` cannot be written, the disk is full, a frame has another size, there are no
@@ -82,8 +82,8 @@ class VideoWriter:
         height: int,
         audio: Audio | None,
         transparent: bool = False,
-        crf: int = 18,
-        preset: str = "medium",
+        crf: int | None = None,
+        preset: str | None = None,
     ) -> None:
         check_output_path(path, transparent=transparent)
         self._kind = find_format(Path(path), transparent=transparent)
@@ -243,11 +243,10 @@ class VideoWriter:
             self._num_samples_written += piece.shape[1]
 
 
-def _quality(codec: str, crf: int, preset: str) -> dict[str, str]:
-    """Options of the encoders that have a setting for quality."""
-    if codec == "libx264":
-        return {"crf": str(crf), "preset": preset}
-    return {"crf": str(crf)} if codec == "libvpx-vp9" else {}
+def _quality(codec: str, crf: int | None, preset: str | None) -> dict[str, str]:
+    """Options of the encoders that have a setting for quality, where it was given."""
+    known = {"libx264": {"crf": crf, "preset": preset}, "libvpx-vp9": {"crf": crf}}.get(codec, {})
+    return {name: str(value) for name, value in known.items() if value is not None}
 
 
 def _encodable(audio: Audio, codec: str) -> Audio:

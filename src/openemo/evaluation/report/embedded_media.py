@@ -68,6 +68,7 @@ def side_by_side_uri(left: Path, right: Path) -> str:
             height=first.shape[0],
             audio=Audio(sound.samples[:, :length], sound.sample_rate_hz),
             crf=_CRF,
+            preset="medium",
         ) as video:
             video.write(first)
             for pair in pairs:
