@@ -119,7 +119,7 @@ def test_eight_seconds_of_speech_move_a_person_as_people_do(voice_path: Path) ->
     torso = [np.linalg.norm(np.diff(one.torso_F2, axis=0), axis=1).mean() * 25 for one in drawn]
     assert 0.01 < np.median(torso) < 0.05
     assert 0.003 < np.median([one.brows_F.std() for one in drawn]) < 0.009
-    assert 0.04 < np.median([one.gaze_F2[:, 0].std() for one in drawn]) < 0.1
+    assert 0.03 < np.median([one.gaze_F2[:, 0].std() for one in drawn]) < 0.08
 
 
 def test_the_first_frame_is_the_portrait_and_motion_sets_in_softly(prosody_of: Voices) -> None:
@@ -226,7 +226,7 @@ def test_a_blink_shuts_both_eyes_in_some_frame_and_one_a_little_before_the_other
     peaks = np.stack([drawn.eyes_closed_F2[frame : frame + 6].max(0) for frame in frames[:-1]])
     assert peaks.max(1).min() > 0.99
     assert peaks.min() > 0.9
-    assert 0.01 < np.abs(np.diff(drawn.eyes_closed_F2, axis=1)).max() < 0.5
+    assert 0.01 < np.abs(np.diff(drawn.eyes_closed_F2, axis=1)).max() < 0.12  # no still shows a wink
 
 
 def test_blinks_seek_the_ends_of_phrases(prosody_of: Voices) -> None:

@@ -173,7 +173,7 @@ def test_lashes_go_down_with_the_lid(face: Floats) -> None:
     assert abs(upper + int(line.argmin()) - face[145, 1] * SIDE) < 0.08 * EYE_WIDTH_PX
 
 
-@pytest.mark.parametrize(("right", "down"), [(0.1, 0.0), (-0.1, 0.0), (0.2, 0.0), (0.0, 0.04), (0.07, -0.03)])
+@pytest.mark.parametrize(("right", "down"), [(0.1, 0.0), (-0.1, 0.0), (0.0, 0.04), (0.07, -0.03)])
 def test_gaze_moves_both_irises_by_what_is_asked(face: Floats, right: float, down: float) -> None:
     picture = _portrait(face)
     drawn = _drawn(Eyes(picture, face), picture, np.array([right, down]), 0.0)
@@ -183,6 +183,36 @@ def test_gaze_moves_both_irises_by_what_is_asked(face: Floats, right: float, dow
         # The lids cut off what goes behind them.
         assert moved[1] * np.sign(down) >= 0.5 * abs(down) - 0.005
         assert abs(moved[1]) < abs(down) + 0.02
+
+
+@pytest.mark.parametrize("right", [-0.3, 0.3])
+def test_irises_stay_out_of_the_corners_and_both_go_as_far(face: Floats, right: float) -> None:
+    """Also where one of them is nearer to its corner in the photo, as in a face that is turned."""
+    face[list(RIGHT_IRIS), 0] += 0.008
+    face[list(LEFT_IRIS), 0] += 0.008
+    picture = _portrait(face)
+    drawn = _drawn(Eyes(picture, face), picture, np.array([right, 0.0]), 0.0)
+    moved = []
+    for eye, half in ((RIGHT_EYE, slice(0, SIDE // 2)), (LEFT_EYE, slice(SIDE // 2, SIDE))):
+        moved.append(float(_iris_middle(drawn, half)[0] - _iris_middle(picture, half)[0]) / EYE_WIDTH_PX)
+        columns = np.nonzero(_is_iris(drawn[:, half]))[1] + half.start
+        corners = np.sort(face[[eye[0], eye[8]], 0]) * SIDE
+        white = min(columns.min() - corners[0], corners[1] - columns.max()) / EYE_WIDTH_PX
+        assert 0.05 < white < 0.2
+    assert moved[0] == pytest.approx(moved[1], abs=0.02)
+    assert moved[0] * np.sign(right) > 0.05
+
+
+def test_an_eye_that_is_less_open_looks_no_less_far_than_the_other(face: Floats) -> None:
+    face[list(RIGHT_EYE), 1] = 0.42 + 0.35 * (face[list(RIGHT_EYE), 1] - 0.42)
+    picture = _portrait(face, lashes_px=0)
+    drawn = _drawn(Eyes(picture, face), picture, np.array([0.1, 0.0]), 0.0)
+    left, right = (
+        float(_iris_middle(drawn, half)[0] - _iris_middle(picture, half)[0])
+        for half in (slice(0, SIDE // 2), slice(SIDE // 2, SIDE))
+    )
+    assert left == pytest.approx(right, abs=0.02 * EYE_WIDTH_PX)
+    assert right > 0.01 * EYE_WIDTH_PX
 
 
 def test_lids_follow_a_gaze_up_and_down(face: Floats) -> None:
@@ -290,7 +320,7 @@ def test_the_landmark_network_sees_the_blink(demo: tuple[Image, Floats], face_an
 def test_the_landmark_network_sees_the_gaze(demo: tuple[Image, Floats], face_analyzer: FaceAnalyzer) -> None:
     picture, points_px = demo
     eyes = Eyes(picture, points_px[:, :2] / len(picture))
-    asked = np.array([-0.15, -0.07, 0.0, 0.07, 0.15])
+    asked = np.array([-0.08, -0.04, 0.0, 0.04, 0.08])
     read = []
     for right in asked:
         found = face_analyzer.find(_drawn(eyes, picture, np.array([right, 0]), 0.0)).points_px
@@ -304,5 +334,5 @@ def test_the_landmark_network_sees_the_gaze(demo: tuple[Image, Floats], face_ana
         )
     for eye in np.array(read).T:
         slope = np.polyfit(asked, eye, 1)[0]
-        assert 0.55 < slope < 1.1  # the network itself draws irises to the middle
+        assert 0.45 < slope < 1.1  # the network itself draws irises to the middle
         assert np.corrcoef(asked, eye)[0, 1] > 0.97

@@ -17,12 +17,14 @@ from openemo.behaviour.person_style import DIRECTIONS, PersonStyle
 
 __all__ = ["EYE_WIDTHS_PER_DEGREE", "Looks", "draw_looks", "eyes_in_head", "head_following"]
 
-EYE_WIDTHS_PER_DEGREE: Final = 0.012
-_LISTENING_HOLD_S, _LISTENING_AWAY_S, _LISTENING_SIZE = 5.5, 0.6, 0.6
+# The iris lies 10 mm in front of the point that the eye turns about, and the corners are 26 mm apart.
+EYE_WIDTHS_PER_DEGREE: Final = 0.007
+_LISTENING_HOLD_S, _LISTENING_AWAY_S, _LISTENING_SIZE = 5.5, 0.6, 0.5
 _MORE_AWAY, _HOLD_SPREAD = 0.5, 0.5  # chance of another look elsewhere; of the log-normal holds
 _SHORTEST_S: Final = 0.18
-_SIZE_DEG, _SIZE_AT, _LEAST_P, _MOST_P = 6.9, 15.7, 1.4, 10.0  # A = -6.9 ln(P / 15.7), P uniform
-_FACE_DEG, _FACE_HOLD_S = (0.9, 0.7), 0.75  # looks within the face of who is spoken to: spread and time
+_SIZE_DEG, _SIZE_AT, _LEAST_P, _MOST_P = 6.9, 15.7, 1.6, 7.5  # A = -6.9 ln(P / 15.7), P uniform
+# Small looks, within the face of who is spoken to or around what is looked at elsewhere: spread and time.
+_SMALL_DEG, _SMALL_HOLD_S = (0.9, 0.7), 0.75
 _SACCADE_S, _SACCADE_S_PER_DEG = 0.025, 0.0025
 _THINKING_S, _RETURN_S = 0.7, 0.45  # looks away go to starts of phrases, looks back to their ends
 _KEPT_BY_EVENTS: Final = 0.6
@@ -31,7 +33,8 @@ _LARGE_DEG: Final = 5.0
 # The head goes a part of the way of large shifts, later (70 to 150 ms) and more slowly.
 _HEAD_SHARE, _HEAD_MOST_DEG, _HEAD_DELAY_S, _HEAD_SIGMA_S = (0.2, 0.12), 3.0, 0.11, 0.16
 _STABILISED: Final = 0.95  # of the head's turning, by the vestibulo-ocular reflex
-_LIMITS: Final = ((-0.2, 0.2), (-0.12, 0.13))  # in eye widths, right and down
+_CAMERA: Final = (0.0, 0.0)
+_LIMITS: Final = ((-0.17, 0.17), (-0.09, 0.1))  # in eye widths, right and down
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +66,15 @@ def draw_looks(prosody: Prosody, duration_s: float, style: PersonStyle, rng: np.
     """Looks of somebody who talks, and who listens where the voice pauses for long."""
     looks = Looks([], [], [])
     now_s = rng.uniform(0.15, 1) * _camera_hold(prosody, 0.0, style, rng)
-    _within_face(looks, 0.25, now_s, rng)
+    _look_around(looks, _CAMERA, 0.25, now_s, rng)
     while now_s < duration_s:
         if rng.random() < _KEPT_BY_EVENTS:
             now_s = nearest_event(now_s, _starts_s(prosody), _THINKING_S) or now_s
         now_s = max(now_s, looks.starts_s[-1] + _SHORTEST_S if looks.starts_s else 0.3)
         back_s = _look_away(looks, prosody, now_s, style, rng)
-        looks.add(back_s, (0.0, 0.0))
+        looks.add(back_s, _CAMERA)
         now_s = back_s + _camera_hold(prosody, back_s, style, rng)
-        _within_face(looks, back_s, now_s, rng)
+        _look_around(looks, _CAMERA, back_s, now_s, rng)
     return looks
 
 
@@ -111,13 +114,15 @@ def _camera_hold(prosody: Prosody, now_s: float, style: PersonStyle, rng: np.ran
     return _hold(style.camera_hold_s if _is_talking(prosody, now_s) else _LISTENING_HOLD_S, rng)
 
 
-def _within_face(looks: Looks, start_s: float, stop_s: float, rng: np.random.Generator) -> None:
-    """Small looks between eyes and mouth of who is spoken to."""
-    now_s = start_s + _hold(_FACE_HOLD_S, rng)
+def _look_around(
+    looks: Looks, target_deg: tuple[float, float], start_s: float, stop_s: float, rng: np.random.Generator
+) -> None:
+    """Small looks close to a target, such as between eyes and mouth of who is spoken to."""
+    now_s = start_s + _hold(_SMALL_HOLD_S, rng)
     while now_s < stop_s - _SHORTEST_S:
-        x, y = rng.standard_normal(2) * _FACE_DEG
+        x, y = target_deg + rng.standard_normal(2) * _SMALL_DEG
         looks.add(now_s, (float(x), float(y)))
-        now_s += _hold(_FACE_HOLD_S, rng)
+        now_s += _hold(_SMALL_HOLD_S, rng)
 
 
 def _look_away(
@@ -131,8 +136,11 @@ def _look_away(
         direction = rng.choice(DIRECTIONS, p=style.gaze_directions) + rng.normal(0, 0.25)
         angle = 2 * np.pi * direction / DIRECTIONS
         size_deg *= 1.0 if is_talking else _LISTENING_SIZE
-        looks.add(now_s, (float(size_deg * np.cos(angle)), float(0.7 * size_deg * np.sin(angle))))
-        now_s += _hold(style.away_hold_s if is_talking else _LISTENING_AWAY_S, rng)
+        target_deg = (float(size_deg * np.cos(angle)), float(0.7 * size_deg * np.sin(angle)))
+        looks.add(now_s, target_deg)
+        until_s = now_s + _hold(style.away_hold_s if is_talking else _LISTENING_AWAY_S, rng)
+        _look_around(looks, target_deg, now_s, until_s, rng)
+        now_s = until_s
         if not is_talking or rng.random() > _MORE_AWAY:
             break
     end_s = nearest_event(now_s, prosody.phrases_s[:, 1], _RETURN_S)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openemo.arrays import Floats, Image
+from openemo.behaviour.curves import soft_limit
 from openemo.face.landmarks import LEFT_EYE, LEFT_IRIS, LIDS, RIGHT_EYE, RIGHT_IRIS
 from openemo.rendering.corner_line import CornerLine
 from openemo.rendering.eye_fields import Field, mix, shade, smoothstep
@@ -29,6 +30,9 @@ __all__ = ["EyePatch", "Eyes"]
 _LID_DOWN, _LID_UP, _LOWER_FOLLOWS = 0.85, 0.6, 0.25  # how far lids follow the iris, over its own way
 # Opening over width of the eye: up to the first nothing can look, from the second all of the iris can.
 _CLOSED, _OPEN = 0.06, 0.14
+# White that stays beside the iris, in widths of the eye: at the outer corner, and at the inner one with its
+# lacrimal caruncle. An eye that shows less in the photo moves by the last of these.
+_OUTER_WHITE, _INNER_WHITE, _LEAST_ROOM = 0.07, 0.14, 0.04
 _HANGING: Final = 0.7  # length of lashes that point down, over that of open ones
 _MIN_LASH: Final = 0.25  # length of lashes that point at the viewer, over the same
 _HAZE_SHARE: Final = 0.4  # darkness of the haze of lashes under a shut lid, over that of the line
@@ -80,25 +84,44 @@ class Eyes:
         cheeks = _cheek_colour(image, points_px)
         is_placed = all(eye.has_skin_of(cheeks) for eye in eyes if eye is not None)
         self._eyes = eyes if is_placed else [None, None]
+        looking = [eye for eye in eyes if eye is not None and eye.gaze_gain > 0]
+        self._gaze_gain = min((eye.gaze_gain for eye in looking), default=0.0)
+        self._room = tuple(min((eye.room[side] for eye in looking), default=0.0) for side in (0, 1))
 
     @np.errstate(under="ignore")
     def draw(self, gaze_2: Floats, eyes_closed_2: Floats) -> list[EyePatch]:
         """What changes in the picture; nothing for eyes as they are, or where landmarks miss the lids.
+
+        Both eyes turn alike: as far as the one can go that has less white on that side, or is less open.
 
         Args:
             gaze_2: right and down, of the irises from where they are, in widths of the eye.
             eyes_closed_2: how far the eye on the left of the picture and that on the right are closed, 0 as
                 in the photo, 1 shut.
         """
+        gaze = self._limited(gaze_2)
         return [
-            eye.draw((float(gaze_2[0]), float(gaze_2[1])), min(max(float(closed), 0.0), 1.0))
+            eye.draw(gaze if eye.gaze_gain > 0 else (0.0, 0.0), min(max(float(closed), 0.0), 1.0))
             for eye, closed in zip(self._eyes, eyes_closed_2, strict=True)
-            if eye is not None and (closed > 0 or (eye.can_look and np.any(gaze_2)))
+            if eye is not None and (closed > 0 or (eye.gaze_gain > 0 and np.any(gaze_2)))
         ]
+
+    def _limited(self, gaze_2: Floats) -> tuple[float, float]:
+        """Irises keep white on both sides."""
+        if self._gaze_gain == 0:
+            return 0.0, 0.0
+        left, right = self._room
+        across = float(soft_limit(np.array(self._gaze_gain * gaze_2[0]), -left, right))
+        return across, self._gaze_gain * float(gaze_2[1])
 
 
 class _Eye:
-    """One eye, ready to be drawn for each frame. Fields are those of its box."""
+    """One eye, ready to be drawn for each frame. Fields are those of its box.
+
+    Attributes:
+        gaze_gain: 0 where the portrait's eye is too narrow to look elsewhere, 1 where it is open.
+        room: how far the iris can go to the left and to the right, in widths of the eye.
+    """
 
     def __init__(self, shape: EyeShape, image: Image, rim: Field | None) -> None:
         self._shape = shape
@@ -107,7 +130,8 @@ class _Eye:
         self._rim = rim
         self._skin = LidSkin(shape, self._pixels, image, rim)
         self._soft_px = _edge_width_px(self._pixels)
-        self._gaze_gain = float(smoothstep(np.array(shape.opening), _CLOSED, _OPEN))
+        self.gaze_gain = float(smoothstep(np.array(shape.opening), _CLOSED, _OPEN))
+        self.room = _room(shape)
         self._follows = smoothstep(shape.openness, 0, 0.8)
         self._way = np.maximum(shape.shut - shape.upper, 1e-3)
         darkness = min(max(_MIN_DARKNESS, self._skin.lash_darkness), _MAX_DARKNESS)
@@ -121,14 +145,9 @@ class _Eye:
         lid = self._skin.colour[self._shape.openness > 0]
         return lid.size == 0 or float(np.abs(_hue(lid.mean(0)) - _hue(colour)).max()) < _OTHER_HUE
 
-    @property
-    def can_look(self) -> bool:
-        """The portrait's eye is open."""
-        return self._gaze_gain > 0
-
     def draw(self, gaze: tuple[float, float], closed: float) -> EyePatch:
         shape = self._shape
-        right, down = (self._gaze_gain * shape.width_px * value for value in gaze)
+        right, down = (shape.width_px * value for value in gaze)
         along = right * float(shape.line.down[0]) + down * float(shape.line.down[1])
         upper = shape.upper + (_LID_DOWN if along > 0 else _LID_UP) * along * self._follows
         lower = shape.lower + _LOWER_FOLLOWS * along * self._follows
@@ -199,6 +218,15 @@ class _Eye:
         """1 inside of a lid, 0 outside, with a soft edge."""
         soft = max(0.5, 0.25 * self._soft_px)
         return np.asarray(np.clip(inside_px / (2 * soft) + 0.5, 0, 1), np.float32)
+
+
+def _room(shape: EyeShape) -> tuple[float, float]:
+    """How far the iris can go to the left and to the right, in widths of the eye."""
+    s, _ = shape.line.to_line(shape.iris_px)
+    radius = shape.iris_radius_px / shape.width_px
+    outwards = max(float(s) - radius - _OUTER_WHITE, _LEAST_ROOM)
+    inwards = max(1 - float(s) - radius - _INNER_WHITE, _LEAST_ROOM)
+    return (outwards, inwards) if shape.line.across[0] > 0 else (inwards, outwards)
 
 
 def _hue(colour: Floats) -> Floats:

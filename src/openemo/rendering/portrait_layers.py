@@ -37,6 +37,10 @@ _CLOSING_SIGMA = 0.45  # the chin goes on moving with the jaw while lips are shu
 _FOLDS_PX = 256  # side of their maps, which are smooth
 _APART = 0.01  # opening of a mouth, in face widths
 _LIPS = (61, 291, 0, 17)  # corners, outer edge of the upper and of the lower lip
+# The residual bleaches irises and greys the skin between raised brows. It has its whole strength from the base
+# of the nose down, and none from the lower lids up, where warp, folds and eyes draw what changes.
+_LOWER_LIDS, _NOSE_BASE = (145, 374), 2
+_GAIN_PX = 64  # side of the map of its strength, which is smooth
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,7 @@ class PortraitLayers:
         eyes: draws the eyes of `picture_QQC` looking elsewhere and closing.
         lip_motion: scales the motion of the mouth.
         folds: what skin does in an expression; None for drawings and covered mouths.
+        residual_gain_11gg: factor on what the network adds to colours.
     """
 
     picture_QQC: NDArray[np.float32]
@@ -85,6 +90,7 @@ class PortraitLayers:
     eyes: Eyes
     lip_motion: LipMotion
     folds: SkinFolds | None
+    residual_gain_11gg: Tensor
 
     @classmethod
     def draw(
@@ -109,6 +115,7 @@ class PortraitLayers:
             Eyes(np.ascontiguousarray(doubled[..., :3]), picture.points),
             _lip_motion(picture, flow_size).to(device),
             _folds(picture, interior),
+            _residual_gain(picture.points),
         )
 
     def animate(
@@ -130,6 +137,9 @@ class PortraitLayers:
             tongue_F: see `MouthInterior.composite`.
         """
         flow, residual = (part.detach().float().cpu() for part in (flow_N2gg, residual_N3hw))
+        residual = residual * F.interpolate(
+            self.residual_gain_11gg, size=residual.shape[-2:], mode="bilinear"
+        )
         if self.interior is not None:
             flow = self.interior.refine_flow(flow)
             residual = residual * self.interior.manner.photographic  # its shadows would stain a drawing
@@ -177,6 +187,15 @@ def _folds(picture: PortraitPicture, interior: MouthInterior | None) -> SkinFold
     return SkinFolds.draw(
         picture.points, _FOLDS_PX, own_smile=picture.own_smile, share=float(interior.manner.photographic)
     )
+
+
+def _residual_gain(points: NDArray[np.float32]) -> Tensor:
+    """(1, 1, g, g) 0 at the eyes and above, 1 from the base of the nose down."""
+    lids, nose = points[list(_LOWER_LIDS), :2].mean(0), points[_NOSE_BASE, :2]
+    axis = nose - lids
+    down_gg = (centre_grid(_GAIN_PX, _GAIN_PX) - torch.from_numpy(lids)) @ torch.from_numpy(axis)
+    share_gg = (down_gg / float(axis @ axis)).clamp(0, 1)
+    return (share_gg * share_gg * (3 - 2 * share_gg))[None, None]
 
 
 def _lip_motion(picture: PortraitPicture, flow_size: int) -> LipMotion:
