@@ -37,8 +37,8 @@ _CLOSING_SIGMA = 0.45  # the chin goes on moving with the jaw while lips are shu
 _FOLDS_PX = 256  # side of their maps, which are smooth
 _APART = 0.01  # opening of a mouth, in face widths
 _LIPS = (61, 291, 0, 17)  # corners, outer edge of the upper and of the lower lip
-# The residual bleaches irises and greys the skin between raised brows. It has its whole strength from the base
-# of the nose down, and none from the lower lids up, where warp, folds and eyes draw what changes.
+# The residual bleaches irises and greys the skin between raised brows. It has its whole strength from the
+# base of the nose down, and none from the lower lids up, where warp, folds and eyes draw what changes.
 _LOWER_LIDS, _NOSE_BASE = (145, 374), 2
 _GAIN_PX = 64  # side of the map of its strength, which is smooth
 
