@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import repeat
 
@@ -206,7 +206,7 @@ def _lip_motion(picture: PortraitPicture, flow_size: int) -> LipMotion:
     points_K2 = torch.from_numpy(picture.points[:, :2]).float()
     is_covered, is_open = picture.is_mouth_covered, mouth_opening(picture.points) > _APART
 
-    def weight(landmarks: Sequence[int], sigma_ratio: float) -> Tensor:
+    def weight(landmarks: tuple[int, ...], sigma_ratio: float) -> Tensor:
         return region_weight(
             points_K2[None], flow_size, landmarks, sigma_ratio=sigma_ratio, min_sigma=1 / flow_size
         )
@@ -228,8 +228,8 @@ def _lip_motion(picture: PortraitPicture, flow_size: int) -> LipMotion:
 
 def _around(points_K2: Tensor, sigma: float, size: int) -> Tensor:
     """(1, 1, size, size): 1 at some points, falling off as a Gaussian. Lengths are in units of the side."""
-    distances_Kgg = (centre_grid(size, size) - points_K2[:, None, None]).norm(dim=-1)
-    return (-0.5 * (distances_Kgg / sigma) ** 2).exp().amax(0)[None, None]
+    squares_Kgg = (centre_grid(size, size) - points_K2[:, None, None]).square().sum(-1)
+    return (-0.5 * squares_Kgg / sigma**2).exp().amax(0)[None, None]
 
 
 def _double(image: Image) -> Image:

@@ -245,7 +245,11 @@ class VideoWriter:
 
 def _quality(codec: str, crf: int | None, preset: str | None) -> dict[str, str]:
     """Options of the encoders that have a setting for quality, where it was given."""
-    known = {"libx264": {"crf": crf, "preset": preset}, "libvpx-vp9": {"crf": crf}}.get(codec, {})
+    known: dict[str, int | str | None] = {}
+    if codec in ("libx264", "libvpx-vp9"):
+        known["crf"] = crf
+    if codec == "libx264":
+        known["preset"] = preset
     return {name: str(value) for name, value in known.items() if value is not None}
 
 
