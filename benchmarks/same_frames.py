@@ -52,7 +52,7 @@ def main() -> None:
         for size_px in _SIZES_PX
     }
     if given.what == "record":
-        np.savez(given.file, **made)
+        np.savez(given.file, allow_pickle=False, **made)
         return
     with np.load(given.file) as before:
         for name, frames in made.items():

@@ -35,7 +35,7 @@ from openemo.decoding_limits import DEFAULT_LIMITS, DecodingLimits
 from openemo.errors import AudioError
 from openemo.face.landmarks import face_width_px
 from openemo.image_tensors import images_to_tensor, tensor_to_images
-from openemo.models.motion_autoencoder import MotionAutoencoder
+from openemo.models.motion_autoencoder import MotionAutoencoder, MotionReference
 from openemo.pipeline.articulation import articulation_gain, loud_clips
 from openemo.pipeline.compositing import Framing, HeadMotion
 from openemo.pipeline.conditions import ClipConditions, ReferenceConditions, clip_conditions
@@ -391,9 +391,10 @@ class EmoPipeline(PretrainedPipeline):
             speech: from `encode_audio`. reference: from `encode_reference`.
         """
         config, rate = config or self.config, fps or parse_fps((config or self.config).fps)
-        autoencoder = self.autoencoder
+        autoencoder, encoded = self.autoencoder, reference.encoded
         if config.lip_spread is None or not isinstance(autoencoder, MotionAutoencoder):
             return reference
+        assert isinstance(encoded, MotionReference)
         plan = ClipPlan.of(self.num_frames(audio, rate), config)
         motion_frames_BCNHW = self.prepare_motion_frames(reference, config=config)
         generator = torch.Generator("cpu").manual_seed(0)  # the same for all seeds of a video
@@ -411,10 +412,10 @@ class EmoPipeline(PretrainedPipeline):
             latents_BCFHW = self.denoise_clip(
                 conditions, motion_frames_BCNHW, generator=generator, config=config
             )
-            partings.append(autoencoder.lip_parting(latents_BCFHW, reference.encoded))
+            partings.append(autoencoder.lip_parting(latents_BCFHW, encoded))
         width = face_width_px(portrait.points)
         gain = articulation_gain(torch.cat(partings).cpu().numpy() / width, config.lip_spread)
-        return replace(reference, encoded=reference.encoded.with_lip_motion(gain))
+        return replace(reference, encoded=encoded.with_lip_motion(gain))
 
     def _read_clip(
         self, clip: MediaFile | None, sound: Audio, limits: DecodingLimits, sandbox: bool
