@@ -111,6 +111,18 @@ def test_a_smile_that_was_taken_out_leaves_nothing_to_take(
     assert find_rest_pose(pose.image, pose.face, face_analyzer).image is pose.image
 
 
+@pytest.mark.parametrize("name", ["W000413", "Q000023"])
+def test_lips_that_are_apart_without_much_of_a_smile_are_shut(
+    shared_dir: Path, face_analyzer: FaceAnalyzer, name: str
+) -> None:
+    image = read_image(shared_dir / f"data/portraits/congress/{name}.jpg")
+    face = face_analyzer.find(image)
+    assert mouth_opening(face.points_px) > 0.012
+    pose = find_rest_pose(image, face, face_analyzer)
+    assert mouth_opening(pose.face.points_px) < 0.008
+    assert pose.warnings == ()
+
+
 def test_an_open_mouth_is_closed_and_the_user_told(shared_dir: Path, face_analyzer: FaceAnalyzer) -> None:
     image = read_image(shared_dir / "data/cases/mouth_wide_open.jpg")
     pose = find_rest_pose(image, face_analyzer.find(image), face_analyzer)

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from openemo.face.landmarks import INNER_LIPS, OUTER_LIPS
-from openemo.rendering.lip_contour import find_lip_contour
+from openemo.rendering.lip_contour import find_lip_contour, find_lip_edges
 
 SIDE = 320
 MIDDLE, WIDTH = 160, 100
@@ -60,6 +60,20 @@ def test_the_gap_is_where_the_colour_is_not_that_of_lips(off_px: float, grey: bo
     )
     assert upper == pytest.approx(150, abs=2.5)
     assert lower == pytest.approx(170, abs=3.5)  # minus the lip's shaded edge
+
+
+@pytest.mark.parametrize("lower_by_px", [0.0, 3.0])
+def test_the_edges_of_the_lips_are_found_column_by_column(lower_by_px: float) -> None:
+    """The landmarks' opening is 16 px high; the photo's is 20 px high, and further down on the right."""
+    picture = _photo(160, teeth_px=20)
+    shear = np.array([[1, 0, 0], [lower_by_px / 25, 1, -MIDDLE * lower_by_px / 25]])
+    sheared = cv2.warpAffine(picture, shear, (SIDE, SIDE), borderMode=cv2.BORDER_REPLICATE)
+    s, top, bottom = find_lip_edges(sheared, _landmarks(16, 160))
+    for place, expected in ((0.25, -lower_by_px), (0.5, 0.0), (0.75, lower_by_px)):
+        height = 2 * np.sqrt(place * (1 - place))  # of the ellipses, over that in the middle
+        assert np.interp(place, s, top) == pytest.approx(expected - 2 * height, abs=2)
+        assert np.interp(place, s, bottom) == pytest.approx(expected + 2 * height, abs=2)
+    assert abs(top[[0, -1]]).max() < 1  # corners stay
 
 
 def test_the_flow_is_read_at_the_landmarks_for_the_edges_of_the_lips() -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from openemo.face import FaceAnalyzer
 from openemo.face.landmarks import INNER_LIPS, mouth_opening
-from openemo.rendering.mouth_closing import close_mouth, read_mouth_pose
+from openemo.rendering.mouth_closing import are_lips_apart, close_mouth, read_mouth_pose
 from openemo.video.images import read_image
 
 Image = NDArray[np.uint8]
@@ -75,6 +75,14 @@ def test_shut_mouths_and_smiles_rest(
     for path in (portrait_path, *smiles):
         image = read_image(path)
         assert read_mouth_pose(image, face_analyzer.find(image).points_px) == "rest"
+
+
+def test_teeth_between_the_lips_are_seen_and_full_shut_lips_are_not(
+    shared_dir: Path, face_analyzer: FaceAnalyzer
+) -> None:
+    for name, apart in (("Q000023", True), ("W000207", False), ("B000589", False)):
+        image = read_image(shared_dir / f"data/portraits/congress/{name}.jpg")
+        assert are_lips_apart(image, face_analyzer.find(image).points_px) == apart, name
 
 
 def test_a_broad_smile_closes_without_tearing_the_skin_above(shared_dir: Path) -> None:

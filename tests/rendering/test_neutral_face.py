@@ -64,6 +64,27 @@ def test_lips_that_closing_bent_straight_keep_a_part_of_the_photo_s_curve(face: 
     assert gained == pytest.approx(0.3 - read_smile(face).curve, abs=0.15)
 
 
+def test_a_crooked_smile_becomes_even(face: Floats) -> None:
+    points = _smiling(face, 0.8)
+    even = read_smile(points).uneven
+    for corner, rise in ((61, -0.012), (291, 0.012)):  # face widths down
+        points[corner, 1] -= rise * np.linalg.norm(points[234] - points[454])
+    smile = read_smile(points)
+    assert smile.uneven - even == pytest.approx(0.024 / 0.042, abs=0.01)
+    relaxed = points.copy()
+    relaxed[FLOW_POINTS] = relaxing_motion(points, smile)[1]
+    assert abs(read_smile(relaxed).uneven) < 0.45 * smile.uneven
+
+
+def test_lips_are_fuller_without_the_smile(face: Floats) -> None:
+    points = _smiling(face, 0.8)
+    relaxed = points.copy()
+    relaxed[FLOW_POINTS] = relaxing_motion(points, read_smile(points))[1]
+    for outer, inner, share in ((0, 13, 0.17), (17, 14, 0.08)):
+        before, after = (abs(each[outer, 1] - each[inner, 1]) for each in (points, relaxed))
+        assert 1 + 0.3 * share < after / before < 1 + share
+
+
 def test_a_motion_of_nothing_keeps_every_pixel(face: Floats) -> None:
     picture = np.random.default_rng(3).integers(0, 256, (240, 240, 3), np.uint8)
     np.testing.assert_array_equal(move_face(picture, face, (face, face)), picture)

@@ -13,18 +13,19 @@ from openemo.arrays import Image
 from openemo.face import Face, FaceAnalyzer
 from openemo.face.covered_mouth import is_mouth_covered
 from openemo.face.landmarks import face_width_px, mouth_opening
-from openemo.rendering.mouth_closing import close_mouth, read_mouth_pose
+from openemo.rendering.mouth_closing import are_lips_apart, close_mouth, read_mouth_pose
 from openemo.rendering.neutral_face import move_face, read_smile, relaxing_motion
 from openemo.rendering.smile_teeth import read_own_teeth
 
 __all__ = ["RestPose", "find_rest_pose"]
 
 _MAX_OPENING: Final = 0.03  # of a mouth that was closed, see `mouth_opening`
-# Least strength of a smile without teeth, and of one that shows them: lips that are apart tell it from the
-# shape of a mouth. Of ten neutral faces nine are under 0.12, one reads 0.47.
-_LEAST_SMILE, _LEAST_WITH_TEETH = 0.55, 0.2
+# Least strength of a smile without teeth, and of one where landmarks alone see them: lips that are apart tell
+# it from the shape of a mouth. Of ten neutral faces nine are under 0.12, one reads 0.47.
+_LEAST_SMILE, _LEAST_WITH_TEETH = 0.55, 0.15
 _FACE_PX: Final = 250.0  # width of a face that is large enough for the landmark network
-_TEETH: Final = 0.015  # opening of a mouth that shows its teeth
+_TEETH: Final = 0.015  # opening of a mouth that shows its teeth in a smile
+_PARTED: Final = 0.007  # of one that shows something between its lips
 _COVERED: Final = (
     "something covers the mouth, so it stays still: nothing is drawn on what covers it; use a picture in "
     "which the whole mouth can be seen"
@@ -75,10 +76,12 @@ def find_rest_pose(image: Image, face: Face, analyzer: FaceAnalyzer) -> RestPose
 def _without_smile(image: Image, face: Face, analyzer: FaceAnalyzer) -> RestPose:
     """The face with its smile taken out, and the lips shut if it shows teeth; as it is if that fails."""
     smile = read_smile(face.points_px)
-    shows_teeth = mouth_opening(face.points_px) >= _TEETH
-    if smile.strength < (_LEAST_WITH_TEETH if shows_teeth else _LEAST_SMILE):
+    opening = mouth_opening(face.points_px)
+    is_parted = opening >= _TEETH and smile.strength >= _LEAST_WITH_TEETH
+    is_parted = is_parted or (opening >= _PARTED and are_lips_apart(image, face.points_px))
+    if not is_parted and smile.strength < _LEAST_SMILE:
         return RestPose(image, face)
-    if shows_teeth:
+    if is_parted:
         small, scale = _shrunk(image, face_width_px(face.points_px))
         closed = _closed(small, Face.of(face.points_px * scale, face.score), analyzer)
         if closed is None:
@@ -91,7 +94,7 @@ def _without_smile(image: Image, face: Face, analyzer: FaceAnalyzer) -> RestPose
     if found is None or mouth_opening(found.points_px) > _MAX_OPENING:
         return RestPose(image, face)
     own_smile = min(max(smile.strength - read_smile(found.points_px).strength, 0.0), 1.0)
-    own_teeth = read_own_teeth(image, face.points_px) if shows_teeth else None
+    own_teeth = read_own_teeth(image, face.points_px) if is_parted else None
     return RestPose(relaxed, found, own_smile=own_smile, own_teeth=own_teeth)
 
 

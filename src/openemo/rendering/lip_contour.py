@@ -20,7 +20,7 @@ from openemo.face.landmarks import INNER_LIPS, OUTER_LIPS
 from openemo.grids import centre_array
 from openemo.rendering.corner_line import CornerLine, piecewise_linear
 
-__all__ = ["LipContour", "find_lip_contour"]
+__all__ = ["LipContour", "find_lip_contour", "find_lip_edges"]
 
 Bools = NDArray[np.bool_]
 
@@ -41,6 +41,8 @@ _CORNER_HOLD: Final = 0.2  # within this the lips part like an ellipse
 _MAX_DEVIATION: Final = 2.0
 _MIN_GAP_SHARE: Final = 0.5  # of the gap between landmarks that must be no lip; else the lips are closed
 _COLOUR_NOISE: Final = 3.0  # in units of CIE Lab
+# Of `find_lip_edges`: how far it goes from the landmarks, in widths, and over how many columns it is smooth.
+_EDGE_REACH, _EDGE_COLUMNS = 0.04, 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,43 @@ def find_lip_contour(image: Image, points_px: Floats) -> LipContour:
         image: (P, P, 3) uint8 RGB.
         points_px: (478, 2 or more) landmarks.
     """
+    line, s, landmark_curves = _landmark_curves(points_px)
+    gap_top, gap_bottom = _find_gap(image, line, s, landmark_curves)
+    return LipContour(line, s, gap_top, gap_bottom, *landmark_curves)
+
+
+def find_lip_edges(image: Image, points_px: Floats) -> tuple[Floats, Floats, Floats]:
+    """Where the lips of an open mouth end, column by column: at the sides landmarks are a few pixels off.
+
+    Gums count as lips.
+
+    Args:
+        image: (P, P, 3) uint8 RGB. points_px: (478, 2 or more) landmarks.
+
+    Returns:
+        s (K,) from corner to corner; how much further down than the landmarks the edge of the upper and that
+        of the lower lip are, (K,) each, px.
+    """
+    line, s, landmark_curves = _landmark_curves(points_px)
+    inner_top, inner_bottom, outer_top, outer_bottom = landmark_curves
+    width, reach_px = line.width_px, _EDGE_REACH * line.width_px
+    t = (inner_top + inner_bottom) / 2 + np.linspace(-_REACH, _REACH, _SAMPLES)[:, None] * width
+    colours = _sample_lab(image, line.to_pixels(np.broadcast_to(s, t.shape), t), _BLUR_SIGMA * width)
+    sure_px = _SURE_LIP * width
+    lips = (t > outer_top) & (t < inner_top - sure_px), (t < outer_bottom) & (t > inner_bottom + sure_px)
+    between = (t > inner_top - reach_px) & (t < inner_bottom + reach_px)
+    edges = _region_edges(_differs_from_lips(colours, *lips) & between, t, np.full(len(s), np.nan))
+    fade = np.clip(np.minimum(s, 1 - s) / _CORNER_FADE, 0, 1)
+    shifts = (
+        fade * _even(np.clip(np.nan_to_num(edge - curve), -reach_px, reach_px))
+        for edge, curve in zip(edges, (inner_top, inner_bottom), strict=True)
+    )
+    return s, next(shifts), next(shifts)
+
+
+def _landmark_curves(points_px: Floats) -> tuple[CornerLine, Floats, tuple[Floats, Floats, Floats, Floats]]:
+    """The line between the corners, columns s (K,), and the lips' edges there: inner upper, inner lower,
+    outer upper, outer lower."""
     inner, outer = (points_px[list(part), :2].astype(np.float64) for part in (INNER_LIPS, OUTER_LIPS))
     line = CornerLine.between(inner[0], inner[10])
     width, s = line.width_px, centre_array(_SAMPLES)
@@ -126,9 +165,15 @@ def find_lip_contour(image: Image, points_px: Floats) -> LipContour:
     inner_bottom = np.maximum(inner_bottom, inner_top)
     outer_top = np.minimum(outer_top, inner_top - 2 * _SURE_LIP * width)
     outer_bottom = np.maximum(outer_bottom, inner_bottom + 2 * _SURE_LIP * width)
-    landmark_curves = (inner_top, inner_bottom, outer_top, outer_bottom)
-    gap_top, gap_bottom = _find_gap(image, line, s, landmark_curves)
-    return LipContour(line, s, gap_top, gap_bottom, *landmark_curves)
+    return line, s, (inner_top, inner_bottom, outer_top, outer_bottom)
+
+
+def _even(values_K: Floats) -> Floats:
+    """Median, then mean, of some columns."""
+    for combine in (np.median, np.mean):
+        padded = np.pad(values_K, _EDGE_COLUMNS // 2, mode="edge")
+        values_K = np.asarray(combine(np.lib.stride_tricks.sliding_window_view(padded, _EDGE_COLUMNS), -1))
+    return values_K
 
 
 def _find_gap(

@@ -29,8 +29,9 @@ from openemo.face.landmarks import (
 from openemo.face.masks import fill_contour
 from openemo.rendering.corner_line import CornerLine
 from openemo.rendering.face_patch import FacePatch, Nodes, replace_moved
+from openemo.rendering.lip_contour import find_lip_contour, find_lip_edges
 
-__all__ = ["MouthPose", "close_mouth", "read_mouth_pose"]
+__all__ = ["MouthPose", "are_lips_apart", "close_mouth", "read_mouth_pose"]
 
 MouthPose = Literal["rest", "open", "full"]
 """Lips that meet, a small gap or teeth in a smile; an open mouth that is dark inside; one that is as wide
@@ -38,6 +39,7 @@ open but full, of a tongue that is out."""
 
 # Gaps between the inner lips over the mouth's width. Smiles with teeth reach 0.29, tongues start at 0.43.
 _MIN_GAP, _SMILE_GAP, _FULL_GAP = 0.15, 0.25, 0.38
+_SEEN_GAP: Final = 0.01
 # Share of the gap that is dark: of mouths with the jaw down at least 0.57 where it is a smile's, of tongues
 # that are out at most 0.11.
 _DARK_SHARES: Final = (0.5, 0.4, 0.2)  # from which a mouth with these gaps is open
@@ -56,9 +58,9 @@ _CHEEKS: Final = (50, 280, 117, 346, 36, 266)
 _STILL: Final = tuple(sorted({*FACE_OVAL, *NOSE, *BROWS, *RIGHT_EYE, *LEFT_EYE, *_CHEEKS} - _JAW.keys()))
 _NECK: Final = 0.5  # below the chin nothing moves from here on, over the face's width
 _CORNERS, _LOWER, _UPPER = [0, 10], list(range(1, 10)), list(range(19, 10, -1))  # of a contour of lips
-# Of each lip this height at the edge is cut off with the gap, over the face's width: landmarks may be off,
-# and a bright edge of teeth would stay. At most this share of the lip.
-_CUT: Final = (0.009, 0.012)
+# Of each lip this height at the edge is cut off with the gap, over the face's width, or a bright edge of
+# teeth would stay. At most this share of the lip.
+_CUT: Final = (0.006, 0.007)
 _MAX_CUT: Final = 0.3
 _CUT_FADE: Final = 0.05  # share of the mouth's width, from each corner inwards
 # Lengths over the mouth's width.
@@ -84,6 +86,17 @@ def read_mouth_pose(image: Image, points_px: Floats) -> MouthPose:
     return "full" if gap >= _FULL_GAP else "rest"
 
 
+def are_lips_apart(image: Image, points_px: Floats) -> bool:
+    """Whether the picture shows something else between the lips; landmarks mark a gap in full lips, too.
+
+    Args:
+        image, points_px: as in `read_mouth_pose`.
+    """
+    lips = find_lip_contour(*FacePatch.around(points_px).read(image, points_px))
+    gap = np.interp(0.5, lips.s, lips.gap_bottom - lips.gap_top)
+    return bool(gap > _SEEN_GAP * lips.line.width_px)
+
+
 def close_mouth(image: Image, points_px: Floats, moved: Nodes | None = None) -> Image:
     """The picture with its mouth shut; pixels that do not move are the same.
 
@@ -93,7 +106,7 @@ def close_mouth(image: Image, points_px: Floats, moved: Nodes | None = None) -> 
             become one, so that the picture is resampled once.
     """
     patch = FacePatch.around(points_px)
-    closing = _Closing.of(patch.from_image(np.asarray(points_px[:, :2], np.float64)))
+    closing = _Closing.of(*patch.read(image, points_px))
     place, positions = patch.positions(image)
     before = (
         np.zeros_like(positions) if moved is None else patch.displacement(moved, positions, in_image=True)
@@ -134,12 +147,17 @@ class _Closing:
     line: CornerLine
 
     @classmethod
-    def of(cls, points: Floats) -> _Closing:
+    def of(cls, patch: Image, points: Floats) -> _Closing:
         inner, outer = points[list(INNER_LIPS)], points[list(OUTER_LIPS)]
         line = CornerLine.between(inner[0], inner[10])
         s = np.linspace(0, 1, _NODES)
         outer_s, outer_t = line.to_line(outer)
         top, bottom = _edges(line, s, inner, outer, face_width_px(points))
+        columns, *shifts = find_lip_edges(patch, points)
+        top, bottom = (
+            edge + np.interp(s, columns, shift) for edge, shift in zip((top, bottom), shifts, strict=True)
+        )
+        bottom = np.maximum(bottom, top)
         # The upper lip stays: the lips meet, straight from corner to corner, at the middle of its edge.
         meet = float(top[_NODES // 2])
         wider = float(np.clip(_REST_WIDTH * face_width_px(points) / line.width_px, 1, _MAX_WIDENING))

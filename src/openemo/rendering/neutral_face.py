@@ -34,6 +34,8 @@ _REST_CURVE, _HAPPY_CURVE = 0.008, 0.042
 # Share of a smile that is taken out, and the most: what `happy` can give back. A mouth without any smile
 # looks wrong between deep folds.
 _SHARE, _MOST = 0.7, 1.0
+# How much higher lips are at rest than when `happy` is 1: shares of the upper and of the lower lip's height.
+_FULLER: Final = (0.17, 0.08)
 _LOWER_FACE: Final = (0.25, 0.45)  # below the middle of the stable points, over the face's width; fades in
 _MAX_CHEEK: Final = 1.5  # how far skin moves down, over the lips' way
 
@@ -44,14 +46,16 @@ class Smile:
 
     Attributes:
         width: from the width of the mouth. curve: from how far its corners are up.
+        uneven: how much further up the corner on the right of the picture is.
     """
 
     width: float
     curve: float
+    uneven: float = 0.0
 
     @property
     def strength(self) -> float:
-        """Mean of both. One alone may be the shape of the mouth."""
+        """Mean of width and curve. One alone may be the shape of the mouth."""
         return (self.width + self.curve) / 2
 
 
@@ -60,7 +64,10 @@ def read_smile(points: Floats) -> Smile:
     face = _upright(points) / face_width_px(points)
     width = float(face[291, 0] - face[61, 0])
     curve = float(face[[13, 14], 1].mean() - face[[61, 291], 1].mean())
-    return Smile((width - _REST_WIDTH) / _HAPPY_WIDTH, (curve - _REST_CURVE) / _HAPPY_CURVE)
+    uneven = float(face[61, 1] - face[291, 1])
+    return Smile(
+        (width - _REST_WIDTH) / _HAPPY_WIDTH, (curve - _REST_CURVE) / _HAPPY_CURVE, uneven / _HAPPY_CURVE
+    )
 
 
 def relaxing_motion(points: Floats, photo: Smile) -> Nodes:
@@ -81,9 +88,22 @@ def relaxing_motion(points: Floats, photo: Smile) -> Nodes:
     flat[[*INNER_LIPS, *OUTER_LIPS], 1] = lips_way
     smile = read_smile(points)
     width = max(smile.width - _kept(photo.width), 0.0)
-    undone = width * flat + (smile.curve - _kept(photo.curve)) * (happy - flat)
+    curve = smile.curve - _kept(photo.curve)
+    # One corner may be higher than the other one.
+    middle, half = upright[[61, 291], 0].mean(), np.ptp(upright[[61, 291], 0]) / 2
+    side = np.clip((upright[:, 0] - middle) / half, -1, 1)[:, None]
+    undone = width * flat + (curve + smile.uneven * _SHARE / 2 * side) * (happy - flat)
+    undone[list(OUTER_LIPS)] += min(width, 1.0) * _fuller(upright)
     here = np.asarray(points[:, :2], np.float64)
     return here[FLOW_POINTS], (here - undone @ _axes(points))[FLOW_POINTS]
+
+
+def _fuller(upright: Floats) -> Floats:
+    """(N, 2) by how much the outer edge of each lip lies further outside in a smile, below zero."""
+    inner, outer = (upright[list(part), 1] for part in (INNER_LIPS, OUTER_LIPS))
+    is_upper = np.arange(len(outer)) > len(outer) // 2
+    grown = np.where(is_upper, _FULLER[0], _FULLER[1]) * (inner - outer)
+    return np.stack([np.zeros_like(grown), grown], -1)
 
 
 def _kept(strength: float) -> float:
