@@ -40,6 +40,12 @@ from benchmarks.portrait_life.bench import (
 from benchmarks.portrait_life.emotion import ARGUMENTS, emotion
 from benchmarks.portrait_life.motion import motion
 from benchmarks.portrait_life.strips import strips
+from benchmarks.portrait_mouth.closures import closures
+from benchmarks.portrait_mouth.hearing import hearing
+from benchmarks.portrait_mouth.mandarin import mandarin
+from benchmarks.portrait_mouth.mouths import mouths
+from benchmarks.portrait_mouth.song import song
+from benchmarks.portrait_mouth.visemes import visemes
 from openemo import EmoPipeline
 from openemo.arrays import Image
 from openemo.audio.audio_reader import Audio
@@ -256,6 +262,12 @@ PARTS: dict[str, Callable[[Bench], Figures]] = {
     "motion": motion,
     "emotion": emotion,
     "strips": strips,
+    "visemes": visemes,
+    "mandarin": mandarin,
+    "closures": closures,
+    "hearing": hearing,
+    "song": song,
+    "mouths": mouths,
 }
 NEEDED: dict[str, tuple[str, ...]] = {"emotion": ARGUMENTS}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,15 @@ from openemo.evaluation.networks.own_sync_network import OwnSyncNetwork
 from openemo.evaluation.observation import Observation, Observer
 from openemo.face.analyzer import FaceAnalyzer
 from openemo.face.crop import CropRegion
+from openemo.face.landmarks import mouth_opening
 from openemo.settings import load_recipe
 from openemo.video.images import read_image
 
 RATE_HZ = 16000
 LANGUAGES = ("en", "de", "fr", "es", "pt")
 SIZE_PX = 256
+SHUT, OPEN = 0.012, 0.05  # opening of a mouth, face widths
+OF_EACH_REST = 4
 Figures = dict[str, Any]
 Portraits = list[tuple[Path, NDArray[np.uint8]]]
 
@@ -76,6 +80,18 @@ class Bench:
         """Colour portraits of the collection "congress", the first so many."""
         colour = [(path, picture) for path, picture in self.portraits if path.parent.name == "congress"]
         return colour[: self.extent.people if count is None else count]
+
+    @cached_property
+    def strangers_by_rest(self) -> tuple[Portraits, Portraits]:
+        """Four strangers each whose photo has a shut and an open mouth; the open ones show their teeth."""
+        shut, wide = Portraits(), Portraits()
+        for path, picture in self.strangers(len(self.portraits)):
+            opening = mouth_opening(self.pipeline.face_analyzer.find(picture).points_px)
+            if opening < SHUT and len(shut) < OF_EACH_REST:
+                shut.append((path, picture))
+            elif opening > OPEN and len(wide) < OF_EACH_REST:
+                wide.append((path, picture))
+        return shut, wide
 
     def voices(self) -> dict[str, Audio]:
         """One reading of each language and a speech, each from its first sound."""

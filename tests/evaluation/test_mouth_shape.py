@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from openemo.evaluation.metrics.mouth_shape import find_closures, score_mouth_shape
+from openemo.evaluation.metrics.mouth_shape import count_closures, find_closures, score_mouth_shape
 from openemo.evaluation.observation import Observation
 from openemo.face.landmarks import face_width_px
 
@@ -79,3 +79,14 @@ def test_closures_within_two_frames_count_and_those_of_an_open_mouth_are_false(
     assert opposite["false_closure_share"] == 1
     gone = score_mouth_shape(replace(real, points_px=np.full_like(real.points_px, np.nan)), real)
     assert all(np.isnan(value) for value in gone.values())
+
+
+def test_closures_of_clips_add_up() -> None:
+    """The real mouth shuts twice; ours once then, and once while it is open."""
+    real, ours = np.full(50, 0.05), np.full(60, 0.05)
+    real[[10, 30]] = 0.0
+    ours[[12, 40, 55]] = 0.005  # the last one after the real clip's end
+    found = count_closures(ours, real, 25.0)
+    assert found == (2, 1, 2, 1)
+    assert (found.share, found.false_share) == (0.5, 0.5)
+    assert np.isnan(count_closures(np.full(9, 0.05), np.full(9, 0.05), 25.0).share)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from openemo.evaluation.metrics.frame_statistics import ratio, spread
 from openemo.evaluation.metrics.lips import correlation
 from openemo.evaluation.observation import Observation
 
-__all__ = ["find_closures", "score_mouth_shape"]
+__all__ = ["ClosureCounts", "count_closures", "find_closures", "score_mouth_shape"]
 
 # Openings in face widths; lips that touch are seen as up to 0.012 apart.
 _SHUT: Final = 0.012
@@ -42,18 +42,49 @@ def score_mouth_shape(made: Observation, real: Observation) -> dict[str, float]:
         for key, pair in pairs.items()
     }
     opening, real_opening = ours.mouth_opening_F, theirs.mouth_opening_F
-    shuts = _least(opening, real.fps) < _SHUT
-    is_open = _least(real_opening, real.fps) > _OPEN
-    length = min(len(opening), len(real_opening))
-    wanted = find_closures(real_opening, real.fps)
-    found = find_closures(opening, real.fps)
-    wanted, found = wanted[wanted < length], found[found < length]
+    closures = count_closures(opening, real_opening, real.fps)
     seen = bool(np.isfinite(opening).any() and np.isfinite(real_opening).any())
     return figures | {
         "mouth_width_spread_ratio": ratio(spread(ours.mouth_width_F), spread(theirs.mouth_width_F)),
-        "closure_share": ratio(float(shuts[wanted].sum()), len(wanted)) if seen else float("nan"),
-        "false_closure_share": float(is_open[found].sum()) / max(len(found), 1) if seen else float("nan"),
+        "closure_share": closures.share if seen else float("nan"),
+        "false_closure_share": closures.false_share if seen else float("nan"),
     }
+
+
+class ClosureCounts(NamedTuple):
+    """Closures of one clip, or of several together: numbers add up, shares do not.
+
+    Attributes:
+        wanted: of the real mouth. shut: those at which the made mouth shuts too.
+        found: of the made mouth. false: those at which the real mouth is open all the time.
+    """
+
+    wanted: int
+    shut: int
+    found: int
+    false: int
+
+    @property
+    def share(self) -> float:
+        return ratio(float(self.shut), float(self.wanted))
+
+    @property
+    def false_share(self) -> float:
+        return self.false / max(self.found, 1)
+
+
+def count_closures(opening: Doubles, real_opening: Doubles, fps: float) -> ClosureCounts:
+    """Closures of a made mouth beside those of the real one, within 0.08 s, until one of both ends.
+
+    Args:
+        opening, real_opening: (F,) in face widths; NaN without a face.
+    """
+    shuts = _least(opening, fps) < _SHUT
+    is_open = _least(real_opening, fps) > _OPEN
+    length = min(len(opening), len(real_opening))
+    wanted, found = find_closures(real_opening, fps), find_closures(opening, fps)
+    wanted, found = wanted[wanted < length], found[found < length]
+    return ClosureCounts(len(wanted), int(shuts[wanted].sum()), len(found), int(is_open[found].sum()))
 
 
 def find_closures(opening: Doubles, fps: float) -> NDArray[np.int_]:

@@ -1,0 +1,1 @@
+"""The parts of `benchmarks/portraits.py` that measure how a mouth articulates."""
