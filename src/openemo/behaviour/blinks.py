@@ -11,8 +11,8 @@ from openemo.behaviour.curves import Pulse, nearest_event
 
 __all__ = ["blink_tracks", "draw_blinks_s"]
 
-# VanderWerf 2003, Trutoiu 2011. Eyes are 8 to 20 ms apart there; a camera's exposure blurs that, while a
-# frame that is drawn for one moment would show one lid a third of its way ahead of the other.
+# VanderWerf 2003, Trutoiu 2011. Eyes are 8 to 20 ms apart there. A camera's exposure blurs that; a frame that
+# is drawn for one moment would show one lid a third of its way ahead of the other.
 _CLOSING_S, _OPENING_S, _HOLDS_S, _APART_S = 0.09, 0.24, (0.01, 0.05), (0.001, 0.005)
 _INTERVAL_SPREAD: Final = 0.65  # of the logarithm
 _SHORTEST_S: Final = 0.45  # from blink to blink

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openemo.rendering.eye_fields import Field, smoothstep
+from openemo.rendering.eye_motion import EyeMotion
 from openemo.rendering.eye_shape import EyeShape
 
 __all__ = ["Eyeball"]
@@ -40,25 +41,40 @@ class Eyeball:
         s, t = shape.line.to_line(middle)
         self._iris = float(s), float(t)
 
-    def looking(self, right_px: float, down_px: float) -> NDArray[np.float32]:
-        """(h, w, 3) the eyeball with its iris moved by so many px; defined in the whole box."""
-        share = self._share(right_px, down_px)
+    def looking(
+        self, right_px: float, down_px: float, carried: EyeMotion | None = None
+    ) -> NDArray[np.float32]:
+        """(h, w, 3) the eyeball with its iris moved by so many px; defined in the whole box.
+
+        Args:
+            carried: how a warp will stretch the eye afterwards, which is made up for here.
+        """
+        share = self._share(right_px, down_px, carried)
         right, down = -right_px * share, -down_px * share
+        if carried is not None:
+            right, down = right + carried.right_px, down + carried.down_px
         drawn = self._shape.shifted(self._matt, right, down)
         if self._catch_light is not None:
             moved = (_CATCH_LIGHT_SHARE * right, _CATCH_LIGHT_SHARE * down)
             drawn += self._shape.shifted(self._catch_light, *moved)
         return drawn
 
-    def _share(self, right_px: float, down_px: float) -> Field:
+    def _share(self, right_px: float, down_px: float, carried: EyeMotion | None) -> Field:
         """How much of the iris' motion each pixel of the result makes: 1 within it, 0 at the corners."""
         shape, line = self._shape, self._shape.line
+        at_s, at_t = shape.s, shape.t
+        if carried is not None:
+            moves = [np.float32(axis) for axis in (*line.across, *line.down)]
+            at_s = at_s + (moves[0] * carried.right_px + moves[1] * carried.down_px) / np.float32(
+                line.width_px
+            )
+            at_t = at_t + moves[2] * carried.right_px + moves[3] * carried.down_px
         moved = np.array([right_px, down_px])
         s = self._iris[0] + float(moved @ line.across) / shape.width_px
         t = self._iris[1] + float(moved @ line.down)
         radius = _DISC * shape.iris_radius_px
-        half = np.sqrt(np.maximum(radius**2 - (shape.t - np.float32(t)) ** 2, 0)) / shape.width_px
-        offset = shape.s - np.float32(s)
+        half = np.sqrt(np.maximum(radius**2 - (at_t - np.float32(t)) ** 2, 0)) / shape.width_px
+        offset = at_s - np.float32(s)
         beside = np.abs(offset) - half
         room = np.where(offset < 0, s, 1 - s) - half
         return np.asarray(np.clip(1 - beside / np.maximum(room, _MIN_WHITE), 0, 1), np.float32)

@@ -20,6 +20,7 @@ from openemo.behaviour.curves import soft_limit
 from openemo.face.landmarks import LEFT_EYE, LEFT_IRIS, LIDS, RIGHT_EYE, RIGHT_IRIS
 from openemo.rendering.corner_line import CornerLine
 from openemo.rendering.eye_fields import Field, mix, shade, smoothstep
+from openemo.rendering.eye_motion import EyeMotion
 from openemo.rendering.eye_shape import EyeShape
 from openemo.rendering.eyeball import Eyeball
 from openemo.rendering.eyelid_skin import LidSkin
@@ -74,7 +75,8 @@ class Eyes:
     # A program may have numpy raise; shades that fade to nothing are meant to.
     @np.errstate(under="ignore")
     def __init__(self, image: Image, points: Floats) -> None:
-        points_px = np.asarray(points[:, :2] * image.shape[0], np.float64)
+        self._side_px = image.shape[0]
+        points_px = np.asarray(points[:, :2] * self._side_px, np.float64)
         parts = ((RIGHT_EYE, LIDS[:16], RIGHT_IRIS), (LEFT_EYE, LIDS[16:], LEFT_IRIS))
         shapes = [EyeShape.of(points_px, *part, image.shape[:2]) for part in parts]
         inside = [shape for shape in shapes if shape is not None]
@@ -89,7 +91,9 @@ class Eyes:
         self._room = tuple(min((eye.room[side] for eye in looking), default=0.0) for side in (0, 1))
 
     @np.errstate(under="ignore")
-    def draw(self, gaze_2: Floats, eyes_closed_2: Floats) -> list[EyePatch]:
+    def draw(
+        self, gaze_2: Floats, eyes_closed_2: Floats, flow_2gg: NDArray[np.float32] | None = None
+    ) -> list[EyePatch]:
         """What changes in the picture; nothing for eyes as they are, or where landmarks miss the lids.
 
         Both eyes turn alike: as far as the one can go that has less white on that side, or is less open.
@@ -98,13 +102,18 @@ class Eyes:
             gaze_2: right and down, of the irises from where they are, in widths of the eye.
             eyes_closed_2: how far the eye on the left of the picture and that on the right are closed, 0 as
                 in the photo, 1 shut.
+            flow_2gg: backward flow, in units of the side, that will move the picture. Irises keep their form
+                in it while lids rise or fall.
         """
-        gaze = self._limited(gaze_2)
-        return [
-            eye.draw(gaze if eye.gaze_gain > 0 else (0.0, 0.0), min(max(float(closed), 0.0), 1.0))
-            for eye, closed in zip(self._eyes, eyes_closed_2, strict=True)
-            if eye is not None and (closed > 0 or (eye.gaze_gain > 0 and np.any(gaze_2)))
-        ]
+        patches = []
+        for eye, closed in zip(self._eyes, eyes_closed_2, strict=True):
+            if eye is None:
+                continue
+            gaze = self._limited(gaze_2) if eye.gaze_gain > 0 else (0.0, 0.0)
+            carried = None if flow_2gg is None or eye.gaze_gain == 0 else eye.carried(flow_2gg, self._side_px)
+            if closed > 0 or carried is not None or np.any(gaze):
+                patches.append(eye.draw(gaze, min(max(float(closed), 0.0), 1.0), carried))
+        return patches
 
     def _limited(self, gaze_2: Floats) -> tuple[float, float]:
         """Irises keep white on both sides."""
@@ -130,6 +139,7 @@ class _Eye:
         self._rim = rim
         self._skin = LidSkin(shape, self._pixels, image, rim)
         self._soft_px = _edge_width_px(self._pixels)
+        self._edge_px = max(2.0, 0.5 * self._soft_px)
         self.gaze_gain = float(smoothstep(np.array(shape.opening), _CLOSED, _OPEN))
         self.room = _room(shape)
         self._follows = smoothstep(shape.openness, 0, 0.8)
@@ -145,7 +155,10 @@ class _Eye:
         lid = self._skin.colour[self._shape.openness > 0]
         return lid.size == 0 or float(np.abs(_hue(lid.mean(0)) - _hue(colour)).max()) < _OTHER_HUE
 
-    def draw(self, gaze: tuple[float, float], closed: float) -> EyePatch:
+    def carried(self, flow_2gg: NDArray[np.float32], side_px: int) -> EyeMotion | None:
+        return EyeMotion.of(self._shape, flow_2gg, side_px)
+
+    def draw(self, gaze: tuple[float, float], closed: float, carried: EyeMotion | None) -> EyePatch:
         shape = self._shape
         right, down = (shape.width_px * value for value in gaze)
         along = right * float(shape.line.down[0]) + down * float(shape.line.down[1])
@@ -153,12 +166,18 @@ class _Eye:
         lower = shape.lower + _LOWER_FOLLOWS * along * self._follows
         upper = np.minimum(upper, lower)
         drawn = self._pixels
-        if (right or down) and closed < 1:
-            ball = self._ball.looking(right, down)
-            drawn = mix(drawn, ball, np.clip(lower - upper - 0.5, 0, 1))
         edge = upper + closed * shape.motion * np.maximum(shape.shut - upper, 0)
-        lower = lower - closed * np.maximum(lower - shape.shut, 0)
-        drawn = self._with_upper_lid(self._with_lower_lid(drawn, lower), edge, closed)
+        # Along lids that stay, the photo's own edge is better than one that is drawn anew.
+        moved = min(float(np.abs(edge - shape.upper).max()) / self._edge_px, 1.0)
+        if (right or down or carried is not None) and closed < 1:
+            inside = np.minimum(shape.t - shape.upper, shape.lower - shape.t)
+            kept = np.clip(inside / np.clip(0.15 * shape.gap, 1, self._edge_px) + moved, 0, 1)
+            ball = self._ball.looking(right, down, carried)
+            drawn = mix(drawn, ball, kept * np.clip(lower - upper - 0.5, 0, 1))
+        if moved > 0:
+            lower = lower - closed * np.maximum(lower - shape.shut, 0)
+            lids = self._with_upper_lid(self._with_lower_lid(drawn, lower), edge, closed)
+            drawn = np.asarray(drawn + np.float32(moved) * (lids - drawn), np.float32)
         if self._rim is not None:
             drawn = mix(drawn, self._pixels, self._rim)
         return EyePatch(*shape.corner_px, np.asarray(cv2.convertScaleAbs(drawn), np.uint8))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import repeat
 
 import cv2
 import numpy as np
@@ -146,7 +145,7 @@ class PortraitLayers:
         else:  # what covers the mouth keeps its pixels
             gain = self.lip_motion.gain_11gg.cpu()
             residual = residual * F.interpolate(gain, size=residual.shape[-2:], mode="bilinear")
-        pictures = self._pictures(gaze_F2, eyes_closed_F2)
+        pictures = self._pictures(flow.numpy(), gaze_F2, eyes_closed_F2)
         frames_NPPC = move_pictures(pictures, flow.numpy(), self.size_px)
         if self.folds is not None and expression_FE is not None:
             self.folds.draw_on(frames_NPPC, flow, expression_FE)
@@ -159,15 +158,17 @@ class PortraitLayers:
         return frames.clamp_(-1, 1)
 
     def _pictures(
-        self, gaze_F2: NDArray[np.floating] | None, eyes_closed_F2: NDArray[np.floating] | None
+        self,
+        flow_N2gg: NDArray[np.float32],
+        gaze_F2: NDArray[np.floating] | None,
+        eyes_closed_F2: NDArray[np.floating] | None,
     ) -> Iterator[NDArray[np.float32]]:
-        """The doubled crop for each frame, without end. Each is valid until the next one is asked for."""
-        tracks = (gaze_F2, eyes_closed_F2)
-        given = next((track for track in tracks if track is not None), np.zeros((0, 2)))
-        gaze_F2, eyes_closed_F2 = (np.zeros((len(given), 2)) if track is None else track for track in tracks)
+        """The doubled crop for each frame. Each is valid until the next one is asked for."""
+        still = np.zeros((len(flow_N2gg), 2))
+        gaze_F2, eyes_closed_F2 = (still if track is None else track for track in (gaze_F2, eyes_closed_F2))
         drawn_QQC = None
-        for gaze_2, closed_2 in zip(gaze_F2, eyes_closed_F2, strict=True):
-            patches = self.eyes.draw(gaze_2, closed_2)
+        for flow_2gg, gaze_2, closed_2 in zip(flow_N2gg, gaze_F2, eyes_closed_F2, strict=True):
+            patches = self.eyes.draw(gaze_2, closed_2, flow_2gg)
             if not patches:
                 yield self.picture_QQC
                 continue
@@ -178,7 +179,6 @@ class PortraitLayers:
             yield drawn_QQC
             for patch in patches:
                 drawn_QQC[patch.box] = self.picture_QQC[patch.box]
-        yield from repeat(self.picture_QQC)
 
 
 def _folds(picture: PortraitPicture, interior: MouthInterior | None) -> SkinFolds | None:
