@@ -35,6 +35,7 @@ def animate(
     # Once per video.
     portrait = pipeline.prepare_portrait(image, framing="crop", size_px=size_px)  # 1
     speech = pipeline.encode_audio(audio)  # 2
+    articulation = pipeline.hear_articulation(speech, num_frames)
     reference = pipeline.encode_reference(portrait)  # 3
     behaviour = pipeline.prepare_behaviour(audio, portrait, seed=seed)  # 4
     reference = pipeline.prepare_articulation(audio, portrait, speech, reference)
@@ -56,7 +57,8 @@ def animate(
             part = slice(first, min(first + pipeline.decode_frames, clip.stop))
             part_BCFHW = latents_BCFHW[:, :, part.start - clip.start : part.stop - clip.start]
             acts = behaviour.frames(part.start, part.stop)
-            crops_B3FHW = pipeline.decode(part_BCFHW, reference, acts)  # 8
+            heard = None if articulation is None else articulation.frames(part.start, part.stop)
+            crops_B3FHW = pipeline.decode(part_BCFHW, reference, acts, heard)  # 8
             head_motion = pipeline.head_motion(part_BCFHW, acts)
             yield from pipeline.composite(crops_B3FHW, portrait, head_motion)  # 9
     # --8<-- [end:steps]

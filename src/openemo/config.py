@@ -56,6 +56,10 @@ class PipelineConfig(StrictModel):
         lip_corners: a further gain of the motion of the mouth's corners up and down.
         lip_closing: lips that part by less than about this, in face widths, are drawn shut: a mean of motions
             that mostly shut the mouth leaves a narrow gap.
+        tongue: how far the tip of the tongue is raised where the voice has l, n, d, t or th, for the same
+            autoencoders and the features of Whisper base; 0 leaves it down.
+        lip_pressing: how far lips are brought together where the voice has m, b or p, for the same; 0 leaves
+            it to the network.
         head_motion: gain of the motion of head and shoulders, for networks with motion conditions; 1 is a
             person who talks.
         brows: gain of brow movements, for the same networks.
@@ -90,6 +94,8 @@ class PipelineConfig(StrictModel):
     lip_width: float = Field(1.0, ge=0, le=3)
     lip_corners: float = Field(1.0, ge=0, le=3)
     lip_closing: float = Field(0.0, ge=0, le=0.05)
+    tongue: float = Field(0.0, ge=0, le=1)
+    lip_pressing: float = Field(0.0, ge=0, le=1)
     head_motion: float = Field(0.0, ge=0, le=3)
     brows: float = Field(0.0, ge=0, le=3)
     expression: float = Field(0.0, ge=0, le=3)

@@ -92,9 +92,9 @@ def test_frames_are_coded_again_as_they_were_decoded(tiny: ImageAutoencoder) -> 
     torch.testing.assert_close(again, tiny.encode_frames(frames), atol=1e-5, rtol=0)  # rounding
 
 
-@pytest.mark.parametrize("track", ["gaze_F2", "eyes_closed_F2"])
-def test_eyes_cannot_be_moved_by_rule(tiny: ImageAutoencoder, track: str) -> None:
+@pytest.mark.parametrize("track", ["gaze_F2", "eyes_closed_F2", "tongue_F", "pressed_F"])
+def test_nothing_is_moved_by_rule(tiny: ImageAutoencoder, track: str) -> None:
     latents = torch.zeros(1, 5, 1, 6, 6)
-    moved: dict[str, Any] = {track: np.array([[0.5, 0]])}
+    moved: dict[str, Any] = {track: np.array([[0.5, 0]]) if track.endswith("2") else np.array([0.5])}
     with pytest.raises(ConfigError, match="cannot move eyes"):
         tiny.decode(latents, **moved)

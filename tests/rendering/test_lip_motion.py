@@ -86,3 +86,14 @@ def test_a_narrow_gap_is_closed_and_a_wide_one_stays(parting: float, kept: float
     torch.testing.assert_close(moved, 1.3 * (kept * across + along), atol=1e-4, rtol=0)
     chin = _lip_motion(1.3, closing=0.01, closing_map=0.0)(across + along)
     torch.testing.assert_close(chin, 1.3 * (across + along), atol=1e-6, rtol=0)
+
+
+def test_lips_are_pressed_where_it_is_asked_for() -> None:
+    across, along = -0.03 * _at_lower_lip(DOWN), 0.02 * _at_lower_lip(ALONG)
+    flow = (across + along).expand(3, -1, -1, -1)
+    pressed = torch.tensor([0.0, 0.75, 1.0])
+    moved = _lip_motion(_map(1.3), closing=0.01)(flow, pressed)
+    kept = (1 - pressed)[:, None, None, None]
+    torch.testing.assert_close(moved, 1.3 * (kept * across + along), atol=1e-4, rtol=0)
+    # Lips that the picture shows apart are none that this brings together.
+    assert torch.equal(_lip_motion(_map(1.3))(flow, pressed), _lip_motion(_map(1.3))(flow))

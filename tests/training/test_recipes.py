@@ -13,6 +13,7 @@ from openemo.errors import ConfigError, TrainingError
 from openemo.models import unet_config
 from openemo.settings import StrictModel, load_recipe
 from openemo.training.recipes import (
+    ArticulationRecipe,
     AudioRecipe,
     AutoencoderRecipe,
     DenoiserRecipe,
@@ -31,6 +32,7 @@ KINDS: dict[str, type[StrictModel]] = {
     "video": DenoiserRecipe,
     "speed": DenoiserRecipe,
     "sync": SyncRecipe,
+    "articulation": ArticulationRecipe,
 }
 MINIMAL = "data: somewhere\noutput: there\nsteps: 7\nlearning_rate: 1e-3\n"
 

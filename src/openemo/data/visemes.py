@@ -28,6 +28,7 @@ __all__ = [
     "Viseme",
     "articulate",
     "loudness_gains",
+    "raised_tongue",
     "viseme_of",
 ]
 
@@ -40,7 +41,12 @@ _SMOOTHING_S: Final = 0.015  # lips have mass: no corners in their way
 # earlier than the jaw.
 _FALL_OFF_S: Final = np.array([0.055, 0.075, 0.075, 0.075, 0.055, 0.055])
 _WHOLE: Final = 0.4
-_SHUT_S, _TUCKED_S = (0.06, 0.1), (0.05, 0.09)  # shortest and longest hold
+_HOLDS_S: Final = {  # shortest and longest
+    "m b p": (0.06, 0.1),
+    "f v": (0.05, 0.09),
+    "th": (0.06, 0.12),
+    "t d n l": (0.05, 0.12),
+}
 _HOLD: Final = {"p": 0.7, "b": 0.75}  # share of the phone before the lips burst apart
 _CLOSING_S, _OPENING_S = 0.085, 0.085
 _GAIN_PER_DB, _GAINS = 0.045, (0.65, 1.25)
@@ -130,6 +136,11 @@ def articulate(phones: Sequence[Phone], gains_P: Doubles, times_s: Doubles) -> A
     return Articulation(controls_FK, _held(phones, "m b p", times_s), _held(phones, "f v", times_s))
 
 
+def raised_tongue(phones: Sequence[Phone], times_s: Doubles) -> Doubles:
+    """(F,) 1 while the tip of the tongue is at the upper teeth or behind them, with smooth ways there."""
+    return np.maximum(_held(phones, "th", times_s), _held(phones, "t d n l", times_s))
+
+
 def loudness_gains(phones: Sequence[Phone], samples: Samples) -> Doubles:
     """(P,) how far the mouth opens in each vowel, beside a vowel of the usual loudness; 1 for other phones.
 
@@ -164,8 +175,8 @@ def _mean_by_dominance(phones: Sequence[Phone], gains_P: Doubles, times_T: Doubl
 
 
 def _held(phones: Sequence[Phone], name: str, times_s: Doubles) -> Doubles:
-    """(F,) 1 while the lips hold one viseme, with smooth ways there and back."""
-    shortest, longest = _SHUT_S if name == "m b p" else _TUCKED_S
+    """(F,) 1 while lips or tongue hold one viseme, with smooth ways there and back."""
+    shortest, longest = _HOLDS_S[name]
     result = np.zeros(len(times_s))
     for phone in phones:
         if viseme_of(phone.symbol) != name:

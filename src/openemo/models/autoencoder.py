@@ -78,12 +78,16 @@ class Autoencoder(ModelMixin, ConfigMixin, ABC, Generic[ReferenceT]):
         gaze_F2: NDArray[np.floating] | None = None,
         eyes_closed_F2: NDArray[np.floating] | None = None,
         expression_FE: NDArray[np.floating] | None = None,
+        tongue_F: NDArray[np.floating] | None = None,
+        pressed_F: NDArray[np.floating] | None = None,
     ) -> Tensor:
         """Frames (B, 3, F, height, width) in [-1, 1]; with opacity, in [-1, 1] too, (B, 4, F, height, width).
 
         Args:
             gaze_F2, eyes_closed_F2, expression_FE: as in `Behaviour`, where `moves_portrait`; None is zero.
                 The expression draws folds of the skin; its motion is in the latents.
+            tongue_F: how far the tip of the tongue is raised, 0 to 1, as in l, n, d, th; None leaves it down.
+            pressed_F: how far lips are brought together, 0 to 1, as in m, b, p; None leaves them.
         """
 
     def head_flow(self, latents_BCFHW: Tensor) -> Tensor | None:

@@ -147,17 +147,19 @@ class ImageAutoencoder(Autoencoder[ImageReference]):
         gaze_F2: NDArray[np.floating] | None = None,
         eyes_closed_F2: NDArray[np.floating] | None = None,
         expression_FE: NDArray[np.floating] | None = None,
+        tongue_F: NDArray[np.floating] | None = None,
+        pressed_F: NDArray[np.floating] | None = None,
     ) -> Tensor:
         """Frames (B, 3, F, 8 H, 8 W) in [-1, 1]; nothing of the reference is needed.
 
         Raises:
-            ConfigError: gaze, closed eyes or an expression, which a network that draws each frame does not
-                take by rule.
+            ConfigError: one of the tracks is not zero: a network that draws each frame takes none by rule.
         """
-        if any(track is not None and track.any() for track in (gaze_F2, eyes_closed_F2, expression_FE)):
+        tracks = (gaze_F2, eyes_closed_F2, expression_FE, tongue_F, pressed_F)
+        if any(track is not None and track.any() for track in tracks):
             raise ConfigError(
-                "this autoencoder cannot move eyes or draw folds",
-                fix="Leave gaze, blinks and expression out",
+                "this autoencoder cannot move eyes, tongue or lips by rule, or draw folds",
+                fix="Leave gaze, blinks, expression, tongue and pressed lips out",
             )
         raw = latents_BCFHW.transpose(1, 2).flatten(0, 1) / self.config.scaling_factor
         frames: Tensor = self.decoder(self.post_quant_conv(raw)).clamp(-1, 1)

@@ -251,19 +251,19 @@ class MotionAutoencoder(Autoencoder[MotionReference]):
         eyes_closed_F2: NDArray[np.floating] | None = None,
         expression_FE: NDArray[np.floating] | None = None,
         tongue_F: NDArray[np.floating] | None = None,
+        pressed_F: NDArray[np.floating] | None = None,
     ) -> Tensor:
         """Frames at the size of the reference's layers, on the CPU; without layers at the size of its image.
 
         The opacity of a portrait that has one moves by the same flow, as the fourth channel.
-
-        Args:
-            tongue_F: how far the tip of the tongue is raised, 0 to 1, as in l, n, d, th; None leaves it down.
         """
         batch, _, num_frames = latents_BCFHW.shape[:3]
         flow = self.unpack(latents_BCFHW.transpose(1, 2).flatten(0, 1))
         layers, picture = reference.layers, reference.image_B3SS
         if layers is not None:
-            flow = layers.lip_motion(flow)
+            flow = layers.lip_motion(
+                flow, None if pressed_F is None else torch.from_numpy(pressed_F).to(flow)
+            )
         residual = self.decoder(
             reference.pyramid.expand_frames(num_frames),
             flow,

@@ -51,6 +51,8 @@ def check_controls(
         ("blinks per minute", config.blinks_per_minute, 0, moves_portrait),
         ("gaze", config.gaze, 0, moves_portrait),
         ("lip motion", config.lip_motion, 1, moves_portrait),
+        ("tongue", config.tongue, 0, moves_portrait),
+        ("pressing of the lips", config.lip_pressing, 0, moves_portrait),
         ("head motion", config.head_motion, 0, has_head),
         ("brows", config.brows, 0, has_guide),
         ("expression", config.expression, 0, has_guide),

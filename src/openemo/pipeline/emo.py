@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from openemo.audio import Audio, SpeechFeatures
+from openemo.audio.articulatory_features import ArticulatoryFeatures, check_encoder, hear_articulation
 from openemo.behaviour import Behaviour
 from openemo.behaviour.expression import (
     NEUTRAL,
@@ -212,6 +213,9 @@ class EmoPipeline(PretrainedPipeline):
             request.audio, request.portrait, request.speech, reference, fps=request.fps, config=config
         )
         behaviour = request.behaviour
+        articulation = self.hear_articulation(
+            request.speech, request.num_frames, fps=request.fps, config=config
+        )
         generator = torch.Generator("cpu").manual_seed(request.seed)
         latents_BCFHW: Tensor | None = None
         for clip in plan.clips:
@@ -232,7 +236,7 @@ class EmoPipeline(PretrainedPipeline):
                 conditions, motion_frames_BCNHW, generator=generator, plan=plan, config=config, on_step=report
             )
             # 8. Decoding.
-            yield from self._decode_clip(clip, latents_BCFHW, reference, behaviour)
+            yield from self._decode_clip(clip, latents_BCFHW, reference, behaviour, articulation)
             report()
 
     def _decode_clip(
@@ -241,13 +245,15 @@ class EmoPipeline(PretrainedPipeline):
         latents_BCFHW: Tensor,
         reference: ReferenceConditions,
         behaviour: Behaviour,
+        articulation: ArticulatoryFeatures | None,
     ) -> Iterator[tuple[Tensor, list[HeadMotion] | None]]:
         """Crops of a clip and how the head moves, a few frames at a time."""
         first = clip.start
         for part_BCFHW in torch.split(latents_BCFHW[:, :, : len(clip)], self.decode_frames, dim=2):
             part = behaviour.frames(first, first + part_BCFHW.shape[2])
             first += len(part)
-            yield self.decode(part_BCFHW, reference, part), self.head_motion(part_BCFHW, part)
+            heard = None if articulation is None else articulation.frames(first - len(part), first)
+            yield self.decode(part_BCFHW, reference, part, heard), self.head_motion(part_BCFHW, part)
 
     def num_frames(self, audio: Audio, fps: Fraction) -> int:
         """Frames of a video as long as the sound.
@@ -305,6 +311,26 @@ class EmoPipeline(PretrainedPipeline):
         return self.speech_encoder.encode(
             audio, fps=fps or parse_fps(config.fps), clip_frames=config.clip_frames
         )
+
+    def hear_articulation(
+        self,
+        speech: SpeechFeatures,
+        num_frames: int,
+        *,
+        fps: Fraction | None = None,
+        config: PipelineConfig | None = None,
+    ) -> ArticulatoryFeatures | None:
+        """Step 2, second part. What tongue and lips do, for `decode`; None for models that do not ask for it.
+
+        Args:
+            speech: from `encode_audio`. num_frames: of the video. fps: of the video.
+        """
+        config = config or self.config
+        if not config.tongue and not config.lip_pressing:
+            return None
+        check_encoder(self.speech_encoder)
+        heard = hear_articulation(speech, num_frames, fps or parse_fps(config.fps))
+        return ArticulatoryFeatures(config.tongue * heard.tongue_F, config.lip_pressing * heard.shut_F)
 
     @torch.no_grad()
     def encode_reference(
@@ -526,6 +552,7 @@ class EmoPipeline(PretrainedPipeline):
         latents_BCFHW: Tensor,
         reference: ReferenceConditions,
         behaviour: Behaviour | None = None,
+        articulation: ArticulatoryFeatures | None = None,
     ) -> Tensor:
         """Step 8. Animated crops (1, 3, F, height, width) in [-1, 1], at the autoencoder's own size.
 
@@ -533,6 +560,7 @@ class EmoPipeline(PretrainedPipeline):
 
         Args:
             behaviour: of these frames: gaze, lids and folds of the skin; None leaves them as they are.
+            articulation: of these frames, from `hear_articulation`; None leaves the tongue down.
         """
         decoded_B3FHW: Tensor = self.autoencoder.decode(
             latents_BCFHW.to(reference.features_BCHW),
@@ -540,6 +568,8 @@ class EmoPipeline(PretrainedPipeline):
             gaze_F2=None if behaviour is None else behaviour.gaze_F2,
             eyes_closed_F2=None if behaviour is None else behaviour.eyes_closed_F2,
             expression_FE=None if behaviour is None else behaviour.expression_FE,
+            tongue_F=None if articulation is None else articulation.tongue_F,
+            pressed_F=None if articulation is None else articulation.shut_F,
         )
         return decoded_B3FHW
 

@@ -61,8 +61,12 @@ class LipMotion:
         """Factor for each cell of the flow."""
         return 1 + (self.strength - 1) * self.mouth_11gg
 
-    def __call__(self, flow_N2gg: Tensor) -> Tensor:
-        """The backward flow with the gains applied; head motion is unchanged."""
+    def __call__(self, flow_N2gg: Tensor, pressed_N: Tensor | None = None) -> Tensor:
+        """The backward flow with the gains applied; head motion is unchanged.
+
+        Args:
+            pressed_N: how far lips are brought together whatever the flow says, 0 to 1.
+        """
         height, width = flow_N2gg.shape[-2:]
         positions_gg2 = centre_grid(height, width, device=flow_N2gg.device)
         head_Ngg2 = rigid_motion(self.skull_points_K2, flow_N2gg).inverse(positions_gg2) - positions_gg2
@@ -71,7 +75,7 @@ class LipMotion:
         scaled_N2gg = self.gain_11gg * motion_N2gg
         along_N2gg = torch.einsum("a,nahw,b->nbhw", axis_2, scaled_N2gg, axis_2)
         across_N2gg = scaled_N2gg - along_N2gg
-        closed_N111 = 1 - self._kept(flow_N2gg)[:, None, None, None]
+        closed_N111 = 1 - self._kept(flow_N2gg, pressed_N)[:, None, None, None]
         return (
             flow_N2gg
             + (self.gain_11gg - 1) * motion_N2gg
@@ -93,10 +97,13 @@ class LipMotion:
         right, left = self.lips_42[:2]
         return torch.nn.functional.normalize(left - right, dim=0)
 
-    def _kept(self, flow_N2gg: Tensor) -> Tensor:
+    def _kept(self, flow_N2gg: Tensor, pressed_N: Tensor | None) -> Tensor:
         """(N,) the share of the parting of the lips that stays; 1 for lips that are pressed together."""
         if not self.closing:
             return flow_N2gg.new_ones(len(flow_N2gg))
         parting_N = self.parting(flow_N2gg)
         share_N = (parting_N / self.closing - 0.5).clamp(0, 1)
-        return torch.where(parting_N < 0, 1, share_N * share_N * (3 - 2 * share_N))
+        kept_N = share_N * share_N * (3 - 2 * share_N)
+        if pressed_N is not None:
+            kept_N = torch.minimum(kept_N, 1 - pressed_N)
+        return torch.where(parting_N < 0, 1, kept_N)

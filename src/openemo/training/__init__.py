@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["STAGES", "run"]
 
-STAGES = ("autoencoder", "audio", "image", "video", "speed", "sync")
+STAGES = ("autoencoder", "audio", "image", "video", "speed", "sync", "articulation")
 
 
 def run(stage: str, recipe: Path, overrides: list[str] | None = None) -> None:
@@ -55,7 +55,14 @@ def run(stage: str, recipe: Path, overrides: list[str] | None = None) -> None:
 
 def _table() -> dict[str, tuple[type[LoopRecipe], Callable[[Any], TrainingStage[Any]]]]:
     """Recipe and class of each stage."""
-    from openemo.training.recipes import AudioRecipe, AutoencoderRecipe, DenoiserRecipe, SyncRecipe
+    from openemo.training.recipes import (
+        ArticulationRecipe,
+        AudioRecipe,
+        AutoencoderRecipe,
+        DenoiserRecipe,
+        SyncRecipe,
+    )
+    from openemo.training.stages.articulation_stage import ArticulationStage
     from openemo.training.stages.audio_stage import AudioStage
     from openemo.training.stages.autoencoder_stage import AutoencoderStage
     from openemo.training.stages.denoiser_stage import DenoiserStage
@@ -68,4 +75,5 @@ def _table() -> dict[str, tuple[type[LoopRecipe], Callable[[Any], TrainingStage[
         "video": (DenoiserRecipe, partial(DenoiserStage, "video")),
         "speed": (DenoiserRecipe, partial(DenoiserStage, "speed")),
         "sync": (SyncRecipe, SyncStage),
+        "articulation": (ArticulationRecipe, ArticulationStage),
     }

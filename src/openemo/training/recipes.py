@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, ConfigDict, Field
 from openemo.settings import StrictModel
 
 __all__ = [
+    "ArticulationRecipe",
     "AudioRecipe",
     "AutoencoderRecipe",
     "DenoiserRecipe",
@@ -112,6 +113,14 @@ class AudioRecipe(LoopRecipe):
     teacher_weight: float = Field(
         0.3, ge=0, description="of the distance to the teacher's output in the loss"
     )
+
+
+class ArticulationRecipe(LoopRecipe):
+    """The network that hears the tongue. It needs no other stage."""
+
+    utterances: int = Field(8, ge=1, le=10_000, description="utterances per step, each from end to end")
+    dropout: float = Field(0.2, ge=0, le=1, description="part of the speech features set to zero")
+    quiet_share: float = Field(0.1, ge=0, le=1, description="part of the sounds without a voice")
 
 
 class DenoiserRecipe(NetworkRecipe):
