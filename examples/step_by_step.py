@@ -38,7 +38,7 @@ def animate(
     articulation = pipeline.hear_articulation(speech, num_frames)
     reference = pipeline.encode_reference(portrait)  # 3
     behaviour = pipeline.prepare_behaviour(audio, portrait, seed=seed)  # 4
-    reference = pipeline.prepare_articulation(audio, portrait, speech, reference)
+    reference = pipeline.prepare_lip_motion(audio, portrait, speech, reference)
 
     # Once per clip of 12 frames.
     generator = torch.Generator("cpu").manual_seed(seed)

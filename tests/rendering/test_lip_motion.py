@@ -92,8 +92,8 @@ def test_lips_are_pressed_where_it_is_asked_for() -> None:
     across, along = -0.03 * _at_lower_lip(DOWN), 0.02 * _at_lower_lip(ALONG)
     flow = (across + along).expand(3, -1, -1, -1)
     pressed = torch.tensor([0.0, 0.75, 1.0])
-    moved = _lip_motion(_map(1.3), closing=0.01)(flow, pressed)
+    moved = _lip_motion(1.3, closing=0.01)(flow, pressed)
     kept = (1 - pressed)[:, None, None, None]
     torch.testing.assert_close(moved, 1.3 * (kept * across + along), atol=1e-4, rtol=0)
     # Lips that the picture shows apart are none that this brings together.
-    assert torch.equal(_lip_motion(_map(1.3))(flow, pressed), _lip_motion(_map(1.3))(flow))
+    assert torch.equal(_lip_motion(1.3)(flow, pressed), _lip_motion(1.3)(flow))

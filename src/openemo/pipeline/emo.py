@@ -37,11 +37,11 @@ from openemo.errors import AudioError
 from openemo.face.landmarks import face_width_px
 from openemo.image_tensors import images_to_tensor, tensor_to_images
 from openemo.models.motion_autoencoder import MotionAutoencoder, MotionReference
-from openemo.pipeline.articulation import articulation_gain, loud_clips
 from openemo.pipeline.compositing import Framing, HeadMotion
 from openemo.pipeline.conditions import ClipConditions, ReferenceConditions, clip_conditions
 from openemo.pipeline.controls import behaviour_of_person, check_controls
 from openemo.pipeline.inputs import to_inputs, to_integer, to_seed
+from openemo.pipeline.lip_amplitude import lip_gain, loud_clips
 from openemo.pipeline.motion_clip import MotionClip, read_motion_clip
 from openemo.pipeline.output import Animation, Frame, Progress
 from openemo.pipeline.portrait import PreparedPortrait, prepare_portrait
@@ -70,7 +70,7 @@ class EmoPipeline(PretrainedPipeline):
     2. `encode_audio`: speech features of the whole sound.
     3. `encode_reference`: the portrait as the networks read it.
     4. `prepare_behaviour`: head, gaze, blinks, brows, expression, from the voice and the seed; and
-       `prepare_articulation`: how far the mouth moves.
+       `prepare_lip_motion`: how far the mouth moves.
     5. `prepare_motion_frames`: the end of the clip before.
     6. `prepare_conditions`: what the UNet is told of this clip.
     7. `denoise_clip`: from noise to latents.
@@ -209,7 +209,7 @@ class EmoPipeline(PretrainedPipeline):
         report: Callable[[], None] = (lambda: progress(next(done), total)) if progress else (lambda: None)
         # 3. Reference: the portrait as the networks read it; 4. how far its mouth moves with this voice.
         reference = self.encode_reference(request.portrait, config=config)
-        reference = self.prepare_articulation(
+        reference = self.prepare_lip_motion(
             request.audio, request.portrait, request.speech, reference, fps=request.fps, config=config
         )
         behaviour = request.behaviour
@@ -399,7 +399,7 @@ class EmoPipeline(PretrainedPipeline):
         return replace(drawn, expression_FE=np.clip(drawn.expression_FE + asked + smile, 0, 1))
 
     @torch.no_grad()
-    def prepare_articulation(
+    def prepare_lip_motion(
         self,
         audio: Audio,
         portrait: PreparedPortrait,
@@ -440,7 +440,7 @@ class EmoPipeline(PretrainedPipeline):
             )
             partings.append(autoencoder.lip_parting(latents_BCFHW, encoded))
         width = face_width_px(portrait.points)
-        gain = articulation_gain(torch.cat(partings).cpu().numpy() / width, config.lip_spread)
+        gain = lip_gain(torch.cat(partings).cpu().numpy() / width, config.lip_spread)
         return replace(reference, encoded=encoded.with_lip_motion(gain))
 
     def _read_clip(

@@ -11,7 +11,7 @@ import pytest
 from openemo.audio.audio_reader import Audio, read_audio
 from openemo.models.motion_autoencoder import MotionReference
 from openemo.pipeline import EmoPipeline
-from openemo.pipeline.articulation import articulation_gain, loud_clips
+from openemo.pipeline.lip_amplitude import lip_gain, loud_clips
 from openemo.video.images import read_image
 
 
@@ -19,16 +19,16 @@ def test_the_gain_brings_a_spread_to_the_wanted_one_within_limits() -> None:
     curve = np.sin(np.linspace(0, 60, 500))
     for spread in (0.02, 0.025, 0.03):
         parting = spread * np.sqrt(2) * curve
-        assert articulation_gain(parting, 0.027) == pytest.approx(0.027 / spread, rel=0.01)
-    assert articulation_gain(0.1 * curve, 0.027) == pytest.approx(0.8)
-    assert articulation_gain(0.016 * curve, 0.027) == pytest.approx(1.8)
+        assert lip_gain(parting, 0.027) == pytest.approx(0.027 / spread, rel=0.01)
+    assert lip_gain(0.1 * curve, 0.027) == pytest.approx(0.8)
+    assert lip_gain(0.016 * curve, 0.027) == pytest.approx(1.8)
 
 
 def test_what_is_no_speech_is_not_enlarged() -> None:
     """Silence and noise move lips by very little; brought to the amplitude of speech, they would chatter."""
     curve = np.sin(np.linspace(0, 60, 500))
-    still = articulation_gain(np.zeros(50), 0.027)
-    assert still == articulation_gain(0.004 * curve, 0.027) < 1.3
+    still = lip_gain(np.zeros(50), 0.027)
+    assert still == lip_gain(0.004 * curve, 0.027) < 1.3
 
 
 def test_clips_are_taken_where_the_sound_is_loud() -> None:
@@ -58,7 +58,7 @@ def test_lips_move_as_far_as_asked_for_whatever_the_network_makes(
     def strength(spread: float | None, lip_motion: float = 1.0) -> float:
         config = pipeline.config.model_copy(update={"lip_spread": spread, "lip_motion": lip_motion})
         reference = pipeline.encode_reference(portrait, config=config)
-        adapted = pipeline.prepare_articulation(voice, portrait, speech, reference, config=config).encoded
+        adapted = pipeline.prepare_lip_motion(voice, portrait, speech, reference, config=config).encoded
         assert isinstance(adapted, MotionReference)
         assert adapted.layers is not None
         return adapted.layers.lip_motion.strength

@@ -15,7 +15,7 @@ import numpy as np
 from openemo.arrays import Floats
 from openemo.audio.audio_reader import Audio
 
-__all__ = ["articulation_gain", "loud_clips"]
+__all__ = ["lip_gain", "loud_clips"]
 
 # Spreads in face widths: of what is no speech, and of what surely is.
 _NO_SPEECH, _SPEECH = 0.004, 0.010
@@ -23,7 +23,7 @@ _DEFAULT_GAIN: Final = 1.2  # for what is no speech: median of real voices
 _GAINS: Final = (0.8, 1.8)
 
 
-def articulation_gain(parting: Floats, spread: float) -> float:
+def lip_gain(parting: Floats, spread: float) -> float:
     """Factor that brings the parting of the lips to a spread, within 0.8 to 1.8.
 
     Args:
