@@ -178,6 +178,10 @@ def _ellipse(
 
 @pytest.fixture
 def toy_face() -> NDArray[np.float64]:
+    return draw_toy_face()
+
+
+def draw_toy_face() -> NDArray[np.float64]:
     """A face drawn by formulas, on which every motion is known.
 
     (478, 3) landmarks in a square of side 1: contours in true order, the rest anywhere in the oval.

@@ -71,7 +71,7 @@ def run(arguments: list[str], places: dict[str, Path], prefix: list[str]) -> sub
         cwd=places["work"],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
 
 

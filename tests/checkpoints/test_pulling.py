@@ -21,6 +21,7 @@ from openemo.checkpoints.catalogue import CATALOGUE, LICENCES, entry, is_present
 from openemo.checkpoints.folder import file_sha256
 from openemo.checkpoints.parts import read_source
 from openemo.checkpoints.pulling import licence_line, pull
+from openemo.cli.main import main
 from openemo.errors import CheckpointError, ConfigError, OutputError
 
 REPOSITORY, COMMIT = entry("wav2vec2").repository, entry("wav2vec2").revision or ""
@@ -128,7 +129,13 @@ def run(endpoint: str, home: Path, *arguments: str, **variables: str) -> subproc
 
 
 @pytest.mark.slow
-def test_pull_resumes_imports_and_then_works_offline(hub: str, tmp_path: Path, published: Path) -> None:
+def test_pull_resumes_imports_and_then_works_offline(
+    hub: str,
+    tmp_path: Path,
+    published: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     Hub.cut_once.add("model.safetensors")
     done = run(hub, tmp_path, "pull", "wav2vec2")
     assert done.returncode == 0, done.stderr
@@ -146,9 +153,12 @@ def test_pull_resumes_imports_and_then_works_offline(hub: str, tmp_path: Path, p
     offline = run(hub, tmp_path, "pull", "wav2vec2", "-o", str(tmp_path / "again"), HF_HUB_OFFLINE="1")
     assert offline.returncode == 0, offline.stderr
     assert Hub.requests == []
-    whole = run(hub, tmp_path, "verify", str(tmp_path / "again"))
-    assert whole.returncode == 0, whole.stderr
-    listed = run(hub, tmp_path, "list", COLUMNS="200").stdout.splitlines()
+    monkeypatch.setenv("OPENEMO_WEIGHTS", str(tmp_path / "weights"))
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["weights", "verify", str(tmp_path / "again")]) == 0
+    capsys.readouterr()
+    assert main(["weights", "list"]) == 0
+    listed = capsys.readouterr().out.splitlines()
     assert next(line for line in listed if line.startswith("wav2vec2")).rstrip().endswith("yes")
 
 

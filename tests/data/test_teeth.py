@@ -18,6 +18,7 @@ from openemo.rendering.mouth_interior import (
     TEETH_EDGE_ROW,
     TEETH_SIZE,
 )
+from tests.conftest import draw_toy_face
 
 SIDE, PEOPLE = 360, 30
 MIDDLE = (TEETH_SIZE[1] - 1) / 2
@@ -53,9 +54,9 @@ def _person(face: Floats, seed: int, *, smiles: bool = True) -> Portrait:
     return picture.clip(0, 255).astype(np.uint8), points
 
 
-@pytest.fixture
-def teeth(toy_face: Floats) -> NDArray[np.float32]:
-    made = mean_teeth(_person(toy_face, seed) for seed in range(PEOPLE))
+@pytest.fixture(scope="module")
+def teeth() -> NDArray[np.float32]:
+    made = mean_teeth(_person(draw_toy_face(), seed) for seed in range(PEOPLE))
     assert made is not None
     return made
 

@@ -9,6 +9,7 @@ import logging
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -251,8 +252,12 @@ def _chunks(items: list[Item], size: int) -> list[list[Item]]:
 
 
 def _run(function: Callable[[list[Item]], int], batches: Iterable[list[Item]], workers: int) -> None:
-    """Shares batches between processes. An error in one of them stops the step."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        for done, count in enumerate(pool.map(function, batches), 1):
+    """Shares batches between processes; one worker is this process. An error in a batch stops the step."""
+    with ExitStack() as stack:
+        counts: Iterator[int] = map(function, batches)
+        if workers > 1:
+            context = multiprocessing.get_context("spawn")
+            pool = stack.enter_context(ProcessPoolExecutor(workers, mp_context=context))
+            counts = pool.map(function, batches)
+        for done, count in enumerate(counts, 1):
             log.info("%s: batch %d, %d made", type(function).__name__.strip("_"), done, count)
