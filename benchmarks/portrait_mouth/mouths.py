@@ -20,7 +20,7 @@ from openemo.data.visemes import viseme_of
 from openemo.face.landmarks import OUTER_LIPS, face_width_px
 from openemo.video.video_reader import read_frames
 
-CLIPS, ROW, EXAMPLES = 4, 10, 3
+CLIPS, ROW, EXAMPLES = 3, 10, 3
 TILE_PX = (150, 120)  # width and height of a mouth
 VIEW = 0.75  # width of a tile, in face widths
 LABEL_PX = 70

@@ -163,11 +163,7 @@ def shares(people: Mapping[str, Sequence[Spoken]]) -> Figures:
             }
     ours = [nearest(videos, own(videos), "rule") for videos in people.values()]
     names = ours[0][0].kinds
-    means = [
-        (kind, one.kinds[near])
-        for one, _ in ours
-        for kind, near in zip(one.kinds, one.nearest_K, strict=True)
-    ]
+    means = [pair for kinds, _ in ours for pair in zip(kinds.kinds, kinds.nearest, strict=True)]
     return {
         "people": len(people),
         "chance": 1 / len(names),

@@ -75,7 +75,10 @@ def test_a_faster_voice_has_a_faster_mouth() -> None:
     assert len(fast) == 80
     np.testing.assert_allclose(fast[40], np.interp(40.5 * 1.25 - 0.5, np.arange(100), slow[:, 0]))
     cell = {"r": 0.5, "position_r": 0.1, "other_sound_r": 0.2, "spread_ratio": 1.0, "clips": 2}
-    assert "| room | 0.50 (0.10; 0.20) | 1.00 |" in hearing_table({"room": {"opening": cell, "width": cell}})
+    row = {"opening": cell, "width": cell, "spread": {"opening": 0.8, "width": 0.4}}
+    quiet = row | {"spread": {"opening": 0.4, "width": 0.3}}
+    text = hearing_table({"as recorded": row, "room": quiet})
+    assert "| room | 0.50 (0.10; 0.20) | 0.50 | 0.50 (0.10; 0.20) | 0.75 |" in text
 
 
 def test_sounds_keep_their_timing_and_loudness() -> None:
@@ -86,7 +89,7 @@ def test_sounds_keep_their_timing_and_loudness() -> None:
     for name, change in KINDS.items():
         sound = change(voice)
         if name in PACES:
-            assert len(sound) == pytest.approx(len(voice) / PACES[name], abs=600)
+            assert len(sound) == pytest.approx(len(voice) / PACES[name], abs=800)
             continue
         assert len(sound) == len(voice), name
         level = np.convolve(sound**2, np.ones(160) / 160, "same")
@@ -153,7 +156,7 @@ def test_time_until_the_mouth_is_shut() -> None:
     assert shut_after(opening, 25.0) == float("inf")
     tone = (0.3 * np.sin(np.arange(48000) / 16000 * 2 * np.pi * 220)).astype(np.float32)
     cut = cut_off(Audio(tone[None], 16000))
-    assert 2.2 < cut.duration_s < 2.9
+    assert 2.15 < cut.duration_s < 2.85
     assert not cut.samples[0, -15000:].any()
     sound = measure_prosody(Audio(tone[None], 16000)).at(75, Fraction(25))
     held = held_notes([np.r_[np.full(30, 0.04), np.full(45, 0.02)]], [sound])

@@ -22,8 +22,9 @@ def test_kinds_that_are_taken_for_their_own_target() -> None:
     shapes = {"a": np.array([1.5, 0.1]), "m": np.array([0.9, -1.5]), "z": np.zeros(2)}
     found = nearest_targets(shapes, targets)
     assert found.kinds == ("a", "m")
-    assert found.own_share == 1
-    assert nearest_targets(shapes | {"o": np.array([1.0, -1.0])}, targets).own_share == pytest.approx(2 / 3)
+    assert found.nearest == ("a", "o")  # of all targets, also where no such sound was heard
+    assert found.own_share == 0.5
+    assert nearest_targets(shapes | {"o": np.array([1.0, -1.5])}, targets).own_share == pytest.approx(2 / 3)
     assert np.isnan(nearest_targets({}, targets).own_share)
 
 

@@ -1,6 +1,6 @@
 """Whether a mouth has the shape of what is said: mean shapes of kinds of sounds, and the nearest target.
 
-Shape letters: F frames, M measures, P sounds, K kinds.
+Shape letters: F frames, M measures, P sounds.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from openemo.arrays import Doubles, Floats
 from openemo.evaluation.face_tracks import without_head
+from openemo.evaluation.metrics.frame_statistics import mean
 
 __all__ = ["MEASURES", "NearestTargets", "mean_shapes", "mouth_measures", "nearest_targets", "standardised"]
 
@@ -23,17 +23,17 @@ the lips are in front of the corners of the eyes."""
 _CLOSE: Final = 1e-6
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class NearestTargets:
     """Attributes:
-    kinds: names of the K kinds that both have.
-    own_share: of the kinds, those whose shape is nearest to their own target.
-    nearest_K: index of the target that is nearest to each kind's shape.
+    kinds: names of those that have a shape and a target.
+    own_share: of the kinds, those whose shape is nearest to their own target; NaN without kinds.
+    nearest: the target that is nearest to each kind's shape.
     """
 
     kinds: tuple[str, ...]
     own_share: float
-    nearest_K: NDArray[np.int_]
+    nearest: tuple[str, ...]
 
 
 def mouth_measures(points_px: Floats) -> Doubles:
@@ -72,10 +72,11 @@ def mean_shapes(shapes_PM: Doubles, kinds: Sequence[str]) -> dict[str, Doubles]:
 
 
 def nearest_targets(shapes: Mapping[str, Doubles], targets: Mapping[str, Doubles]) -> NearestTargets:
-    """Of each kind of sounds, the target that is nearest to its shape. Chance is 1 / K."""
+    """Of each kind of sounds, the target that is nearest to its shape. Chance is one over the targets."""
     kinds = tuple(kind for kind in shapes if kind in targets)
-    if not kinds:
-        return NearestTargets((), float("nan"), np.zeros(0, np.int_))
-    shapes_KM, targets_KM = (np.stack([each[kind] for kind in kinds]) for each in (shapes, targets))
-    nearest_K = np.linalg.norm(shapes_KM[:, None] - targets_KM, axis=-1).argmin(axis=1)
-    return NearestTargets(kinds, float((nearest_K == np.arange(len(kinds))).mean()), nearest_K)
+    nearest = tuple(
+        min(targets, key=lambda name, shape=shapes[kind]: float(np.linalg.norm(shape - targets[name])))
+        for kind in kinds
+    )
+    own = [kind == found for kind, found in zip(kinds, nearest, strict=True)]
+    return NearestTargets(kinds, mean(np.array(own)), nearest)
