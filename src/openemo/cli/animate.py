@@ -12,7 +12,7 @@ from openemo.cli.options import (
     MODEL_NAMES,
     MODELS_OWN,
     Device,
-    DType,
+    DTypeOrBest,
     GuidanceScale,
     Machine,
     Model,
@@ -25,6 +25,7 @@ from openemo.threads import share_cores
 __all__ = ["animate"]
 
 _Framing = Literal["full", "crop"]
+_Engine = Literal["auto", "torch", "openvino"]
 _Offload = Literal["none", "model", "sequential"]
 _Motion = partial(Option, rich_help_panel="Motion")
 _Picture = partial(Option, rich_help_panel="Picture")
@@ -35,6 +36,7 @@ _EMOTION = (
     "happy, sad, angry, surprised, disgusted, afraid, smug or neutral. Over time: 0:happy,2.5:sad:0.8 is "
     "happy from the start, and sad, 0.8 of the strength, from 2.5 s on."
 )
+_ENGINE = "What runs the networks. auto is openvino where it is installed and runs the model, else torch."
 _OFFLOAD = (
     "Keep the networks in main memory. One network (model) or layer (sequential) at a time is on the device."
 )
@@ -96,7 +98,8 @@ def animate(
         Path | None, Model(help="Face recognition network (ONNX), for hallo.", metavar="FILE")
     ] = None,
     device: Device = "cpu",
-    dtype: DType = "float32",
+    dtype: DTypeOrBest = None,
+    engine: Annotated[_Engine, Machine(help=_ENGINE)] = "auto",
     offload: Annotated[_Offload, Machine(help=_OFFLOAD)] = "none",
     attention_slice: Annotated[
         int | None, Machine(help="Frames per attention call. Fewer need less memory.", show_default="all")
@@ -144,7 +147,8 @@ def animate(
     pipeline = EmoPipeline.from_pretrained(
         model,
         device=find_device(device),
-        dtype=find_dtype(dtype),
+        dtype=None if dtype is None else find_dtype(dtype),
+        engine=engine,
         offload=offload,
         attention_slice=attention_slice,
         decode_frames=decode_frames,

@@ -12,6 +12,7 @@ from openemo.devices import DTYPES, DTypeName
 
 __all__ = [
     "DType",
+    "DTypeOrBest",
     "Device",
     "Folder",
     "GuidanceScale",
@@ -34,7 +35,11 @@ Folder = partial(Option, metavar="FOLDER")
 Output = partial(Option, "--output", "-o", metavar="FOLDER")
 
 Device = Annotated[str, Machine(help="Where the networks run: cpu, cuda, cuda:1, mps.")]
-DType = Annotated[DTypeName, Machine(help=f"Number type: {', '.join(DTYPES)}.", metavar="TYPE")]
+_DTYPE = f"Number type: {', '.join(DTYPES)}."
+DType = Annotated[DTypeName, Machine(help=_DTYPE, metavar="TYPE")]
+DTypeOrBest = Annotated[
+    DTypeName | None, Machine(help=_DTYPE, metavar="TYPE", show_default="the engine's: float32 in torch")
+]
 NumInferenceSteps = Annotated[
     int | None,
     Model("--num-inference-steps", "--steps", help="Denoising steps.", show_default=MODELS_OWN),

@@ -6,20 +6,30 @@ Shapes: B batch, C channels, F frames, N motion frames, S side of the crop, H x 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Final, Generic, Protocol, TypeVar
+from collections.abc import Callable
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import numpy as np
 from diffusers.configuration_utils import ConfigMixin
 from diffusers.models.modeling_utils import ModelMixin
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from openemo.rendering.portrait_layers import PortraitPicture
 
-__all__ = ["MAX_SAMPLE_PX", "Autoencoder", "Reference"]
+__all__ = ["MAX_SAMPLE_PX", "Autoencoder", "Engine", "Reference", "torch_engine"]
 
 MAX_SAMPLE_PX: Final = 4096
 """Largest side of a crop, as in `PipelineConfig.crop_px`."""
+
+
+Engine = Callable[[nn.Module], Callable[..., Any]]
+"""What runs networks: gives for each a function of the same inputs."""
+
+
+def torch_engine(network: nn.Module) -> Callable[..., Any]:
+    """The network as it is."""
+    return network
 
 
 class Reference(Protocol):
@@ -80,6 +90,7 @@ class Autoencoder(ModelMixin, ConfigMixin, ABC, Generic[ReferenceT]):
         expression_FE: NDArray[np.floating] | None = None,
         tongue_F: NDArray[np.floating] | None = None,
         pressed_F: NDArray[np.floating] | None = None,
+        engine: Engine = torch_engine,
     ) -> Tensor:
         """Frames (B, 3, F, height, width) in [-1, 1]; with opacity, in [-1, 1] too, (B, 4, F, height, width).
 
@@ -88,6 +99,7 @@ class Autoencoder(ModelMixin, ConfigMixin, ABC, Generic[ReferenceT]):
                 The expression draws folds of the skin; its motion is in the latents.
             tongue_F: how far the tip of the tongue is raised, 0 to 1, as in l, n, d, th; None leaves it down.
             pressed_F: how far lips are brought together, 0 to 1, as in m, b, p; None leaves them.
+            engine: runs the decoder's network.
         """
 
     def head_flow(self, latents_BCFHW: Tensor) -> Tensor | None:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from openemo.errors import ConfigError
-from openemo.models.autoencoder import MAX_SAMPLE_PX, Autoencoder
+from openemo.models.autoencoder import MAX_SAMPLE_PX, Autoencoder, Engine, torch_engine
 from openemo.rendering.portrait_layers import PortraitPicture
 
 __all__ = ["SD15_SCALING_FACTOR", "ImageAutoencoder", "ImageReference"]
@@ -149,6 +149,7 @@ class ImageAutoencoder(Autoencoder[ImageReference]):
         expression_FE: NDArray[np.floating] | None = None,
         tongue_F: NDArray[np.floating] | None = None,
         pressed_F: NDArray[np.floating] | None = None,
+        engine: Engine = torch_engine,
     ) -> Tensor:
         """Frames (B, 3, F, 8 H, 8 W) in [-1, 1]; nothing of the reference is needed.
 
@@ -162,7 +163,7 @@ class ImageAutoencoder(Autoencoder[ImageReference]):
                 fix="Leave gaze, blinks, expression, tongue and pressed lips out",
             )
         raw = latents_BCFHW.transpose(1, 2).flatten(0, 1) / self.config.scaling_factor
-        frames: Tensor = self.decoder(self.post_quant_conv(raw)).clamp(-1, 1)
+        frames: Tensor = engine(self.decoder)(self.post_quant_conv(raw)).clamp(-1, 1)
         return torch.unflatten(frames, 0, (len(latents_BCFHW), -1)).transpose(1, 2)
 
     def reencode(self, latents_BCNHW: Tensor, reference: ImageReference) -> Tensor:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from openemo.errors import ConfigError
-from openemo.models.autoencoder import MAX_SAMPLE_PX, Autoencoder
+from openemo.models.autoencoder import MAX_SAMPLE_PX, Autoencoder, Engine, torch_engine
 from openemo.models.motion_decoder import PIXEL_STRIDE, MotionDecoder, ReferencePyramid, ResBlock
 from openemo.rendering.flow import FLOW_STRIDES, LATENT_STRIDE, pack_flow, unpack_flow, warp
 from openemo.rendering.mouth_interior import TEETH_SIZE
@@ -252,6 +252,7 @@ class MotionAutoencoder(Autoencoder[MotionReference]):
         expression_FE: NDArray[np.floating] | None = None,
         tongue_F: NDArray[np.floating] | None = None,
         pressed_F: NDArray[np.floating] | None = None,
+        engine: Engine = torch_engine,
     ) -> Tensor:
         """Frames at the size of the reference's layers, on the CPU; without layers at the size of its image.
 
@@ -264,7 +265,7 @@ class MotionAutoencoder(Autoencoder[MotionReference]):
             flow = layers.lip_motion(
                 flow, None if pressed_F is None else torch.from_numpy(pressed_F).to(flow)
             )
-        residual = self.decoder(
+        residual: Tensor = engine(self.decoder)(
             reference.pyramid.expand_frames(num_frames),
             flow,
             margin=int(_MARGIN * min(latents_BCFHW.shape[-2:])),

@@ -18,7 +18,7 @@ from openemo.config import PipelineConfig
 from openemo.errors import ConfigError
 from openemo.face.masks import RegionMasks, level_sizes
 from openemo.models import EmoUNet, ReferenceNet
-from openemo.models.autoencoder import Autoencoder, Reference
+from openemo.models.autoencoder import Autoencoder, Engine, Reference, torch_engine
 from openemo.models.motion_autoencoder import MotionAutoencoder
 from openemo.pipeline.guidance import reference_features, without_conditions
 from openemo.pipeline.portrait import PreparedPortrait
@@ -103,12 +103,14 @@ def clip_conditions(
     config: PipelineConfig,
     motion_conditions_BFK: Tensor | None = None,
     expression_guide_BFGHW: Tensor | None = None,
+    engine: Engine = torch_engine,
 ) -> ClipConditions:
     """What the UNet is told of one clip.
 
     Args:
         reference_input_BCNHW: the reference and the motion frames, as the ReferenceNet reads them.
         motion_conditions_BFK, expression_guide_BFGHW: None for networks without.
+        engine: runs the ReferenceNet.
     """
     is_guided, identity_2LD = config.guidance_scale != 1, conditions.identity_2LD
     reference, unconditional_reference = reference_features(
@@ -117,6 +119,7 @@ def clip_conditions(
         identity_2LD,
         is_guided=is_guided,
         num_frames=audio_BFTD.shape[1],
+        engine=engine,
     )
     conditional: dict[str, Any] = {"audio_BFTD": audio_BFTD, "reference": reference}
     if conditions.locator_features_BCHW is not None:

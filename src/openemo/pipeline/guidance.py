@@ -5,7 +5,7 @@ Shape letters as in `emo.py`; L identity tokens.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from openemo.errors import ConfigError
 from openemo.models import EmoUNet, ReferenceFeatures, ReferenceNet
+from openemo.models.autoencoder import Engine, torch_engine
 
 __all__ = ["combine", "hallo_halves", "reference_features", "unconditional_run", "without_conditions"]
 
@@ -67,19 +68,21 @@ def reference_features(
     *,
     is_guided: bool,
     num_frames: int,
+    engine: Engine = torch_engine,
 ) -> tuple[ReferenceFeatures, ReferenceFeatures]:
     """Features for the conditional and for the unconditional run.
 
     They are the same, unless the ReferenceNet reads identity tokens: then both halves of guidance go through
     it together, nobody first.
     """
+    run: Callable[..., ReferenceFeatures] = engine(reference_net)
     if identity_2LD is None:
-        features = reference_net(reference_input_BCNHW)
+        features = run(reference_input_BCNHW)
         return features, features
     if not is_guided:
-        features = reference_net(reference_input_BCNHW, encoder_hidden_states=identity_2LD[1:])
+        features = run(reference_input_BCNHW, encoder_hidden_states=identity_2LD[1:])
         return features, features
-    both = reference_net(torch.cat([reference_input_BCNHW] * 2), encoder_hidden_states=identity_2LD)
+    both = run(torch.cat([reference_input_BCNHW] * 2), encoder_hidden_states=identity_2LD)
     if reference_net.config.tile_text:
         unconditional, conditional = hallo_halves(both, num_frames)
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import torch
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
@@ -17,8 +17,9 @@ from openemo.face import FaceAnalyzer
 from openemo.face.face_embedder import FaceEmbedder
 from openemo.models import EmoUNet, ReferenceNet
 from openemo.models.attention import slice_attention
-from openemo.models.autoencoder import Autoencoder
+from openemo.models.autoencoder import Autoencoder, Engine, torch_engine
 from openemo.pipeline.offload import Offload, OffloadKind
+from openemo.pipeline.openvino_engine import EngineKind, OpenVinoEngine, cache_folder, has_openvino
 
 __all__ = ["PretrainedPipeline"]
 
@@ -61,6 +62,7 @@ class PretrainedPipeline:
         self.face_embedder = face_embedder
         self.decode_frames = decode_frames
         self._offload: Offload | None = None
+        self._engine: Engine = torch_engine
 
     @classmethod
     def from_pretrained(
@@ -68,7 +70,8 @@ class PretrainedPipeline:
         name_or_folder: str | Path = checkpoints.EMBEDDED,
         *,
         device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | None = None,
+        engine: EngineKind = "torch",
         verify: bool = True,
         offload: OffloadKind = "none",
         attention_slice: int | None = None,
@@ -77,23 +80,30 @@ class PretrainedPipeline:
         """Load "embedded", a name, a folder, or "hub:owner/name[@revision]".
 
         Args:
+            dtype: None is float32 in torch, and for OpenVINO see `enable_engine`.
+            engine: see `enable_engine`.
             verify: check the files' hashes.
             offload: see `enable_offload`; unless "none", networks go to `device` only when they are called.
             attention_slice: see `enable_attention_slicing`.
 
         Raises:
             CheckpointError: no such model, or a part of it is missing, damaged or does not fit.
-            ConfigError: accelerate is not installed, which sequential offload needs.
+            ConfigError: accelerate is not installed, which sequential offload needs, or OpenVINO; or these
+                networks cannot run on this engine.
         """
         folder = checkpoints.resolve(name_or_folder)
         index = checkpoints.read_index(folder)
         if verify:
             checkpoints.verify_hashes(folder)
         first = device if offload == "none" else "cpu"
-        parts = load_components(folder, index, device=first, dtype=dtype)
+        # OpenVINO reads float32, also where it computes in bfloat16.
+        is_read_whole = dtype is None or (engine == "openvino" and dtype == torch.bfloat16)
+        loaded = torch.float32 if is_read_whole else dtype
+        parts = load_components(folder, index, device=first, dtype=loaded)
         pipeline = cls(*parts, index.config(), decode_frames=decode_frames)
         pipeline.enable_attention_slicing(attention_slice)
         pipeline.enable_offload(offload, device)
+        pipeline.enable_engine(engine, dtype=dtype)
         return pipeline
 
     def save_pretrained(
@@ -115,9 +125,10 @@ class PretrainedPipeline:
         """Move all networks in place and return the pipeline; the face networks stay on the CPU.
 
         Raises:
-            ConfigError: they are offloaded, and move by themselves.
+            ConfigError: they are offloaded, and move by themselves; or they are compiled.
         """
         self._check_not_offloaded("moved")
+        self._check_not_compiled("moved")
         for part in (self.unet, self.reference_net, self.autoencoder, self.speech_encoder):
             move(part, device, dtype)
         return self
@@ -135,12 +146,41 @@ class PretrainedPipeline:
         if kind == "none":
             return
         self._check_not_offloaded("offloaded again")
+        self._check_not_compiled("offloaded")
         self._offload = Offload(
             kind,
             device,
             large=(self.unet, self.reference_net),
             small=(self.autoencoder, self.speech_encoder.encoder),
         )
+
+    def enable_engine(self, kind: EngineKind, *, dtype: torch.dtype | None = None) -> None:
+        """From now on this runs the networks.
+
+        Args:
+            kind: "torch"; "openvino", for the CPU; "auto" takes OpenVINO for models that move the portrait,
+                where it is installed and the networks are on the CPU in float32.
+            dtype: that OpenVINO computes in, see `OpenVinoEngine`.
+
+        Raises:
+            ConfigError: unknown kind, OpenVINO is not installed, or the networks are elsewhere.
+        """
+        if kind not in get_args(EngineKind):
+            raise ConfigError("unknown engine", got=repr(kind), expected=", ".join(get_args(EngineKind)))
+        is_on_cpu = self._offload is None and self.device.type == "cpu" and self.unet.dtype == torch.float32
+        if kind == "auto":
+            suits = is_on_cpu and self.autoencoder.moves_portrait and has_openvino()
+            kind = "openvino" if suits else "torch"
+        if kind == "torch":
+            self._engine = torch_engine
+            return
+        if not is_on_cpu:
+            raise ConfigError(
+                "the engine openvino runs networks on the CPU, from weights in float32",
+                got=f"{self.unet.dtype} on {self.device}" + ("" if self._offload is None else ", offloaded"),
+                fix="Choose the engine torch, or leave device, dtype and offload out",
+            )
+        self._engine = OpenVinoEngine(dtype=dtype, batch=self.decode_frames, folder=cache_folder())
 
     def enable_attention_slicing(self, attention_slice: int | None) -> None:
         """Compute attention for at most so many frames at once: less memory, more time; None for all."""
@@ -153,6 +193,12 @@ class PretrainedPipeline:
                 f"an offloaded pipeline cannot be {what}",
                 got=f"offload {self._offload.kind}",
                 fix="Load it again without offload",
+            )
+
+    def _check_not_compiled(self, what: str) -> None:
+        if self._engine is not torch_engine:
+            raise ConfigError(
+                f"networks that OpenVINO runs cannot be {what}", fix='Call `enable_engine("torch")` first'
             )
 
     @property

@@ -245,12 +245,12 @@ class VideoWriter:
 
 def _quality(codec: str, crf: int | None, preset: str | None) -> dict[str, str]:
     """Options of the encoders that have a setting for quality, where it was given."""
-    known: dict[str, int | str | None] = {}
+    given: dict[str, int | str | None] = {}
     if codec in ("libx264", "libvpx-vp9"):
-        known["crf"] = crf
+        given["crf"] = crf
     if codec == "libx264":
-        known["preset"] = preset
-    return {name: str(value) for name, value in known.items() if value is not None}
+        given["preset"] = preset
+    return {name: str(value) for name, value in given.items() if value is not None}
 
 
 def _encodable(audio: Audio, codec: str) -> Audio:
