@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from openemo import training
+from openemo.data.sequences import FrameSequence
 from openemo.data.songs import Song
 from openemo.errors import CheckpointError, TrainingError
 from openemo.models import EmoUNet, unet_config
@@ -266,11 +267,11 @@ def test_learns_from_songs_what_voices_do_not_tell(sung: Path, tmp_path: Path) -
 def test_the_teacher_reads_a_song_as_it_was_spoken(sung: Path, trained: Path, tmp_path: Path) -> None:
     """At the pace of the song: one target for each of its frames."""
     stage = AudioStage(_recipe(sung, tmp_path, teacher=trained, sung_share=1.0, quiet_share=0.0, clips=1))
-    song_FTD, spoken_FTD, target_FK = stage.dataset.draw_clip(np.random.default_rng(0))
+    song_FTD, spoken_FTD, target_FK, _ = stage.dataset.draw_clip(np.random.default_rng(0))
     assert len(song_FTD) == len(spoken_FTD) == len(target_FK) == 2 * NUM_FRAMES
     assert not torch.equal(song_FTD, spoken_FTD)
     plain = AudioStage(_recipe(sung, tmp_path, quiet_share=0.0, clips=1))
-    features_FTD, _, spoken_FK = plain.dataset.draw_clip(np.random.default_rng(0))
+    features_FTD, _, spoken_FK, _ = plain.dataset.draw_clip(np.random.default_rng(0))
     torch.testing.assert_close(spoken_FTD[1::2], features_FTD)
     torch.testing.assert_close(target_FK[1:-1:2], torch.lerp(spoken_FK[:-1], spoken_FK[1:], 0.25))
 
@@ -278,6 +279,77 @@ def test_the_teacher_reads_a_song_as_it_was_spoken(sung: Path, trained: Path, tm
 def test_missing_songs_are_an_error(audio_data: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="sung_variants"):
         AudioStage(_recipe(audio_data, tmp_path, sung_share=0.3))
+
+
+@pytest.fixture(scope="module")
+def spoken(audio_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same clips, and a portrait that speaks with a synthetic voice, whose features tell the opening."""
+    folder = tmp_path_factory.mktemp("spoken")
+    (folder / "tracks").symlink_to(audio_data / "tracks")
+    (folder / "sequences").mkdir()
+    (folder / "voices").mkdir()
+    for path in (audio_data / "voices").iterdir():
+        np.save(folder / "voices" / path.name, np.load(path))
+    opening = np.abs(np.sin(np.arange(NUM_FRAMES) / 2)) / 8
+    points = _track(opening, 9)[..., :2]
+    FrameSequence(
+        (b"reference", *(b"" for _ in opening)),
+        np.concatenate([points[:1], points]),
+        np.zeros(478, np.float32),
+        64,
+        "es-000",
+        0,
+        np.zeros(NUM_FRAMES, np.float32),
+    ).save(folder / "sequences" / "spoken-a.npz")
+    values = np.random.default_rng(7).standard_normal((2 * NUM_FRAMES, SPEECH_DIM)) * 0.1
+    values[:, 64:128] += 20 * np.repeat(opening, 2)[:, None]
+    np.save(folder / "voices" / "es-000.0.npy", values.astype(np.float16))
+    return folder
+
+
+def test_synthetic_voices_have_targets_of_their_own(spoken: Path, tmp_path: Path) -> None:
+    filmed, said = (
+        AudioStage(_recipe(spoken, tmp_path, spoken_share=share, quiet_share=0.0)) for share in (1e-9, 1.0)
+    )
+    width = filmed.dataset.num_targets // 2
+    assert width == 3 + 1
+    for stage, own, other in (
+        (filmed, slice(width), slice(width, None)),
+        (said, slice(width, None), slice(width)),
+    ):
+        *_, target_FK, weight_FK = stage.dataset.draw_clip(np.random.default_rng(0))
+        assert target_FK.shape == weight_FK.shape == (NUM_FRAMES, 2 * width)
+        assert (weight_FK[:, own] > 0).all()
+        assert not weight_FK[:, other].any()
+        assert not target_FK[:, other].any()
+    assert AudioStage(_recipe(spoken, tmp_path)).dataset.num_targets == width
+
+
+def test_learns_from_synthetic_voices(spoken: Path, tmp_path: Path) -> None:
+    settings = dict(learning_rate=3e-3, clips=2, dropout=0.0, quiet_share=0.0)
+    stage = AudioStage(_recipe(spoken, tmp_path, spoken_share=0.5, **settings))
+    said = AudioStage(_recipe(spoken, tmp_path, spoken_share=1.0, **settings))
+
+    def loss_on_the_synthetic_voice() -> float:
+        for name, module in said.modules.items():
+            module.load_state_dict(stage.modules[name].state_dict())
+        return float(draw_losses(said)["loss"].detach())
+
+    before = loss_on_the_synthetic_voice()
+    parameters = [p for module in stage.modules.values() for p in module.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(parameters, 3e-3)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(80):
+        optimizer.zero_grad()
+        torch.autograd.backward(stage.loss(stage.dataset.draw(generator), generator)["loss"])
+        optimizer.step()
+    assert loss_on_the_synthetic_voice() < 0.2 * before
+    assert float(draw_losses(said)["explained_variance"]) == 0  # that is of filmed mouths alone
+
+
+def test_missing_synthetic_voices_are_an_error(audio_data: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="spoken_sequences"):
+        AudioStage(_recipe(audio_data, tmp_path, spoken_share=0.3))
 
 
 def test_concatenated_features_need_the_same_sounds(audio_data: Path) -> None:

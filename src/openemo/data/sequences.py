@@ -29,6 +29,7 @@ __all__ = [
     "quiet_span",
     "real_sequence",
     "sequence_paths",
+    "spoken_paths",
     "still_sequence",
 ]
 
@@ -116,6 +117,11 @@ class FrameSequence:
             int(data["first_frame"]),
             data["speed_rad_s"],
         )
+
+
+def spoken_paths(folder: Path) -> list[Path]:
+    """Files of the sequences without pictures of their frames, in which synthetic voices speak."""
+    return sorted(folder.glob(f"{_NO_PICTURES}*.npz"))
 
 
 def sequence_paths(folder: Path, *, with_pictures: bool) -> list[Path]:

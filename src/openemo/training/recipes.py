@@ -102,6 +102,12 @@ class AudioRecipe(LoopRecipe):
     sung_share: float = Field(
         0.0, ge=0, le=1, description="part of the clips that are sung, of those with songs in `data`"
     )
+    spoken_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="part of the clips in which a synthetic voice speaks; they have targets of their own",
+    )
     teacher: Path | None = Field(
         None,
         description="exported networks: the output of their audio layers is kept, so that the other layers "

@@ -42,7 +42,7 @@ class AudioStage:
             torch.manual_seed(recipe.seed)
             self.projection = AudioProjection(feature_dim, num_tokens, config["audio_dim"])
             self.embedding = AudioTimeEmbedding(num_tokens, config["audio_dim"], width)
-            self.head = nn.Linear(width, len(self.dataset.weight_K))
+            self.head = nn.Linear(width, self.dataset.num_targets)
             self.teacher = None if recipe.teacher is None else self._start_from(recipe.teacher)
         self.embedding.linear_2.requires_grad_(False)
         self.modules: Mapping[str, nn.Module] = {
@@ -60,9 +60,14 @@ class AudioStage:
         outputs = _layer_outputs(self.projection, self.embedding, (batch.audio_FTD * kept)[None])
         prediction_FK = self.head(outputs[1])[0]
         error_FK = (prediction_FK - batch.target_FK) ** 2
-        opening = batch.target_FK[:, -1]
-        explained = 1 - error_FK[:, -1].mean() / opening.var().clamp_min(1e-6)
-        losses = {"loss": (error_FK * self.dataset.weight_K).mean(), "explained_variance": explained}
+        opening = self.dataset.opening
+        is_filmed = batch.weight_FK[:, opening] > 0
+        error, target = error_FK[is_filmed, opening], batch.target_FK[is_filmed, opening]
+        explained = 1 - error.mean() / target.var().clamp_min(1e-6) if is_filmed.any() else torch.zeros(())
+        losses = {
+            "loss": (error_FK * batch.weight_FK).sum(1).mean() / len(self.dataset.weight_K),
+            "explained_variance": explained,
+        }
         if self.teacher is not None:
             with torch.no_grad():
                 teacher_outputs = _layer_outputs(*self.teacher, batch.teacher_audio_FTD[None])
