@@ -1,4 +1,4 @@
-"""Lips that are apart in the photo: they close where the flow closes them, and follow it elsewhere."""
+"""Lips part and meet at a sharp line where the flow only says so coarsely, and follow it elsewhere."""
 
 from __future__ import annotations
 
@@ -65,6 +65,25 @@ def test_the_gap_is_as_high_as_the_lips_are_apart() -> None:
         sources = _sources(_flow(0.0, lower), _closure())
         assert abs(_gap(sources) - (BOTTOM - TOP + lower)) < 0.015
         assert (sources.diff() > -1.5 / FINER).all()  # no part of a lip appears twice
+
+
+def test_lips_that_meet_in_the_photo_part_at_their_line_without_being_stretched() -> None:
+    """A step that is spread over three cells would draw the lips out into the gap."""
+    rows = BOX[1] + (torch.arange(64) + 0.5) / 64 * (BOX[3] - BOX[1])
+    offset = (rows - 0.5)[:, None].expand(64, 64)
+    maps = torch.stack([offset, (2 - offset.abs() / 0.06).clamp(0, 1)])[None]
+    closure = LipClosure(BOX, maps, torch.full((2, 2), 0.5), torch.tensor([0.0, 1.0]), 0.06)
+    # The lower lip goes down by 0.06; from one motion to the other it is 0.1.
+    y = centre_grid(GRID, GRID)[..., 1]
+    down = -0.06 * (0.5 + (y - 0.53) / 0.1).clamp(0, 1)
+    flow = torch.stack([torch.zeros_like(down), down])[None]
+    sharp, spread = _sources(flow, closure), _sources(flow, None)
+    at_line = (sharp - 0.5).abs() < 1e-3
+    assert abs(float(at_line.float().mean()) - 0.06) < 2 / FINER
+    near = (sharp - 0.5).abs().clamp_min(1e-3) < 0.05
+    lips = sharp.diff()[(near & ~at_line)[1:] & (near & ~at_line)[:-1]]
+    assert (lips - 1 / FINER).abs().max() < 0.35 / FINER
+    assert spread.diff()[((spread - 0.5).abs() < 0.02)[1:]].max() < 0.7 / FINER  # all of it stretched
 
 
 def test_head_motion_alone_changes_nothing() -> None:

@@ -91,7 +91,6 @@ def test_lips_that_show_teeth_close_when_the_flow_closes_them(toy_face: Floats) 
     picture, gap = _portrait(), 0.04
     picture[round((0.64 - gap / 2) * SIDE) : round((0.64 + gap / 2) * SIDE), 70:90] = 250
     interior = draw_mouth_interior(picture, _with_gap(toy_face, gap), _teeth())
-    assert draw_mouth_interior(_portrait(), _with_gap(toy_face, 0.001), _teeth()).lip_closure is None
     grid, size = 64, 640
     y = (torch.arange(grid) + 0.5) / grid - 0.64 + gap / 2
     flow = torch.zeros(1, 2, grid, grid)

@@ -1,8 +1,9 @@
-"""Closes lips that are apart in the photo.
+"""Moves each lip as a whole, up to its edge, so that lips part and meet at a sharp line.
 
-The flow grid is too coarse for the step between two lips: it spreads the step over a cell or two, so the lips
-are squeezed instead of the gap, and a gap of one cell never closes. The flow further inside each lip is
-reliable. So each lip's own motion is read there and used up to the lip's edge.
+The flow grid is too coarse for the step between two lips, and a denoiser predicts the mean of many steps: it
+is spread over three or four cells. Lips would be stretched or squeezed instead of the gap: a band of one lip
+would hang from the other where the mouth opens, and a gap of one cell would never close. The flow further
+inside each lip is reliable. So each lip's own motion is read there and used up to the lip's edge.
 
 Shapes: N frames of one portrait, g x g the flow's grid, G x G a finer one, h x w a map of the box.
 """
@@ -27,8 +28,8 @@ class LipClosure:
 
     Attributes:
         box: x0, y0, x1, y1 in units of the square's side; the map covers it.
-        offset_and_weight_12hw: in the reference: distance below the middle of the gap, in units of the side;
-            and weight of this flow in [0, 1].
+        offset_and_weight_12hw: in the reference: distance below the middle of the gap, or below the line
+            where lips meet, in units of the side; and weight of this flow in [0, 1].
         lip_edges_22: the middle of the upper and of the lower lip's edge, in the reference.
         down_2: unit vector across the mouth.
         reach: distance from the middle of the gap to where a lip's own motion is read, in units of the side.
@@ -52,26 +53,34 @@ class LipClosure:
         positions_hw2 = centre_grid(
             size, size, rows=slice(y0, y1), columns=slice(x0, x1), device=fine_flow_N2GG.device
         )
-        shift_N2 = (move_points(self.lip_edges_22, flow_N2gg) - self.lip_edges_22).mean(1)
-        offset_Nhw1, weight_Nhw1 = self._sample_map(positions_hw2 - shift_N2[:, None, None]).chunk(2, -1)
-        upper_Nhw2, lower_Nhw2 = (
-            sample_flow(flow_N2gg, positions_hw2 + distance_Nhw1 * self.down_2)
-            for distance_Nhw1 in (
-                (-self.reach - offset_Nhw1).clamp(-2 * self.reach, 0),
-                (self.reach - offset_Nhw1).clamp(0, 2 * self.reach),
-            )
-        )
+        upper_Nhw2, lower_Nhw2 = self._own_motion(positions_hw2, flow_N2gg)
         # Distance of the source below the middle of the gap, if the position moved with either lip. Beyond
         # the edge of the nearer lip the source is in the gap, never in the other lip.
-        upper_offset, lower_offset = (
-            self._sample_map(positions_hw2 + flow)[..., :1] for flow in (upper_Nhw2, lower_Nhw2)
-        )
-        is_upper = upper_offset + lower_offset < 0
-        excess = torch.where(is_upper, upper_offset.clamp_min(0), lower_offset.clamp_max(0))
+        upper, lower = (self._sample_map(positions_hw2 + flow) for flow in (upper_Nhw2, lower_Nhw2))
+        is_upper = upper[..., :1] + lower[..., :1] < 0
+        excess = torch.where(is_upper, upper[..., :1].clamp_min(0), lower[..., :1].clamp_max(0))
         lips_Nhw2 = torch.where(is_upper, upper_Nhw2, lower_Nhw2) - excess * self.down_2
+        weight_Nhw1 = torch.where(is_upper, upper, lower)[..., 1:]
         result_N2GG = fine_flow_N2GG.clone()
         result_N2GG[..., y0:y1, x0:x1].permute(0, 2, 3, 1).lerp_(lips_Nhw2, weight_Nhw1)
         return result_N2GG
+
+    def _own_motion(self, positions_hw2: Tensor, flow_N2gg: Tensor) -> tuple[Tensor, Tensor]:
+        """The flow of the upper and of the lower lip, (N, h, w, 2) each, as if either were everywhere."""
+        inward_22 = self.reach * torch.stack([-self.down_2, self.down_2])
+        own_22 = self.lip_edges_22.mean(0) + inward_22
+        moved_N22 = move_points(own_22, flow_N2gg) - own_22
+        offset_Nhw1 = self._sample_map(positions_hw2 - moved_N22.mean(1)[:, None, None])[..., :1]
+        # From the middle of the gap in the frame to where the lips move by themselves.
+        parting_N = ((moved_N22[:, 1] - moved_N22[:, 0]) @ self.down_2).clamp_min(0)
+        reach_N111 = (self.reach + parting_N / 2)[:, None, None, None]
+        upper_Nhw1 = (-reach_N111 - offset_Nhw1).clamp_max(0).maximum(-2 * reach_N111)
+        lower_Nhw1 = (reach_N111 - offset_Nhw1).clamp_min(0).minimum(2 * reach_N111)
+        upper, lower = (
+            sample_flow(flow_N2gg, positions_hw2 + distance * self.down_2)
+            for distance in (upper_Nhw1, lower_Nhw1)
+        )
+        return upper, lower
 
     def _sample_map(self, positions_Nhw2: Tensor) -> Tensor:
         """(N, h, w, 2): `offset_and_weight_12hw` at positions of the reference."""

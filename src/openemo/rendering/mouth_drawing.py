@@ -149,7 +149,7 @@ def draw_mouth_interior(
         mouth_line_GG3=_mouth_line(lips, side_px),
         skull_points_K2=torch.from_numpy(points[list(STABLE), :2]).float(),
         jaw_points_J2=torch.from_numpy(points[list(_JAW), :2]).float(),
-        lip_closure=_lip_closure(lips, mouth, side_px) if mouth.gap > _MIN_GAP else None,
+        lip_closure=_lip_closure(lips, mouth, side_px),
         drawn_mouth=drawn_mouth,
         manner=manner,
         edge_px=edge_px,

@@ -77,7 +77,7 @@ class MouthInterior:
         mouth_line_GG3: for each cell of the finer grid a position between the lips, and the weight of the
             flow there, 0 to 1. Towards the corners lips hold together, which the flow grid is too coarse for.
         skull_points_K2, jaw_points_J2: points of the reference that move with skull and jaw.
-        lip_closure: for lips that are apart in the photo; None where they meet.
+        lip_closure: makes the step between the lips sharp; None leaves it as the flow has it.
         drawn_mouth: of a drawing, takes the place of all layers; None else.
         manner: how the portrait is made.
     """

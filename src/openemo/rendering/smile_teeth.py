@@ -36,7 +36,10 @@ _TOP, _BOTTOM = 15, 4  # above the edge; between them the colours are those of t
 _DARKEST: Final = 0.6  # of a tooth's colour, behind the upper lip
 _BLEND: Final = 8.0  # from the last own tooth to the model's
 _LEAST_COLUMNS: Final = 60  # of own teeth
-_UNEVEN: Final = 7  # rows above the edge in which the edge may be off
+_UNEVEN, _EVEN_COLUMNS = 4.0, 7  # how far a biting edge may be off the arch; over which it is smooth
+_DARKEST_GAP: Final = 0.6  # over the brightness of the teeth
+_LEAST_SHOWN, _RIM = 6.0, 2.0  # height of what is shown; at both of its ends it is mixed with gums and lips
+_HIDDEN, _HIDDEN_BLUR = 40.0, 2.5  # behind the lip: rows to the darkest, blur across
 _LOOSE: Final = 3  # below the arch no upper tooth ends
 _LINE_SEARCH, _LINE = 24, 0.9  # rows above the edge; brightness of the line between both rows of teeth
 _OWN_TINT: Final = 0.2  # flash makes teeth bluer than they are inside a mouth
@@ -89,14 +92,54 @@ def read_own_teeth(picture: Image, points_px: Floats) -> NDArray[np.float32] | N
     seen = opacity.max(0) > _FEW
     if seen.sum() < _LEAST_COLUMNS:
         return None
-    # Above what the lips leave free a column is lip or gum.
-    first = np.where(seen, (opacity > 0.5).argmax(0) + 2, 0)
-    row = extend_teeth(colour, opacity, top=np.clip(edge - first, _BOTTOM + 1, None))
-    # Single columns whose edge is off would be bars.
-    row = row.astype(np.float32)
-    even = cv2.medianBlur(cv2.medianBlur(row, 5), 5)
-    row = np.where((rows > edge - _UNEVEN)[..., None], even, row)
+    row = _continued(colour, opacity, edge)
     return np.asarray(row.transpose(2, 0, 1), np.float32)
+
+
+def _continued(colour: Floats, opacity: Floats, arch: Floats) -> Floats:
+    """(h, w, 4): the photo's own pixels with the lines between teeth, and a smooth biting edge.
+
+    Behind the upper lip each tooth goes on in its colour.
+
+    Args:
+        arch: (w,) rows where the edge would usually be. An edge that is further off is no edge.
+    """
+    rows = np.arange(len(opacity))[:, None]
+    seen = opacity > 0.5
+    top = np.where(seen.any(0), seen.argmax(0), np.nan)
+    bottom = np.where(seen.any(0), len(seen) - seen[::-1].argmax(0), np.nan)
+    known = np.flatnonzero(np.isfinite(top))
+    first, edge = (
+        _even(np.interp(np.arange(len(arch)), known, ends[known] - arch[known])) + arch
+        for ends in (top, bottom)
+    )
+    edge = np.clip(edge, arch - _UNEVEN, arch + _UNEVEN)
+    first = np.clip(first, None, edge - _LEAST_SHOWN) + _RIM
+    x, y = (
+        np.broadcast_to(np.arange(len(arch), dtype=np.float64), opacity.shape),
+        np.clip(rows, first, edge - _RIM),
+    )
+    shown = resample(colour, x, y)
+    # Gaps are lines; what is darker is the inside of the mouth beside or below a tooth.
+    light = shown.mean(-1, keepdims=True)
+    usual = np.median(light[(rows > first) & (rows < edge) & seen.any(0)])
+    shown *= np.maximum(1, _DARKEST_GAP * usual / np.maximum(light, 1e-3))
+    # Beyond what is seen single columns would be stripes.
+    hidden = cv2.GaussianBlur(shown, (0, 0), _HIDDEN_BLUR, sigmaY=0.1)
+    behind = np.clip((first - rows) / _RIM, 0, 1)[..., None]
+    result = shown + behind * (hidden - shown)
+    result *= np.interp(rows - first, [-_HIDDEN, 0], [_DARKEST, 1])[..., None]
+    result *= np.interp(edge - rows, [0, _THIN], [_EDGE_SHADE, 1])[..., None]
+    inside = np.clip((edge - rows) / _SOFT + 0.5, 0, 1) * (seen.any(0) & (opacity.max(0) > _FEW))
+    return np.concatenate([result, inside[..., None]], -1)
+
+
+def _even(values: Floats) -> Floats:
+    """Median, then mean, of some columns."""
+    for combine in (np.median, np.mean):
+        padded = np.pad(values, _EVEN_COLUMNS // 2, mode="edge")
+        values = np.asarray(combine(np.lib.stride_tricks.sliding_window_view(padded, _EVEN_COLUMNS), -1))
+    return values
 
 
 def _above_lower_teeth(row: Floats) -> float:
