@@ -46,8 +46,8 @@ class PipelineConfig(StrictModel):
             "antialiased" (Pillow's averaging bilinear), "bilinear" (OpenCV's, without averaging).
         blinks_per_minute: blinks, for autoencoders that move the portrait itself; None is each person's own
             rate.
-        gaze: gain of eye movements, for the same autoencoders; 1 is a person who talks to the camera. More is
-            needed for what a viewer takes for it: the landmark network sees 0.6 of what is drawn.
+        gaze: gain of eye movements, for the same autoencoders; 1 has the angles of a person who talks to the
+            camera. However large it is, irises keep white on both sides.
         lip_motion: gain of the mouth motion, for the same autoencoders; 1 is the network's output. A small
             network predicts the mean of possible motions, which is smaller than real motion.
         lip_spread: standard deviation of how far lips part in speech, in face widths, to which the motion of

@@ -15,7 +15,7 @@ import pytest
 from openemo.arrays import Doubles, Floats
 from openemo.audio import Prosody, measure_prosody, read_audio
 from openemo.behaviour import Behaviour, BehaviourSettings, draw_behaviour, style_of
-from openemo.behaviour.gaze import EYE_WIDTHS_PER_DEGREE
+from openemo.behaviour.gaze import EYE_WIDTHS_PER_DEGREE, towards_room
 from openemo.behaviour.head_motion import HEAD_LIMITS
 from openemo.errors import ConfigError
 
@@ -249,6 +249,22 @@ def test_people_look_at_the_camera_about_half_of_the_time(prosody_of: Voices) ->
         drawn = draw(prosody_of(person % 8), person=person, settings=gains(head_motion=0))
         shares.append((np.linalg.norm(drawn.gaze_F2, axis=1) < 3 * EYE_WIDTHS_PER_DEGREE).mean())
     assert 0.38 < np.mean(shares) < 0.65
+
+
+def test_eyes_go_more_often_to_the_side_on_which_there_is_room(prosody_of: Voices) -> None:
+    """Irises that are to the right of the middle have none there."""
+    means = {}
+    for offset in (-0.06, 0.06):
+        tracks = []
+        for person in range(20):
+            style = style_of(person)
+            style = replace(style, gaze_directions=towards_room(style.gaze_directions, offset))
+            drawn = draw(prosody_of(person % 8), person=person, style=style, settings=gains(head_motion=0))
+            tracks.append(drawn.gaze_F2[:, 0].mean())
+        means[offset] = np.mean(tracks)
+    assert means[0.06] < -0.01 < 0.01 < means[-0.06]
+    unchanged = towards_room(style_of(1).gaze_directions, 0.0)
+    assert unchanged == pytest.approx(style_of(1).gaze_directions)
 
 
 def test_a_singer_sways_with_the_beat_and_the_brows_follow_the_tune(prosody_of: Voices) -> None:

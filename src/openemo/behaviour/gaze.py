@@ -15,7 +15,7 @@ from openemo.audio.prosody import Prosody
 from openemo.behaviour.curves import glide, nearest_event, smoothed, soft_limit
 from openemo.behaviour.person_style import DIRECTIONS, PersonStyle
 
-__all__ = ["EYE_WIDTHS_PER_DEGREE", "Looks", "draw_looks", "eyes_in_head", "head_following"]
+__all__ = ["EYE_WIDTHS_PER_DEGREE", "Looks", "draw_looks", "eyes_in_head", "head_following", "towards_room"]
 
 # The iris lies 10 mm in front of the point that the eye turns about, and the corners are 26 mm apart.
 EYE_WIDTHS_PER_DEGREE: Final = 0.007
@@ -33,6 +33,7 @@ _LARGE_DEG: Final = 5.0
 # The head goes a part of the way of large shifts, later (70 to 150 ms) and more slowly.
 _HEAD_SHARE, _HEAD_MOST_DEG, _HEAD_DELAY_S, _HEAD_SIGMA_S = (0.2, 0.12), 3.0, 0.11, 0.16
 _STABILISED: Final = 0.95  # of the head's turning, by the vestibulo-ocular reflex
+_NO_ROOM, _ONE_SIDED = 0.1, 0.7  # offset of the irises, and the most that it changes the shares
 _CAMERA: Final = (0.0, 0.0)
 _LIMITS: Final = ((-0.17, 0.17), (-0.09, 0.1))  # in eye widths, right and down
 
@@ -76,6 +77,18 @@ def draw_looks(prosody: Prosody, duration_s: float, style: PersonStyle, rng: np.
         now_s = back_s + _camera_hold(prosody, back_s, style, rng)
         _look_around(looks, _CAMERA, back_s, now_s, rng)
     return looks
+
+
+def towards_room(directions: tuple[float, ...], offset: float) -> tuple[float, ...]:
+    """Looks go more often to the side on which there is room: where the face points in most portraits.
+
+    Args:
+        directions: (8,) shares, see `PersonStyle`.
+        offset: of the irises to the right of the middle, in eye widths.
+    """
+    sides = np.cos(2 * np.pi * np.arange(DIRECTIONS) / DIRECTIONS)
+    weighted = np.array(directions) * (1 - np.clip(offset / _NO_ROOM, -_ONE_SIDED, _ONE_SIDED) * sides)
+    return tuple(float(share) for share in weighted / weighted.sum())
 
 
 def head_following(looks: Looks, times_s: Doubles, rate_hz: float) -> Doubles:

@@ -31,6 +31,7 @@ __all__ = [
     "eye_opening",
     "face_width_px",
     "head_pose",
+    "iris_offset",
     "mean_eye_opening",
     "mouth_opening",
     "neck_pivot",
@@ -108,6 +109,15 @@ def eye_opening(points: Floats) -> tuple[float, float]:
     right = _distance(points, 159, 145) / _distance(points, 33, 133)
     left = _distance(points, 386, 374) / _distance(points, 263, 362)
     return right, left
+
+
+def iris_offset(points: Floats) -> float:
+    """How far right of the middle between the corners both irises are, in eye widths, a mean of the eyes."""
+    offsets = []
+    for start, stop, iris in ((33, 133, RIGHT_IRIS[0]), (362, 263, LEFT_IRIS[0])):
+        across = points[stop, :2] - points[start, :2]
+        offsets.append((points[iris, :2] - points[start, :2]) @ across / (across @ across) - 0.5)
+    return float(np.mean(offsets))
 
 
 def mean_eye_opening(points: Floats) -> float:

@@ -15,10 +15,12 @@ from openemo.audio.prosody import measure_prosody
 from openemo.behaviour import Behaviour
 from openemo.behaviour.behaviour_settings import BehaviourSettings
 from openemo.behaviour.drawing import draw_behaviour, style_of
+from openemo.behaviour.gaze import towards_room
 from openemo.behaviour.head_motion import limit_head
 from openemo.behaviour.motion_from_clip import clip_behaviour, clip_style
 from openemo.config import PipelineConfig
 from openemo.errors import ConfigError
+from openemo.face.landmarks import iris_offset
 from openemo.models import EmoUNet
 from openemo.models.autoencoder import Autoencoder
 from openemo.pipeline.motion_clip import MotionClip
@@ -92,6 +94,7 @@ def behaviour_of_person(
     """
     person = points.tobytes()
     style = style_of(person)
+    style = replace(style, gaze_directions=towards_room(style.gaze_directions, iris_offset(points)))
     if motion_style_from is not None:
         style = clip_style(motion_style_from.points_px_FK3, motion_style_from.fps, style)
     drawn = draw_behaviour(
