@@ -109,9 +109,10 @@ def audio_features(pipeline: EmoPipeline, audio: Audio, count: int) -> Doubles:
     """(count, E) what the audio layers give to the UNet's blocks for each frame."""
     speech = pipeline.encode_audio(audio, fps=Fraction(FPS))
     windows = speech.windows(range(count), Fraction(FPS), pipeline.config.speech_window_tokens)
-    tokens = pipeline.unet.audio_projection(windows[None].to(pipeline.unet.dtype))
-    embedding = pipeline.unet.audio_embedding
+    projection, embedding = pipeline.unet.audio_projection, pipeline.unet.audio_embedding
+    assert projection is not None
     assert embedding is not None
+    tokens = projection(windows[None].to(pipeline.unet.dtype))
     return np.asarray(embedding.features(tokens)[0].double().cpu().numpy())
 
 
@@ -126,6 +127,7 @@ def read_out(
         np.abs(takes[name][1] - np.median(takes[name][1], axis=0)).max(axis=1) > LEAST_SPREAD
         for name in names
     ]
+    moving = [centred(each[on]) for each, on in zip(whole, active, strict=True)]
     other = [fitted_length(features[names[index - 1]], len(target)) for index, target in enumerate(targets)]
     by_take = unseen_correlations(whole, whole, targets, folds)
     figures: Figures = {
@@ -136,7 +138,8 @@ def read_out(
         ),
         "frames that move": mean(
             unseen_correlations(
-                *[[centred(each[on]) for each, on in zip(whole, active, strict=True)]] * 2,
+                moving,
+                moving,
                 [centred(each[on]) for each, on in zip(targets, active, strict=True)],
                 folds,
             )
@@ -211,7 +214,7 @@ def in_videos(bench: Bench, takes: Mapping[str, tuple[Audio, Doubles]]) -> Figur
 
 
 def centred(values: Doubles) -> Doubles:
-    return values - values.mean(axis=0)
+    return np.asarray(values - values.mean(axis=0))
 
 
 def fitted_length(values: Doubles, length: int) -> Doubles:

@@ -89,13 +89,17 @@ def word_phones(align: Path, write: Callable[[str, str], list[list[str]]]) -> li
         if word in SILENCES:
             continue
         symbols = "".join(symbol for sentence in write("en-us", word) for symbol in sentence)
-        parts = [[symbol, 1] for symbol in symbols if symbol not in MARKS and symbol != LONG]
-        for index in (i for i, symbol in enumerate(symbols) if symbol == LONG):
-            parts[sum(symbol not in MARKS and symbol != LONG for symbol in symbols[:index]) - 1][1] = 2
-        edges = np.cumsum([0, *(weight for _, weight in parts)]) / sum(weight for _, weight in parts)
+        spoken, weights = [], []
+        for symbol in symbols:
+            if symbol == LONG and weights:
+                weights[-1] = 2
+            elif symbol not in MARKS and symbol != LONG:
+                spoken.append(symbol)
+                weights.append(1)
+        edges = np.cumsum([0, *weights]) / sum(weights)
         start_s, end_s = (int(value) / ALIGN_PER_FRAME / FPS for value in (start, end))
         times = (start_s + (end_s - start_s) * edges).tolist()
-        phones += [Phone(symbol, *ends) for (symbol, _), ends in zip(parts, pairwise(times), strict=True)]
+        phones += [Phone(symbol, *ends) for symbol, ends in zip(spoken, pairwise(times), strict=True)]
     return phones
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -43,6 +44,7 @@ def coded(samples: Samples, codec: str, rate_hz: int, bits_per_s: int) -> Sample
         path = Path(folder) / "sound.mka"
         with av.open(path, "w") as container:
             stream = container.add_stream(codec, rate=rate_hz, layout="mono")
+            assert isinstance(stream, av.AudioStream)
             stream.bit_rate = bits_per_s
             for frame in av.AudioResampler("s16", "mono", rate_hz).resample(whole_frame(samples)):
                 container.mux(stream.encode(frame))
@@ -105,5 +107,5 @@ KINDS: dict[str, Callable[[Samples], Samples]] = {
     "music 3 dB below": lambda samples: accompany(samples, np.random.default_rng(SEED), below_db=3.0),
     "whispered": whispered,
     "child's size": lambda samples: shift_voice(samples, 1.4),
-    **{name: lambda samples, pace=pace: paced(samples, pace) for name, pace in PACES.items()},
+    **{name: partial(paced, pace=pace) for name, pace in PACES.items()},
 }

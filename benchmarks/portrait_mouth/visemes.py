@@ -125,7 +125,7 @@ def spoken(
     style: SpeakerStyle,
     full: Mapping[str, Doubles],
 ) -> Spoken:
-    times_s = (np.arange(len(seen.points_px)) + 0.5) / FPS
+    times_s: Doubles = (np.arange(len(seen.points_px), dtype=np.float64) + 0.5) / FPS
     asked = articulate(utterance.phones, loudness_gains(utterance.phones, utterance.samples), times_s)
     return Spoken(
         utterance.phones,

@@ -19,7 +19,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor, nn
@@ -204,11 +204,12 @@ def _flatten(value: Any) -> tuple[list[Tensor], _Form]:
     if isinstance(value, Tensor):
         return [value], _TENSOR
     if is_dataclass(value) and not isinstance(value, type):
-        kind, named = type(value), {field.name: getattr(value, field.name) for field in fields(value)}
+        kind: type[Any] = type(value)
+        named: dict[Any, Any] = {field.name: getattr(value, field.name) for field in fields(value)}
     elif isinstance(value, dict):
         kind, named = dict, value
     elif isinstance(value, (tuple, list)):
-        kind, named = tuple, dict(enumerate(value))
+        kind, named = tuple, {index: part for index, part in enumerate(value)}  # noqa: C416
     else:
         return [], ("value", value)
     parts = {name: _flatten(part) for name, part in named.items()}
@@ -233,7 +234,7 @@ def _identity(network: nn.Module) -> Any:
     key = hashlib.sha256(repr(network).encode())
     for package in ("diffusers", "openvino", "torch"):
         key.update(version(package).encode())
-    root = Path(cast(str, openemo.__file__)).parent
+    root = Path(openemo.__file__).parent
     for file in sorted(chain((root / "models").glob("*.py"), (root / "rendering").glob("*.py"))):
         key.update(file.read_bytes())
     for name, tensor in network.state_dict().items():

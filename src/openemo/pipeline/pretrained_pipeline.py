@@ -97,8 +97,9 @@ class PretrainedPipeline:
             checkpoints.verify_hashes(folder)
         first = device if offload == "none" else "cpu"
         # OpenVINO reads float32, also where it computes in bfloat16.
-        is_read_whole = dtype is None or (engine == "openvino" and dtype == torch.bfloat16)
-        loaded = torch.float32 if is_read_whole else dtype
+        loaded = (
+            torch.float32 if dtype is None or (engine == "openvino" and dtype == torch.bfloat16) else dtype
+        )
         parts = load_components(folder, index, device=first, dtype=loaded)
         pipeline = cls(*parts, index.config(), decode_frames=decode_frames)
         pipeline.enable_attention_slicing(attention_slice)

@@ -117,7 +117,7 @@ def _continued(colour: Floats, opacity: Floats, arch: Floats) -> Floats:
     first = np.clip(first, None, edge - _LEAST_SHOWN) + _RIM
     x, y = (
         np.broadcast_to(np.arange(len(arch), dtype=np.float64), opacity.shape),
-        np.clip(rows, first, edge - _RIM),
+        np.clip(rows, first, edge - _RIM).astype(np.float64),
     )
     shown = resample(colour, x, y)
     # Gaps are lines; what is darker is the inside of the mouth beside or below a tooth.

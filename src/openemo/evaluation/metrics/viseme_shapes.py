@@ -74,9 +74,10 @@ def mean_shapes(shapes_PM: Doubles, kinds: Sequence[str]) -> dict[str, Doubles]:
 def nearest_targets(shapes: Mapping[str, Doubles], targets: Mapping[str, Doubles]) -> NearestTargets:
     """Of each kind of sounds, the target that is nearest to its shape. Chance is one over the targets."""
     kinds = tuple(kind for kind in shapes if kind in targets)
-    nearest = tuple(
-        min(targets, key=lambda name, shape=shapes[kind]: float(np.linalg.norm(shape - targets[name])))
-        for kind in kinds
-    )
+    nearest = tuple(_nearest(shapes[kind], targets) for kind in kinds)
     own = [kind == found for kind, found in zip(kinds, nearest, strict=True)]
     return NearestTargets(kinds, mean(np.array(own)), nearest)
+
+
+def _nearest(shape: Doubles, targets: Mapping[str, Doubles]) -> str:
+    return min(targets, key=lambda name: float(np.linalg.norm(shape - targets[name])))

@@ -61,7 +61,7 @@ class ArticulationDataset:
     def draw(self, generator: torch.Generator) -> ArticulationBatch:
         rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
         parts = [self._utterance(rng) for _ in range(self.recipe.utterances)]
-        audio, target = zip(*parts, strict=True)
+        audio, target = ([part[index] for part in parts] for index in (0, 1))
         weights = [torch.ones(len(each)) for each in audio]
         return ArticulationBatch(*(pad_sequence(each, batch_first=True) for each in (audio, target, weights)))
 
