@@ -89,7 +89,8 @@ def word_phones(align: Path, write: Callable[[str, str], list[list[str]]]) -> li
         if word in SILENCES:
             continue
         symbols = "".join(symbol for sentence in write("en-us", word) for symbol in sentence)
-        spoken, weights = [], []
+        spoken: list[str] = []
+        weights: list[int] = []
         for symbol in symbols:
             if symbol == LONG and weights:
                 weights[-1] = 2
