@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 demo: $(VENV)/.runtime
 	$(BIN)/openemo demo -o $(OUT)
 
-# A process of tests for each core, at most four (each needs about 1.5 GB), and one thread in each: threads of
+# A process of tests for each core, at most four (each grows to 1.7 GB), and one thread in each: threads of
 # several processes would wait for each other. `.venv/bin/pytest tests/FILE` runs in one process.
 test: check
 	OMP_NUM_THREADS=1 OPENCV_FOR_THREADS_NUM=1 $(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist worksteal

@@ -56,8 +56,9 @@ def test_every_example_is_tested() -> None:
 
 @pytest.mark.slow
 def test_animate_and_the_moving_picture(portrait_path: Path, short_voice: Path, tmp_path: Path) -> None:
-    video, picture = tmp_path / "out.mp4", tmp_path / "out.webp"
-    ran = run("animate", portrait_path, short_voice, video)
+    video, picture, small = tmp_path / "out.mp4", tmp_path / "out.webp", tmp_path / "small.jpg"
+    Image.open(portrait_path).resize((400, 400)).save(small)
+    ran = run("animate", small, short_voice, video)
     assert ran.returncode == 0, ran.stderr
     assert probe(video).num_frames == _FRAMES
 
