@@ -33,7 +33,7 @@ _LID_DOWN, _LID_UP, _LOWER_FOLLOWS = 0.85, 0.6, 0.25  # how far lids follow the 
 _CLOSED, _OPEN = 0.06, 0.14
 # White that stays beside the iris, in widths of the eye: at the outer corner, and at the inner one with its
 # lacrimal caruncle. An eye that shows less in the photo moves by the last of these.
-_OUTER_WHITE, _INNER_WHITE, _LEAST_ROOM = 0.07, 0.14, 0.04
+_OUTER_WHITE, _INNER_WHITE, _LEAST_ROOM = 0.05, 0.12, 0.04
 _HANGING: Final = 0.7  # length of lashes that point down, over that of open ones
 _MIN_LASH: Final = 0.25  # length of lashes that point at the viewer, over the same
 _HAZE_SHARE: Final = 0.4  # darkness of the haze of lashes under a shut lid, over that of the line
