@@ -86,6 +86,12 @@ def test_lips_that_meet_in_the_photo_part_at_their_line_without_being_stretched(
     assert spread.diff()[((spread - 0.5).abs() < 0.02)[1:]].max() < 0.7 / FINER  # all of it stretched
 
 
+def test_a_mouth_that_opens_by_more_than_the_reach_shows_nothing_but_its_line() -> None:
+    sources = _sources(_flow(0.0, 0.3), _closure())
+    assert abs(_gap(sources) - (BOTTOM - TOP + 0.3)) < 0.025
+    assert (sources.diff() > -1.5 / FINER).all()
+
+
 def test_head_motion_alone_changes_nothing() -> None:
     for shift in (0.0, 0.03, -0.02):
         flow = _flow(shift, shift)

@@ -56,11 +56,11 @@ class LipClosure:
         upper_Nhw2, lower_Nhw2 = self._own_motion(positions_hw2, flow_N2gg)
         # Distance of the source below the middle of the gap, if the position moved with either lip. Beyond
         # the edge of the nearer lip the source is in the gap, never in the other lip.
-        upper, lower = (self._sample_map(positions_hw2 + flow) for flow in (upper_Nhw2, lower_Nhw2))
-        is_upper = upper[..., :1] + lower[..., :1] < 0
-        excess = torch.where(is_upper, upper[..., :1].clamp_min(0), lower[..., :1].clamp_max(0))
+        upper, lower = (self._sample_map(positions_hw2 + flow)[..., :1] for flow in (upper_Nhw2, lower_Nhw2))
+        is_upper = upper + lower < 0
+        excess = torch.where(is_upper, upper.clamp_min(0), lower.clamp_max(0))
         lips_Nhw2 = torch.where(is_upper, upper_Nhw2, lower_Nhw2) - excess * self.down_2
-        weight_Nhw1 = torch.where(is_upper, upper, lower)[..., 1:]
+        weight_Nhw1 = self._sample_map(positions_hw2 + lips_Nhw2)[..., 1:]
         result_N2GG = fine_flow_N2GG.clone()
         result_N2GG[..., y0:y1, x0:x1].permute(0, 2, 3, 1).lerp_(lips_Nhw2, weight_Nhw1)
         return result_N2GG
