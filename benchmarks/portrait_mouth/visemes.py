@@ -23,6 +23,7 @@ from openemo.evaluation.metrics.viseme_shapes import (
     NearestTargets,
     mean_shapes,
     mouth_measures,
+    nearest_target,
     nearest_targets,
     standardised,
 )
@@ -238,7 +239,7 @@ def nearest(
             for kind in targets
         }
     single = [
-        (kind, min(targets, key=lambda name: float(np.linalg.norm(shape - targets[name]))))
+        (kind, nearest_target(shape, targets))
         for kind, shape in zip(kinds, shapes_PM, strict=True)
         if kind in targets and np.isfinite(shape).all()
     ]

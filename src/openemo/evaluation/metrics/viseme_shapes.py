@@ -15,7 +15,15 @@ from openemo.arrays import Doubles, Floats
 from openemo.evaluation.face_tracks import without_head
 from openemo.evaluation.metrics.frame_statistics import mean
 
-__all__ = ["MEASURES", "NearestTargets", "mean_shapes", "mouth_measures", "nearest_targets", "standardised"]
+__all__ = [
+    "MEASURES",
+    "NearestTargets",
+    "mean_shapes",
+    "mouth_measures",
+    "nearest_target",
+    "nearest_targets",
+    "standardised",
+]
 
 MEASURES: Final = ("opening", "width", "corners", "upper lip", "lower lip", "protrusion")
 """Gap of the inner lips, distance of the corners, how far down these are, height of each lip, and how far
@@ -74,10 +82,11 @@ def mean_shapes(shapes_PM: Doubles, kinds: Sequence[str]) -> dict[str, Doubles]:
 def nearest_targets(shapes: Mapping[str, Doubles], targets: Mapping[str, Doubles]) -> NearestTargets:
     """Of each kind of sounds, the target that is nearest to its shape. Chance is one over the targets."""
     kinds = tuple(kind for kind in shapes if kind in targets)
-    nearest = tuple(_nearest(shapes[kind], targets) for kind in kinds)
+    nearest = tuple(nearest_target(shapes[kind], targets) for kind in kinds)
     own = [kind == found for kind, found in zip(kinds, nearest, strict=True)]
     return NearestTargets(kinds, mean(np.array(own)), nearest)
 
 
-def _nearest(shape: Doubles, targets: Mapping[str, Doubles]) -> str:
-    return min(targets, key=lambda name: float(np.linalg.norm(shape - targets[name])))
+def nearest_target(shape_M: Doubles, targets: Mapping[str, Doubles]) -> str:
+    """Name of the target that is nearest to one shape."""
+    return min(targets, key=lambda name: float(np.linalg.norm(shape_M - targets[name])))
