@@ -29,7 +29,7 @@ __all__ = ["PortraitLayers", "PortraitPicture"]
 
 # Standard deviations over the width of the mouth: of the gain on lip motion; and of the part that moves only
 # with the head if the mouth is covered. This one is cut off, so that it is flat inside.
-_LIP_SIGMA = 0.7
+_LIP_SIGMA = 1.2
 _COVER_SIGMA, _COVER_CUT = 0.9, 2.0
 _CORNER_SIGMA = 0.22  # the same around each corner
 _CLOSING_SIGMA = 0.45  # the chin goes on moving with the jaw while lips are shut
