@@ -58,6 +58,10 @@ class EyeMotion:
         share = np.clip(1 - np.square((shape.t - (shape.upper + shape.lower) / 2) / half), 0, 1)
         return cls(share * right, share * np.clip(down, -_MOST * half, _MOST * half))
 
+    def along(self, axis: Floats) -> Field:
+        """The part along a unit vector (2,) of the picture, px."""
+        return np.asarray(axis[0] * self.right_px + axis[1] * self.down_px, np.float32)
+
 
 def _forward(cells_gg2: NDArray[np.float32], positions_px: Floats, side_px: int) -> Floats:
     """(..., 2) px by which positions of the picture move, by fixed-point iteration on the backward flow."""

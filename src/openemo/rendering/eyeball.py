@@ -64,10 +64,8 @@ class Eyeball:
         shape, line = self._shape, self._shape.line
         at_s, at_t = shape.s, shape.t
         if carried is not None:
-            moves = [np.float32(axis) for axis in (*line.across, *line.down)]
-            along_px = moves[0] * carried.right_px + moves[1] * carried.down_px
-            at_s = np.asarray(at_s + along_px / np.float32(line.width_px), np.float32)
-            at_t = at_t + moves[2] * carried.right_px + moves[3] * carried.down_px
+            over, below = (carried.along(axis) for axis in (line.across, line.down))
+            at_s, at_t = at_s + over / np.float32(line.width_px), at_t + below
         moved = np.array([right_px, down_px])
         s = self._iris[0] + float(moved @ line.across) / shape.width_px
         t = self._iris[1] + float(moved @ line.down)
