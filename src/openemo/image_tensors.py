@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -33,9 +34,11 @@ def levels_to_values(image: Image) -> NDArray[np.float32]:
 
 def tensor_to_images(frames_B3FHW: Tensor) -> Iterator[Image]:
     """(1, 3, F, height, width) in [-1, 1] -> F pictures (height, width, 3) uint8, clipped."""
-    for frame_3HW in frames_B3FHW[0].unbind(1):  # one by one: it stays in the cache
-        values = (frame_3HW.float() + 1).mul_(_HALF_RANGE).round_().clamp_(0, 255).to(torch.uint8)
-        yield np.ascontiguousarray(values.permute(1, 2, 0).cpu().numpy())
+    for frame_3HW in frames_B3FHW[0].unbind(1):
+        values = np.ascontiguousarray(frame_3HW.float().permute(1, 2, 0).cpu().numpy())
+        # One pass that scales, rounds and clips.
+        levels = cv2.addWeighted(values, _HALF_RANGE, values, 0, _HALF_RANGE, dtype=cv2.CV_8U)
+        yield np.asarray(levels, np.uint8)
 
 
 def layer_to_tensor(layer: NDArray[np.floating]) -> Tensor:

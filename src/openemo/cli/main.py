@@ -18,6 +18,7 @@ from typer.main import get_command
 
 from openemo import __version__
 from openemo.cli.animate import animate
+from openemo.cli.bench import bench
 from openemo.cli.demo import demo
 from openemo.cli.evaluate import compare, evaluate
 from openemo.cli.notes import warnings_as_notes
@@ -127,6 +128,7 @@ def _openemo(
 
 app.command(rich_help_panel=_VIDEOS)(animate)
 app.command(rich_help_panel=_VIDEOS)(demo)
+app.command(rich_help_panel=_VIDEOS)(bench)
 app.command(rich_help_panel=_EVALUATION)(evaluate)
 app.command(rich_help_panel=_EVALUATION)(compare)
 app.command(rich_help_panel=_TRAINING)(train)

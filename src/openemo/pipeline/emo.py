@@ -510,7 +510,7 @@ class EmoPipeline(PretrainedPipeline):
             config,
             conditions_FK,
             reference.expression_guide(expression_weights(part, gain=config.expression_motion)),
-            self._engine,
+            self.engine,
         )
 
     @torch.no_grad()
@@ -535,7 +535,7 @@ class EmoPipeline(PretrainedPipeline):
         config, audio_BFTD = config or self.config, conditions.audio_BFTD
         shape = (*motion_frames_BCNHW.shape[:2], audio_BFTD.shape[1], *motion_frames_BCNHW.shape[3:])
         return sample_clip(
-            self._engine(self.unet),
+            self.engine(self.unet),
             self.scheduler,
             initial_noise(shape, generator, config.noise_limit),
             num_inference_steps=config.num_inference_steps,
@@ -571,7 +571,7 @@ class EmoPipeline(PretrainedPipeline):
             expression_FE=None if behaviour is None else behaviour.expression_FE,
             tongue_F=None if articulation is None else articulation.tongue_F,
             pressed_F=None if articulation is None else articulation.shut_F,
-            engine=self._engine,
+            engine=self.engine,
         )
         return decoded_B3FHW
 

@@ -203,13 +203,15 @@ def _flatten(value: Any) -> tuple[list[Tensor], _Form]:
     """The tensors of nested tuples, dictionaries and dataclasses, and what is left without them."""
     if isinstance(value, Tensor):
         return [value], _TENSOR
+    kind: type[Any]
+    named: dict[Any, Any]
     if is_dataclass(value) and not isinstance(value, type):
-        kind: type[Any] = type(value)
-        named: dict[Any, Any] = {field.name: getattr(value, field.name) for field in fields(value)}
+        kind = type(value)
+        named = {field.name: getattr(value, field.name) for field in fields(value)}
     elif isinstance(value, dict):
         kind, named = dict, value
     elif isinstance(value, (tuple, list)):
-        kind, named = tuple, {index: part for index, part in enumerate(value)}  # noqa: C416
+        kind, named = tuple, {str(index): part for index, part in enumerate(value)}
     else:
         return [], ("value", value)
     parts = {name: _flatten(part) for name, part in named.items()}

@@ -33,6 +33,9 @@ class PretrainedPipeline:
         face_embedder: for networks with identity layers; without it the identity is nobody in particular. No
             checkpoint has one: the user brings it.
         decode_frames: frames decoded together: enough to keep the cores busy, few enough to bound the memory.
+
+    Attributes:
+        engine: what runs UNet, ReferenceNet and decoder, see `enable_engine`.
     """
 
     def __init__(
@@ -62,7 +65,7 @@ class PretrainedPipeline:
         self.face_embedder = face_embedder
         self.decode_frames = decode_frames
         self._offload: Offload | None = None
-        self._engine: Engine = torch_engine
+        self.engine: Engine = torch_engine
 
     @classmethod
     def from_pretrained(
@@ -96,10 +99,9 @@ class PretrainedPipeline:
         if verify:
             checkpoints.verify_hashes(folder)
         first = device if offload == "none" else "cpu"
-        # OpenVINO reads float32, also where it computes in bfloat16.
-        loaded = (
-            torch.float32 if dtype is None or (engine == "openvino" and dtype == torch.bfloat16) else dtype
-        )
+        loaded = dtype or torch.float32
+        if engine == "openvino" and dtype == torch.bfloat16:  # it reads float32, and computes in bfloat16
+            loaded = torch.float32
         parts = load_components(folder, index, device=first, dtype=loaded)
         pipeline = cls(*parts, index.config(), decode_frames=decode_frames)
         pipeline.enable_attention_slicing(attention_slice)
@@ -173,7 +175,7 @@ class PretrainedPipeline:
             suits = is_on_cpu and self.autoencoder.moves_portrait and has_openvino()
             kind = "openvino" if suits else "torch"
         if kind == "torch":
-            self._engine = torch_engine
+            self.engine = torch_engine
             return
         if not is_on_cpu:
             raise ConfigError(
@@ -181,7 +183,7 @@ class PretrainedPipeline:
                 got=f"{self.unet.dtype} on {self.device}" + ("" if self._offload is None else ", offloaded"),
                 fix="Choose the engine torch, or leave device, dtype and offload out",
             )
-        self._engine = OpenVinoEngine(dtype=dtype, batch=self.decode_frames, folder=cache_folder())
+        self.engine = OpenVinoEngine(dtype=dtype, batch=self.decode_frames, folder=cache_folder())
 
     def enable_attention_slicing(self, attention_slice: int | None) -> None:
         """Compute attention for at most so many frames at once: less memory, more time; None for all."""
@@ -197,7 +199,7 @@ class PretrainedPipeline:
             )
 
     def _check_not_compiled(self, what: str) -> None:
-        if self._engine is not torch_engine:
+        if self.engine is not torch_engine:
             raise ConfigError(
                 f"networks that OpenVINO runs cannot be {what}", fix='Call `enable_engine("torch")` first'
             )

@@ -28,14 +28,16 @@ def move_pictures(
     """
     moved_NPPC: NDArray[np.float32] | None = None
     pixels = np.arange(size_px, dtype=np.float32) + np.float32(0.5)
+    here_PP2: NDArray[np.float32] | None = None
     # The pictures may go on without end.
     for index, (flow_2gg, picture) in enumerate(zip(flow_N2gg, pictures_QQC, strict=False)):
         side = len(picture)
-        here = pixels * np.float32(side / size_px) - np.float32(0.5)
+        if here_PP2 is None:
+            here = pixels * np.float32(side / size_px) - np.float32(0.5)
+            here_PP2 = np.stack(np.meshgrid(here, here), -1)
         cells = np.ascontiguousarray(np.moveaxis(flow_2gg, 0, -1) * np.float32(side), np.float32)
         positions = cv2.resize(cells, (size_px, size_px), interpolation=cv2.INTER_LINEAR)
-        positions[..., 0] += here
-        positions[..., 1] += here[:, None]
+        positions += here_PP2
         if moved_NPPC is None:
             moved_NPPC = np.empty((len(flow_N2gg), size_px, size_px, picture.shape[2]), np.float32)
         cv2.remap(

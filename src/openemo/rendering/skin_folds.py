@@ -80,9 +80,11 @@ class SkinFolds:
             return
         change = warp(torch.einsum("fe,ehw->fhw", strengths, self.maps_EHW)[:, None], flow_F2hw)
         for frame_PPC, gain_hw in zip(frames_FPPC, change.exp_()[:, 0].numpy(), strict=True):
-            gain_PP1 = cv2.resize(gain_hw, frame_PPC.shape[1::-1], interpolation=cv2.INTER_LINEAR)[..., None]
+            gain_hw3 = cv2.merge([gain_hw] * 3)  # numpy is slow with single channels beside three
             colours = frame_PPC[..., :3]
-            colours += (colours + 1) * (gain_PP1 - 1)
+            colours += 1
+            colours *= cv2.resize(gain_hw3, frame_PPC.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+            colours -= 1
 
 
 @cache
