@@ -104,7 +104,7 @@ def _continued(colour: Floats, opacity: Floats, arch: Floats) -> Floats:
     Args:
         arch: (w,) rows where the edge would usually be. An edge that is further off is no edge.
     """
-    rows = np.arange(len(opacity))[:, None]
+    rows = np.arange(len(opacity), dtype=np.float64)[:, None]
     seen = opacity > 0.5
     top = np.where(seen.any(0), seen.argmax(0), np.nan)
     bottom = np.where(seen.any(0), len(seen) - seen[::-1].argmax(0), np.nan)
