@@ -141,7 +141,7 @@ def _print_profile(size_px: int, seconds: float, engine: _Engine, *, as_json: bo
         stages = stage_times(pipeline, image, audio, Path(folder) / "video.mp4", size_px=size_px)
     count = pipeline.num_frames(audio, Fraction(pipeline.config.fps))
     rate = _matrix_rate()
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "stage": stage.name,
             "per": "video" if stage.is_per_video else "frame",
