@@ -45,17 +45,18 @@ def test_a_mouth_that_does_what_the_rule_says_has_its_own_shapes() -> None:
     """At any amplitude and rest; position alone and another sentence know less."""
     rng = np.random.default_rng(0)
     shape_of = {symbol: rng.normal(size=6) for symbol in SYMBOLS}
+    shape_of["m"] = shape_of["b"]  # one kind
     sentences = ["".join(rng.permutation(list(SYMBOLS * 3))) for _ in range(4)]
     people = {"a": [_video(each, shape_of, 0.4) for each in sentences]}
     figures = shares(people)
     ours = figures["shares"]["ours, rule"]
-    assert ours == {"kinds": 1.0, "single sounds": 1.0}
+    assert ours == {"kinds": 1.0, "kinds, rescaled": 1.0, "single sounds": 1.0}
     assert figures["shares"]["another sentence, rule"]["single sounds"] < 0.3
     assert figures["shares"]["position alone, rule"]["single sounds"] < 0.5
     assert figures["sounds read as"]["a"]["a"] == 12
     assert figures["measures"]["width"]["spread_ratio"] == pytest.approx(0.4)
     text = visemes_table(figures)
-    assert "| ours, rule | 1.00 | 1.00 |" in text
+    assert "| ours, rule | 1.00 | 1.00 | 1.00 |" in text
     assert "| m b p | 1 of 1 | 1.00 of 24 |" in text
 
 

@@ -10,6 +10,7 @@ from openemo.evaluation.metrics.viseme_shapes import (
     mean_shapes,
     mouth_measures,
     nearest_targets,
+    rescaled,
     standardised,
 )
 from openemo.evaluation.observation import Observation
@@ -26,6 +27,15 @@ def test_kinds_that_are_taken_for_their_own_target() -> None:
     assert found.own_share == 0.5
     assert nearest_targets(shapes | {"o": np.array([1.0, -1.5])}, targets).own_share == pytest.approx(2 / 3)
     assert np.isnan(nearest_targets({}, targets).own_share)
+
+
+def test_a_mouth_that_does_the_same_but_less() -> None:
+    targets = {"a": np.array([2.0, 0.0]), "o": np.array([1.0, -2.0]), "m": np.array([-2.0, 0.0])}
+    little = {kind: 0.1 * target + 3 for kind, target in targets.items()}
+    assert nearest_targets(little, targets).own_share < 1
+    for kind, shape in rescaled(little, targets).items():
+        np.testing.assert_allclose(shape, targets[kind], atol=1e-9)
+    assert rescaled({}, targets) == {}
 
 
 def test_means_leave_out_what_was_not_seen() -> None:

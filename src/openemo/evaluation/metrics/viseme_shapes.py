@@ -22,6 +22,7 @@ __all__ = [
     "mouth_measures",
     "nearest_target",
     "nearest_targets",
+    "rescaled",
     "standardised",
 ]
 
@@ -77,6 +78,21 @@ def mean_shapes(shapes_PM: Doubles, kinds: Sequence[str]) -> dict[str, Doubles]:
     return {
         kind: shapes_PM[seen & (named == kind)].mean(axis=0) for kind in sorted(set(named[seen].tolist()))
     }
+
+
+def rescaled(shapes: Mapping[str, Doubles], targets: Mapping[str, Doubles]) -> dict[str, Doubles]:
+    """Shapes of kinds with the mean and the spread of their targets: a mouth that does the same, but less.
+
+    What follows the sound loosely has mean shapes that are nearer to each other than the targets are.
+    """
+    kinds = [kind for kind in shapes if kind in targets]
+    if not kinds:
+        return {}
+    asked_KM = np.stack([targets[kind] for kind in kinds])
+    same_KM = standardised(
+        np.stack([shapes[kind] for kind in kinds]), np.stack([shapes[kind] for kind in kinds])
+    )
+    return dict(zip(kinds, same_KM * asked_KM.std(axis=0) + asked_KM.mean(axis=0), strict=True))
 
 
 def nearest_targets(shapes: Mapping[str, Doubles], targets: Mapping[str, Doubles]) -> NearestTargets:
