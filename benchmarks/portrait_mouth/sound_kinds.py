@@ -103,7 +103,7 @@ KINDS: dict[str, Callable[[Samples], Samples]] = {
     "as recorded": lambda samples: samples,
     "room": lambda samples: reverberant(samples, 0.8, 0.0),
     "far microphone": far,
-    "codec, 6 kbit/s": lambda samples: coded(samples, "libopus", 8000, 6000),
+    "Opus, 6 kbit per second": lambda samples: coded(samples, "libopus", 8000, 6000),
     "music 3 dB below": lambda samples: accompany(samples, np.random.default_rng(SEED), below_db=3.0),
     "whispered": whispered,
     "child's size": lambda samples: shift_voice(samples, 1.4),
