@@ -99,7 +99,7 @@ def animate(
     ] = None,
     device: Device = "cpu",
     dtype: DTypeOrBest = None,
-    engine: Annotated[_Engine, Machine(help=_ENGINE)] = "auto",
+    engine: Annotated[_Engine, Machine(help=_ENGINE)] = "torch",
     offload: Annotated[_Offload, Machine(help=_OFFLOAD)] = "none",
     attention_slice: Annotated[
         int | None, Machine(help="Frames per attention call. Fewer need less memory.", show_default="all")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +51,14 @@ def cache_folder() -> Path:
     return cache / "openemo" / "openvino"
 
 
+def _openvino() -> Any:
+    """The library without its telemetry, which leaves a number for its user in the home folder."""
+    sys.modules.setdefault("openvino_telemetry", cast(Any, None))  # cannot be imported: it takes its stub
+    import openvino
+
+    return openvino
+
+
 class OpenVinoEngine:
     """Runs networks on the CPU. Their weights, float32, must not change after the first call.
 
@@ -72,9 +81,7 @@ class OpenVinoEngine:
                 got="it is not installed",
                 fix="pip install 'openemo[openvino]', or choose the engine torch",
             )
-        import openvino
-
-        self._core = openvino.Core()
+        self._core = _openvino().Core()
         self._has_bfloat16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self._dtype = dtype
         self._batch = batch
