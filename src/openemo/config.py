@@ -48,10 +48,10 @@ class PipelineConfig(StrictModel):
             rate.
         gaze: gain of eye movements, for the same autoencoders; 1 has the angles of a person who talks to the
             camera. However large it is, irises keep white on both sides.
-        lip_motion: gain of the mouth motion, for the same autoencoders; 1 is the network's output. A small
-            network predicts the mean of possible motions, which is smaller than real motion.
+        lip_motion: gain of the mouth motion, for the same autoencoders, after `lip_spread`.
         lip_spread: standard deviation of how far lips part in speech, in face widths, to which the motion of
-            the mouth is scaled for each person and voice before `lip_motion`; None leaves it.
+            the mouth is scaled for each person and voice: a small network predicts the mean of possible
+            motions, which is smaller than real motion. None leaves the network's output.
         lip_width: a further gain of the motion of the mouth's width: lips that spread and round.
         lip_corners: a further gain of the motion of the mouth's corners up and down.
         lip_closing: lips that part by less than about this, in face widths, are drawn shut: a mean of motions

@@ -48,6 +48,7 @@ def test_a_short_sound_is_one_clip() -> None:
     assert loud_clips(Audio(np.ones((2, 800), np.float32), 16000), 1, 12, Fraction(25), 6) == [0]
 
 
+@pytest.mark.slow
 def test_lips_move_as_far_as_asked_for_whatever_the_network_makes(
     embedded_dir: Path, portrait_path: Path, voice_path: Path
 ) -> None:

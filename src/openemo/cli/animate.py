@@ -53,7 +53,7 @@ def animate(
     speed: Annotated[float | None, _Motion(help=_SPEED, show_default=MODELS_OWN)] = None,
     blinks_per_minute: Annotated[float | None, _Motion(help="0 for none.", show_default=MODELS_OWN)] = None,
     lip_motion: Annotated[
-        float | None, _Motion(help="Strength. 1 is what the network predicts.", show_default=MODELS_OWN)
+        float | None, _Motion(help="Amplitude of the mouth. 1 is that of people.", show_default=MODELS_OWN)
     ] = None,
     head_motion: Annotated[
         float | None,

@@ -19,7 +19,7 @@ __all__ = ["lip_gain", "loud_clips"]
 
 # Spreads in face widths: of what is no speech, and of what surely is.
 _NO_SPEECH, _SPEECH = 0.004, 0.010
-_DEFAULT_GAIN: Final = 1.2  # for what is no speech: median of real voices
+_DEFAULT_GAIN: Final = 1.2  # for what is no speech: what the corpus' own voices need
 _GAINS: Final = (0.8, 1.8)
 
 

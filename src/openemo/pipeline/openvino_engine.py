@@ -188,6 +188,7 @@ def _converted(network: nn.Module, form: _Form, inputs: list[Tensor]) -> Any:
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing is on its way out in torch, and warns of every shape
         flat = _Flat(network, form).eval()
+        # Not strict: networks take and give containers. Not checked: that would run each network twice more.
         traced = torch.jit.trace(flat, tuple(inputs), strict=False, check_trace=False)
         decoder = TorchScriptPythonDecoder(traced)  # has to outlive the conversion
         frontend = FrontEndManager().load_by_framework("pytorch")
