@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from benchmarks.portrait_life.bench import RATE_HZ, Bench, Figures
-from benchmarks.portrait_life.recordings import Recording
 from benchmarks.portrait_mouth.people import Stranger, speaking
+from benchmarks.portrait_mouth.rule_drawing import drawn_points
 from openemo.arrays import Doubles
 from openemo.audio.audio_reader import Audio
 from openemo.data.mouth_shapes import SpeakerStyle, load_shapes, speaking_points
@@ -63,11 +63,13 @@ class Spoken:
 
     Attributes:
         made_FM, rule_FM: see `mouth_measures`. full: of each viseme held alone, (M,).
+        drawn_FM: the rule's own motion as it is read in frames, see `drawn_points`.
     """
 
     phones: Sequence[Phone]
     made_FM: Doubles
     rule_FM: Doubles
+    drawn_FM: Doubles
     full: Mapping[str, Doubles]
 
 
@@ -76,8 +78,9 @@ def visemes(bench: Bench) -> Figures:
 
     Three strangers, two sentences in each of six languages by synthetic voices. Measures are opening, width
     and corners, standardised by person. The targets are the rule of the training data on the same face and
-    sentences, with coarticulation; "full" are visemes held alone. Beside it: the phones of another sentence,
-    and the mean of the other sentences' frames at the same position.
+    sentences, with coarticulation; "full" are visemes held alone. Beside it: the rule itself, as read in
+    frames that it moved; the phones of another sentence; the mean of the other sentences' frames at the same
+    position.
     """
     voices = utterances(bench)
     shapes = load_shapes(bench.shared / "expressions/ict_basis.npz")
@@ -86,8 +89,7 @@ def visemes(bench: Bench) -> Figures:
         face = bench.pipeline.prepare_portrait(person[1]).face
         full = {name: held(face, name, shapes, styles) for name in VISEMES}
         people[person[0].stem] = [
-            spoken(speaking(bench, person, name, sound_of(voice)), voice, face, shapes, styles, full)
-            for name, voice in voices.items()
+            spoken(bench, person, name, voice, face, shapes, styles, full) for name, voice in voices.items()
         ]
     figures = shares(people)
     (bench.output / "visemes.md").write_text(table(figures), encoding="utf-8")
@@ -121,19 +123,24 @@ def sound_of(utterance: Utterance) -> Audio:
 
 
 def spoken(
-    seen: Recording,
+    bench: Bench,
+    person: Stranger,
+    name: str,
     utterance: Utterance,
     face: Face,
     shapes: Mapping[str, Doubles],
     style: SpeakerStyle,
     full: Mapping[str, Doubles],
 ) -> Spoken:
+    seen = speaking(bench, person, name, sound_of(utterance))
     times_s: Doubles = (np.arange(len(seen.points_px), dtype=np.float64) + 0.5) / FPS
     asked = articulate(utterance.phones, loudness_gains(utterance.phones, utterance.samples), times_s)
+    moved_px = speaking_points(face.points_px, asked, shapes, style)
     return Spoken(
         utterance.phones,
         mouth_measures(seen.points_px),
-        mouth_measures(with_depth(speaking_points(face.points_px, asked, shapes, style), face)),
+        mouth_measures(with_depth(moved_px, face)),
+        mouth_measures(drawn_points(bench, person, name, moved_px)),
         full,
     )
 
@@ -212,9 +219,14 @@ def by_rule(videos: Sequence[Spoken]) -> Sounds:
     return sounds(videos, [one.rule_FM for one in videos])
 
 
+def by_drawn_rule(videos: Sequence[Spoken]) -> Sounds:
+    return sounds(videos, [one.drawn_FM for one in videos])
+
+
 READINGS = {
     "ours": own,
     "the rule itself": by_rule,
+    "the rule, drawn": by_drawn_rule,
     "position alone": by_position,
     "another sentence": other_sentence,
 }

@@ -38,7 +38,7 @@ def _video(symbols: str, shape_of: dict[str, np.ndarray], gain: float) -> Spoken
     index = np.minimum((times_s / 0.12).astype(int), len(symbols) - 1)
     rule = np.array([shape_of[symbols[i]] for i in index])
     full = dict.fromkeys(VISEMES, shape_of["b"])
-    return Spoken(phones, gain * rule + 0.3, rule, full)
+    return Spoken(phones, gain * rule + 0.3, rule, 0.9 * rule, full)
 
 
 def test_a_mouth_that_does_what_the_rule_says_has_its_own_shapes() -> None:
@@ -51,6 +51,7 @@ def test_a_mouth_that_does_what_the_rule_says_has_its_own_shapes() -> None:
     figures = shares(people)
     ours = figures["shares"]["ours, rule"]
     assert ours == {"kinds": 1.0, "kinds, rescaled": 1.0, "single sounds": 1.0}
+    assert figures["shares"]["the rule, drawn, rule"]["kinds"] == 1.0
     assert figures["shares"]["another sentence, rule"]["single sounds"] < 0.3
     assert figures["shares"]["position alone, rule"]["single sounds"] < 0.5
     assert figures["sounds read as"]["a"]["a"] == 12
