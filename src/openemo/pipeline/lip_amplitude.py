@@ -7,15 +7,27 @@ amplitude of people who talk.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import torch
 
 from openemo.arrays import Floats
-from openemo.audio.audio_reader import Audio
+from openemo.audio import Audio, SpeechFeatures
+from openemo.behaviour import Behaviour
+from openemo.config import PipelineConfig
+from openemo.face.landmarks import face_width_px
+from openemo.models.motion_autoencoder import MotionAutoencoder, MotionReference
+from openemo.pipeline.conditions import ReferenceConditions
+from openemo.pipeline.portrait import PreparedPortrait
+from openemo.pipeline.sampling import ClipPlan
 
-__all__ = ["lip_gain", "loud_clips"]
+if TYPE_CHECKING:
+    from openemo.pipeline.emo import EmoPipeline
+
+__all__ = ["lip_gain", "loud_clips", "scale_lip_motion"]
 
 # Spreads in face widths: of what is no speech, and of what surely is.
 _NO_SPEECH, _SPEECH = 0.004, 0.010
@@ -46,3 +58,41 @@ def loud_clips(audio: Audio, num_frames: int, clip_frames: int, fps: Fraction, c
     loud = np.sort(np.argsort(first - last, kind="stable")[: -(-len(starts) // 2)])
     chosen = loud[np.unique(np.linspace(0, len(loud) - 1, min(count, len(loud))).round().astype(int))]
     return [int(starts[index]) for index in chosen]
+
+
+def scale_lip_motion(
+    pipeline: EmoPipeline,
+    audio: Audio,
+    portrait: PreparedPortrait,
+    speech: SpeechFeatures,
+    reference: ReferenceConditions,
+    *,
+    fps: Fraction,
+    config: PipelineConfig,
+) -> ReferenceConditions:
+    """See `EmoPipeline.prepare_lip_motion`."""
+    autoencoder, encoded = pipeline.autoencoder, reference.encoded
+    if config.lip_spread is None or not isinstance(autoencoder, MotionAutoencoder):
+        return reference
+    assert isinstance(encoded, MotionReference)
+    plan = ClipPlan.of(pipeline.num_frames(audio, fps), config)
+    motion_frames_BCNHW = pipeline.prepare_motion_frames(reference, config=config)
+    generator = torch.Generator("cpu").manual_seed(0)  # the same for all seeds of a video
+    partings = []
+    for first in loud_clips(audio, plan.num_frames, config.clip_frames, fps):
+        conditions = pipeline.prepare_conditions(
+            reference,
+            speech,
+            range(first, first + config.clip_frames),
+            motion_frames_BCNHW=motion_frames_BCNHW,
+            behaviour=Behaviour.neutral(plan.num_frames),
+            fps=fps,
+            config=config,
+        )
+        latents_BCFHW = pipeline.denoise_clip(
+            conditions, motion_frames_BCNHW, generator=generator, config=config
+        )
+        partings.append(autoencoder.lip_parting(latents_BCFHW, encoded))
+    width = face_width_px(portrait.points)
+    gain = lip_gain(torch.cat(partings).cpu().numpy() / width, config.lip_spread)
+    return replace(reference, encoded=encoded.with_lip_motion(gain))
