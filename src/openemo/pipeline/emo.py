@@ -7,12 +7,12 @@ P side of the crop as it is decoded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from itertools import count, repeat
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Unpack
 
 import numpy as np
 import torch
@@ -44,6 +44,7 @@ from openemo.pipeline.motion_clip import MotionClip, read_motion_clip
 from openemo.pipeline.output import Animation, Frame, Progress
 from openemo.pipeline.portrait import PreparedPortrait, prepare_portrait
 from openemo.pipeline.sampling import ClipPlan, initial_noise, sample_clip
+from openemo.pipeline.streaming import LiveStream, StreamOptions, start_stream
 from openemo.pipeline.working_ahead import working_ahead
 from openemo.rendering.expression_flow import expression_weights
 from openemo.rendering.portrait_layers import PortraitPicture
@@ -51,6 +52,7 @@ from openemo.timing import ClipSpan, parse_fps
 
 if TYPE_CHECKING:
     from openemo.pipeline.inputs import MediaFile, Portrait, Sound
+    from openemo.pipeline.streaming import Chunk
 
 __all__ = ["EmoPipeline"]
 
@@ -190,6 +192,25 @@ class EmoPipeline(Hearing):
             warnings=prepared.warnings + _sound_warnings(sound),
             make=partial(self._frames, request),
         )
+
+    def stream(
+        self, portrait: Portrait, chunks: Iterable[Chunk] | None = None, **options: Unpack[StreamOptions]
+    ) -> LiveStream:
+        """Speak sound as it comes: a microphone's, or a speech synthesiser's. In silence the person lives on.
+
+        The frames do not depend on how the sound is cut into chunks. They are not those of a call, which
+        knows the whole sound: docs/guides/live.md says what that changes.
+
+        Args:
+            portrait: see a call.
+            chunks: the sound; None if it comes by `LiveStream.send`.
+            options: see `StreamOptions`.
+
+        Raises:
+            ImageError, FaceError, ConfigError: what was given cannot be used, or this model needs the whole
+                sound.
+        """
+        return start_stream(self, portrait, chunks, options)
 
     def _frames(self, request: _Request, progress: Progress | None) -> Iterator[Frame]:
         """Steps 3 to 9. Frames are composited while the next ones are denoised and decoded."""

@@ -7,12 +7,14 @@ amplitude of people who talk.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from openemo.arrays import Floats
 from openemo.audio import Audio, SpeechFeatures
@@ -27,12 +29,13 @@ from openemo.pipeline.sampling import ClipPlan
 if TYPE_CHECKING:
     from openemo.pipeline.emo import EmoPipeline
 
-__all__ = ["lip_gain", "loud_clips", "scale_lip_motion"]
+__all__ = ["LiveLipGain", "lip_gain", "loud_clips", "scale_lip_motion"]
 
 # Spreads in face widths: of what is no speech, and of what surely is.
 _NO_SPEECH, _SPEECH = 0.004, 0.010
 _DEFAULT_GAIN: Final = 1.2  # for what is no speech: what the corpus' own voices need
 _GAINS: Final = (0.8, 1.8)
+_LIVE_FRAMES, _USUAL_FRAMES = 500, 75  # of speech; the usual gain weighs as much as so many
 
 
 def lip_gain(parting: Floats, spread: float) -> float:
@@ -46,6 +49,32 @@ def lip_gain(parting: Floats, spread: float) -> float:
     wanted = float(np.clip(spread / max(found, 1e-6), *_GAINS))
     sure = float(np.clip((found - _NO_SPEECH) / (_SPEECH - _NO_SPEECH), 0, 1))
     return _DEFAULT_GAIN + sure * (wanted - _DEFAULT_GAIN)
+
+
+class LiveLipGain:
+    """The same gain for a voice that comes bit by bit, from the lips of the last 20 s of speech.
+
+    Args:
+        spread: see `lip_gain`.
+        width: of the face, in units of the crop's side.
+    """
+
+    def __init__(self, spread: float, width: float) -> None:
+        self._spread, self._width = spread, width
+        self._partings: deque[float] = deque(maxlen=_LIVE_FRAMES)
+
+    @property
+    def gain(self) -> float:
+        """At first the usual one; after some seconds of speech that of this voice and face."""
+        count = len(self._partings)
+        if not count:
+            return _DEFAULT_GAIN
+        found = lip_gain(np.array(self._partings), self._spread)
+        return (_USUAL_FRAMES * _DEFAULT_GAIN + count * found) / (_USUAL_FRAMES + count)
+
+    def add(self, parting: Floats, is_speech: NDArray[np.bool_]) -> None:
+        """Frames (F,): how far lips are apart without gain, in units of the side; where there is speech."""
+        self._partings.extend((parting[is_speech] / self._width).tolist())
 
 
 def loud_clips(audio: Audio, num_frames: int, clip_frames: int, fps: Fraction, count: int = 6) -> list[int]:
