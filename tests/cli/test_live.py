@@ -53,19 +53,20 @@ def test_a_voice_becomes_a_stream(tiny_dir: Path, portrait_path: Path, voice_pat
 
 @pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_error(tiny_dir: Path, portrait_path: Path) -> None:
-    running = subprocess.Popen(
+    with subprocess.Popen(
         command(tiny_dir, portrait_path, "--format", "rgb24"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert running.stdin is not None
-    assert running.stdout is not None
-    feeding = threading.Thread(target=_feed, args=(running.stdin,), daemon=True)
-    feeding.start()
-    assert len(running.stdout.read(64 * 64 * 3)) == 64 * 64 * 3
-    running.stdout.close()
-    assert running.wait(timeout=550) == 0
+        bufsize=0,
+    ) as running:
+        assert running.stdin is not None
+        assert running.stdout is not None
+        feeding = threading.Thread(target=_feed, args=(running.stdin,), daemon=True)
+        feeding.start()
+        assert running.stdout.read(64 * 64 * 3)
+        running.stdout.close()
+        assert running.wait(timeout=550) == 0
+        feeding.join()
 
 
 def _feed(file: Any) -> None:

@@ -167,6 +167,7 @@ class LiveStream:
         self.transparent = transparent
         self.lookahead_s, self.clip_frames = lookahead_s, config.clip_frames
         self._pipeline, self._portrait, self._config = pipeline, portrait, config
+        self._reference = pipeline.encode_reference(portrait, config=config)
         self._chunks = None if chunks is None else iter(chunks)
         self._clock = _Clock(fps, config.clip_frames / float(fps) + lookahead_s) if realtime else None
         self._queue = SoundQueue(sample_rate_hz, max_queue_s=max_queue_s)
@@ -272,9 +273,8 @@ class LiveStream:
 
     @torch.no_grad()
     def _crops(self) -> Generator[tuple[Tensor, list[HeadMotion] | None, list[Samples]]]:
-        """Steps 3 to 8, clip after clip without an end."""
-        pipeline, config = self._pipeline, self._config
-        reference = pipeline.encode_reference(self._portrait, config=config)
+        """Steps 2 and 4 to 8, clip after clip without an end."""
+        pipeline, config, reference = self._pipeline, self._config, self._reference
         lips = _lips(pipeline, self._portrait, config)
         generator = torch.Generator("cpu").manual_seed(self.seed)
         latents_BCFHW: Tensor | None = None
