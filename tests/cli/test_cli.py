@@ -91,7 +91,8 @@ def test_help_is_fast_and_loads_nothing_heavy() -> None:
 
 
 COMMANDS = (
-    *("", "animate", "demo", "evaluate", "compare", "train", "assemble", "data", "data prepare"),
+    *("", "animate", "live", "batch", "demo", "evaluate", "compare", "train", "assemble"),
+    *("data", "data prepare"),
     *("weights", *(f"weights {name}" for name in ("list", "pull", "import", "combine", "verify", "upgrade"))),
 )
 

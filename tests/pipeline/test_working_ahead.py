@@ -56,7 +56,7 @@ def test_whoever_stops_early_leaves_nothing_running(error: type[BaseException]) 
             assert next(ahead) == 0
             raise error
         finally:
-            ahead.close()  # type: ignore[attr-defined]  # a generator
+            ahead.close()  # a generator
 
     with pytest.raises(error):
         use()

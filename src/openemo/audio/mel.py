@@ -16,7 +16,9 @@ _BLOCK_FRAMES = 3_000
 _DYNAMIC_RANGE = 8.0  # powers of ten
 
 
-def log_mel(samples: npt.NDArray[np.float32], num_mel_bins: int = 80) -> Tensor:
+def log_mel(
+    samples: npt.NDArray[np.float32], num_mel_bins: int = 80, *, loudest: float | None = None
+) -> Tensor:
     """(num_mel_bins, num_samples // 160) float32; column i is centred on sample 160 i.
 
     Equal to transformers' WhisperFeatureExtractor on 30 s. The floor is 80 dB under the loudest point of the
@@ -25,6 +27,8 @@ def log_mel(samples: npt.NDArray[np.float32], num_mel_bins: int = 80) -> Tensor:
 
     Args:
         samples: (num_samples,) mono at 16 kHz.
+        loudest: power of ten of the loudest point of a sound that these samples are a part of, if it is more
+            than their own.
     """
     half = FFT_SAMPLES // 2
     num_frames = samples.size // HOP_SAMPLES
@@ -41,7 +45,8 @@ def log_mel(samples: npt.NDArray[np.float32], num_mel_bins: int = 80) -> Tensor:
         )
         power_KT = spectrum_KT.abs() ** 2
         log_spec_MT[:, start:stop] = torch.clamp(filters_MK @ power_KT, min=1e-10).log10()
-    floor = log_spec_MT.max() - _DYNAMIC_RANGE
+    peak = log_spec_MT.max()
+    floor = (peak if loudest is None else peak.clamp(min=loudest)) - _DYNAMIC_RANGE
     return (torch.maximum(log_spec_MT, floor) + 4.0) / 4.0
 
 

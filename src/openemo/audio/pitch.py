@@ -14,10 +14,11 @@ from openemo.arrays import Doubles, Samples
 if TYPE_CHECKING:
     from swift_f0 import SwiftF0
 
-__all__ = ["PITCH_RATE_HZ", "SAMPLE_RATE_HZ", "PitchTrack", "track_pitch"]
+__all__ = ["HOP_SAMPLES", "PITCH_RATE_HZ", "SAMPLE_RATE_HZ", "PitchTrack", "track_pitch", "track_short_pitch"]
 
 SAMPLE_RATE_HZ: Final = 16_000
-PITCH_RATE_HZ: Final = Fraction(SAMPLE_RATE_HZ, 256)
+HOP_SAMPLES: Final = 256
+PITCH_RATE_HZ: Final = Fraction(SAMPLE_RATE_HZ, HOP_SAMPLES)
 # From a low man's voice to a soprano. Beyond, the network finds whistles, hum and the hiss of consonants.
 _LOWEST_HZ, _HIGHEST_HZ = 65.0, 1050.0
 _PIECE_SAMPLES: Final = 2**17
@@ -49,6 +50,12 @@ def track_pitch(samples: Samples) -> PitchTrack:
     starts = range(0, len(samples), _PIECE_SAMPLES)
     found = [stream.push(samples[start : start + _PIECE_SAMPLES], SAMPLE_RATE_HZ) for start in starts]
     track = concat([*found, stream.flush()])
+    return PitchTrack(track.pitch_hz, track.confidence, track.loudness_db)
+
+
+def track_short_pitch(samples: Samples) -> PitchTrack:
+    """The same of a second or so, all at once. The last steps, whose future is not there, are less sure."""
+    track = _detector().detect(samples, SAMPLE_RATE_HZ, _LOWEST_HZ, _HIGHEST_HZ)
     return PitchTrack(track.pitch_hz, track.confidence, track.loudness_db)
 
 

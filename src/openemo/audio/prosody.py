@@ -18,7 +18,7 @@ from openemo.audio.beat_tracking import track_beats
 from openemo.audio.loudness import gated_level_dbfs
 from openemo.audio.pitch import PITCH_RATE_HZ, SAMPLE_RATE_HZ, PitchTrack, track_pitch
 
-__all__ = ["Prosody", "measure_prosody"]
+__all__ = ["Prosody", "measure_prosody", "prosody_of_track"]
 
 Mask = NDArray[np.bool_]
 
@@ -106,13 +106,26 @@ def measure_prosody(audio: Audio) -> Prosody:
     """Prosody in steps of 16 ms. Silence has none: no speech, no phrase, no accent."""
     samples = _at_one_level(audio.mono().resample(SAMPLE_RATE_HZ).samples[0])
     level_dbfs = gated_level_dbfs(samples, SAMPLE_RATE_HZ)
-    track = track_pitch(samples)
+    return prosody_of_track(
+        track_pitch(samples), level_dbfs, samples=samples, fingerprint=_fingerprint(audio)
+    )
+
+
+def prosody_of_track(
+    track: PitchTrack, level_dbfs: float | None, *, samples: Samples | None = None, fingerprint: int = 0
+) -> Prosody:
+    """Prosody of a voice whose pitch is known.
+
+    Args:
+        level_dbfs: of the voice without its pauses; None for silence.
+        samples: at 16 kHz, for the beats of a song; None looks for none.
+    """
     loudness = np.maximum(track.level_dbfs_T - (np.inf if level_dbfs is None else level_dbfs), _FLOOR_DB)
     pitch, is_voiced = _pitch(track, loudness)
     is_speech = _speech(loudness, is_voiced)
     accents, strengths, rises = _accents(loudness, pitch, is_speech)
     phrases = _runs(is_speech)
-    beats_s = _song_beats(samples, pitch, is_voiced, is_speech)
+    beats_s = None if samples is None else _song_beats(samples, pitch, is_voiced, is_speech)
     return Prosody(
         rate_hz=PITCH_RATE_HZ,
         loudness_db_F=loudness,
@@ -127,7 +140,7 @@ def measure_prosody(audio: Audio) -> Prosody:
         beats_s=np.zeros(0) if beats_s is None else beats_s,
         is_song=beats_s is not None,
         arousal=_arousal(loudness, pitch, is_voiced, is_speech),
-        fingerprint=_fingerprint(audio),
+        fingerprint=fingerprint,
     )
 
 

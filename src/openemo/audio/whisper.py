@@ -137,6 +137,20 @@ class WhisperEncoder(PretrainedSpeechEncoder):
         """See `SpeechEncoder`. Whisper's features do not depend on the frame rate or the clip length."""
         return self(audio)
 
+    @torch.no_grad()
+    def encode_part(self, samples: npt.NDArray[np.float32], *, loudest: float) -> SpeechFeatures:
+        """Features of a part of a sound, in one window: the last tokens lack what comes after them.
+
+        Args:
+            samples: (num_samples,) mono at 16 kHz, at the loudness of `normalise_loudness`, at most as long
+                as a window.
+            loudest: of the whole sound, see `log_mel`.
+        """
+        mel_MT = log_mel(samples, self.encoder.config.num_mel_bins, loudest=loudest)
+        mel_MT = mel_MT[:, : mel_MT.shape[1] // _MELS_PER_TOKEN * _MELS_PER_TOKEN]
+        values_ND = self._encode_window(mel_MT).to(self.dtype)
+        return SpeechFeatures(values_ND, self.rate_hz, anchor=self.anchor)
+
     def _blended(self, samples: npt.NDArray[np.float32]) -> Tensor:
         """(ceil(duration * 50), feature_dim) float32 from overlapping windows."""
         num_tokens = max(1, -(-samples.size // _TOKEN_SAMPLES))

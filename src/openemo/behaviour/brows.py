@@ -7,12 +7,13 @@ from typing import Final
 import numpy as np
 
 from openemo.arrays import Doubles
+from openemo.audio.live_voice import Heard
 from openemo.audio.prosody import Prosody
-from openemo.behaviour.curves import Pulse, smoothed, soft_limit
+from openemo.behaviour.curves import Lag, Pulse, smoothed, soft_limit
 from openemo.behaviour.person_style import PersonStyle
-from openemo.face.smooth_noise import smooth_noise, unit_gain
+from openemo.face.smooth_noise import EndlessNoise, smooth_noise, unit_gain
 
-__all__ = ["draw_brows"]
+__all__ = ["LiveBrows", "draw_brows"]
 
 _RAISE, _RAISE_SPREAD = 0.0135, 0.3  # face widths; of its logarithm
 _RISE_S, _FALL_S, _HOLDS_S = 0.13, 0.32, (0.06, 0.35)
@@ -64,3 +65,37 @@ def _raises(prosody: Prosody, duration_s: float, style: PersonStyle, rng: np.ran
         Pulse(start_s, _RISE_S, hold_s, _FALL_S, float(size))
         for (start_s, hold_s), size in zip(moments, sizes, strict=True)
     ]
+
+
+class LiveBrows:
+    """`draw_brows` for a voice that comes bit by bit. Questions are left out: their end comes too late."""
+
+    def __init__(self, style: PersonStyle, rate_hz: float, rng: np.random.Generator) -> None:
+        drifts, self._rng = rng.spawn(2)
+        self._style, self._rate_hz = style, rate_hz
+        self._drift = EndlessNoise(1, _DRIFT_SIGMA_S * rate_hz, drifts)
+        self._pitch = Lag(_FOLLOWING_SIGMA_S, rate_hz)
+        self._raises: list[Pulse] = []
+
+    def advance(self, times_s: Doubles, heard: Heard, gain: float) -> Doubles:
+        """(T,) face widths, above zero raised."""
+        now_s, lasts_s = float(times_s[0]), len(times_s) / self._rate_hz
+        self._raises = [one for one in self._raises if one.end_s > now_s]
+        for _, strength, rise in heard.accents:
+            # The mean over the accents of a voice is that of `draw_brows`.
+            favour = (1.0 if rise > _RISING else 0.4) * (0.4 + strength) / 0.63
+            if self._rng.random() < self._style.brow_accents * favour:
+                self._raise(now_s)
+        if self._rng.random() < _SILENT_PER_S * lasts_s:
+            self._raise(now_s)
+        raises = np.zeros(len(times_s))
+        for one in self._raises:
+            one.raise_to(raises, times_s)
+        drift = self._drift(times_s * self._rate_hz)[:, 0]
+        following = self._style.pitch_to_brows * self._pitch(heard.pitch_semitones_F * heard.is_speech_F)
+        return soft_limit(gain * (self._style.brows * (_DRIFT * drift + raises) + following), *_LIMITS)
+
+    def _raise(self, start_s: float) -> None:
+        hold_s = float(self._rng.uniform(*_HOLDS_S))
+        size = float(_RAISE * np.exp(_RAISE_SPREAD * self._rng.standard_normal()))
+        self._raises.append(Pulse(start_s, _RISE_S, hold_s, _FALL_S, size))

@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from openemo.arrays import Doubles, Floats
 
-__all__ = ["Pulse", "ease", "glide", "nearest_event", "smoothed", "soft_limit"]
+__all__ = ["Lag", "Pulse", "ease", "glide", "nearest_event", "smoothed", "soft_limit"]
 
 
 def ease(progress: Floats) -> Doubles:
@@ -42,9 +42,12 @@ class Pulse:
         part, shape = self._shape(times_s)
         track[part] = np.maximum(track[part], shape)
 
+    @property
+    def end_s(self) -> float:
+        return self.start_s + self.rise_s + self.hold_s + self.fall_s
+
     def _shape(self, times_s: Doubles) -> tuple[slice, Doubles]:
-        lasts_s = self.rise_s + self.hold_s + self.fall_s
-        first, last = np.searchsorted(times_s, (self.start_s, self.start_s + lasts_s))
+        first, last = np.searchsorted(times_s, (self.start_s, self.end_s))
         since = times_s[first:last] - self.start_s
         falling = ease((since - self.rise_s - self.hold_s) / self.fall_s)
         return slice(first, last), self.size * ease(since / self.rise_s) * (1 - falling)
@@ -67,6 +70,27 @@ def smoothed(values: Floats, sigma_s: float, rate_hz: float) -> Doubles:
     return np.asarray(
         gaussian_filter1d(np.asarray(values, np.float64), sigma_s * rate_hz, axis=0, mode="nearest")
     )
+
+
+class Lag:
+    """Smooths values as they come, by a low-pass filter of first order.
+
+    Args:
+        time_s: its time constant.
+        start: what it starts from.
+    """
+
+    def __init__(self, time_s: float, rate_hz: float, start: float = 0.0) -> None:
+        self._kept = float(np.exp(-1 / (time_s * rate_hz)))
+        self._value = start
+
+    def __call__(self, values: Floats) -> Doubles:
+        """(T,) the next values."""
+        smooth = np.empty(len(values))
+        for index, value in enumerate(values):
+            self._value = self._kept * self._value + (1 - self._kept) * float(value)
+            smooth[index] = self._value
+        return smooth
 
 
 def soft_limit(values: Floats, low: float, high: float) -> Doubles:

@@ -20,12 +20,12 @@ from openemo.behaviour.head_motion import breath_torso, breaths, draw_head, foll
 from openemo.behaviour.person_style import PersonStyle, draw_style
 from openemo.behaviour.tracks import Behaviour
 
-__all__ = ["draw_behaviour", "style_of"]
+__all__ = ["START_S", "draw_behaviour", "person_number", "style_of"]
 
 # Tracks are drawn at this rate and read at the frames, so that motion does not depend on the frame rate.
 _RATE_HZ: Final = Fraction(100)
 _MARGIN_S: Final = 0.5
-_START_S, _FORGET_S = 0.6, 2.0  # the portrait's pose goes over into the drawn one
+START_S, _FORGET_S = 0.6, 2.0  # the portrait's pose goes over into the drawn one
 _CHANNELS: Final = 5
 
 
@@ -58,7 +58,7 @@ def draw_behaviour(
     duration_s = num_frames / float(fps)
     times_s = np.arange(round((duration_s + _MARGIN_S) * _RATE_HZ)) / float(_RATE_HZ)
     drawn = prosody.at(len(times_s), _RATE_HZ)
-    rng = np.random.default_rng(np.random.SeedSequence((seed, _number(person), prosody.fingerprint)))
+    rng = np.random.default_rng(np.random.SeedSequence((seed, person_number(person), prosody.fingerprint)))
     heads, gazes, lids, brows, chests = rng.spawn(_CHANNELS)
     looks = draw_looks(drawn, duration_s, style, gazes)
     breath = breaths(drawn, times_s, style.breaths_per_minute, chests)
@@ -88,10 +88,10 @@ def draw_behaviour(
 
 def style_of(person: int | bytes) -> PersonStyle:
     """The habits of a person: the same in each video."""
-    return draw_style(np.random.default_rng(np.random.SeedSequence(_number(person))))
+    return draw_style(np.random.default_rng(np.random.SeedSequence(person_number(person))))
 
 
-def _number(person: int | bytes) -> int:
+def person_number(person: int | bytes) -> int:
     """A number of 64 bits for whatever stands for a person."""
     text = person if isinstance(person, bytes) else str(person).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
@@ -101,7 +101,7 @@ def _from_portrait(track: Doubles, times_s: Doubles) -> Doubles:
     """The track (T, ...) as it starts at zero: its first value is forgotten over some seconds."""
     shape = (-1, *(1 for _ in track.shape[1:]))
     forgotten = np.exp(-times_s / _FORGET_S).reshape(shape)
-    return np.asarray((track - track[:1] * forgotten) * ease(times_s / _START_S).reshape(shape))
+    return np.asarray((track - track[:1] * forgotten) * ease(times_s / START_S).reshape(shape))
 
 
 def _blinks(

@@ -10,14 +10,16 @@ from typing import Any, Final
 import numpy as np
 
 from openemo.arrays import Doubles, Floats
+from openemo.audio.live_voice import Heard
 from openemo.audio.prosody import Prosody
-from openemo.behaviour.curves import ease, smoothed
+from openemo.behaviour.curves import Lag, ease, smoothed
 from openemo.behaviour.tracks import EMOTIONS
 from openemo.errors import ConfigError
 
 __all__ = [
     "NEUTRAL",
     "Emotions",
+    "LiveExpression",
     "check_emotions",
     "expression_track",
     "is_neutral",
@@ -94,6 +96,31 @@ def voice_expression(prosody: Prosody, gain: float) -> Doubles:
     track = np.zeros((len(prosody), len(EMOTIONS)))
     track[:, EMOTIONS.index("happy")] = gain * _MOST * level * np.clip(2 * mood, 0, 1)
     return np.clip(track, 0, 1)
+
+
+class LiveExpression:
+    """The expression of somebody whose voice comes bit by bit. Emotions may be asked for at any time."""
+
+    def __init__(self, rate_hz: float) -> None:
+        self._mood = Lag(_MOOD_SIGMA_S, rate_hz)
+        self._step = 1 / (_CHANGE_S * rate_hz)
+        self._asked_E = np.zeros(len(EMOTIONS))
+        self.wanted_E: Doubles = np.zeros(len(EMOTIONS))
+        """What is asked for. Each change takes 0.6 s."""
+
+    def advance(self, heard: Heard, gain: float, own_smile: float) -> Doubles:
+        """(T, 7) strengths of the next moments; arguments as of `voice_expression` and `own_smile_track`."""
+        count = len(heard.loudness_db_F)
+        level = np.clip((heard.arousal - _CALM) / (_EXCITED - _CALM), 0, 1)
+        loud = np.clip((heard.loudness_db_F - _SOFT_DB) / (_LOUD_DB - _SOFT_DB), 0, 1)
+        mood = self._mood(loud * heard.is_speech_F)
+        voice = np.zeros((count, len(EMOTIONS)))
+        voice[:, EMOTIONS.index("happy")] = np.clip(gain * _MOST * level * np.clip(2 * mood, 0, 1), 0, 1)
+        asked = np.empty_like(voice)
+        for index in range(count):
+            self._asked_E = self._asked_E + np.clip(self.wanted_E - self._asked_E, -self._step, self._step)
+            asked[index] = self._asked_E
+        return np.clip(voice + asked + own_smile_track(voice, asked, own_smile), 0, 1)
 
 
 def own_smile_track(voice_FE: Floats, asked_FE: Floats, own_smile: float) -> Doubles:

@@ -5,17 +5,26 @@ Shape letters: T moments.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
 from openemo.arrays import Doubles
-from openemo.audio.prosody import Prosody
+from openemo.audio.pitch import PitchTrack
+from openemo.audio.prosody import Prosody, prosody_of_track
 from openemo.behaviour.curves import glide, nearest_event, smoothed, soft_limit
 from openemo.behaviour.person_style import DIRECTIONS, PersonStyle
 
-__all__ = ["EYE_WIDTHS_PER_DEGREE", "Looks", "draw_looks", "eyes_in_head", "head_following", "towards_room"]
+__all__ = [
+    "EYE_WIDTHS_PER_DEGREE",
+    "LiveGaze",
+    "Looks",
+    "draw_looks",
+    "eyes_in_head",
+    "head_following",
+    "towards_room",
+]
 
 # The iris lies 10 mm in front of the point that the eye turns about, and the corners are 26 mm apart.
 EYE_WIDTHS_PER_DEGREE: Final = 0.007
@@ -34,6 +43,7 @@ _LARGE_DEG: Final = 5.0
 _HEAD_SHARE, _HEAD_MOST_DEG, _HEAD_DELAY_S, _HEAD_SIGMA_S = (0.2, 0.12), 3.0, 0.11, 0.16
 _STABILISED: Final = 0.95  # of the head's turning, by the vestibulo-ocular reflex
 _NO_ROOM, _ONE_SIDED = 0.1, 0.7  # offset of the irises, and the most that it changes the shares
+_STEADY_STEPS: Final = 3_750  # a minute
 _CAMERA: Final = (0.0, 0.0)
 _LIMITS: Final = ((-0.17, 0.17), (-0.09, 0.1))  # in eye widths, right and down
 
@@ -160,3 +170,53 @@ def _look_away(
     if end_s is not None and end_s > looks.starts_s[-1] + _SHORTEST_S and rng.random() < _KEPT_BY_EVENTS:
         return end_s
     return now_s
+
+
+class LiveGaze:
+    """`draw_looks` for a voice that is heard as it comes: planned as if it went on as it is now."""
+
+    _RATE_HZ: Final = 100.0
+    _PLANNED_S: Final = 1.0  # beyond the last moment
+    _KEPT_S: Final = 3.0
+
+    def __init__(self, style: PersonStyle, rng: np.random.Generator) -> None:
+        self._style, self._rng = style, rng
+        self._looks = Looks([], [], [])
+        self._silence, self._talk = (_steady_voice(is_speech) for is_speech in (False, True))
+        self._planned_s = rng.uniform(0.15, 1) * _camera_hold(self._silence, 0.0, style, rng)
+
+    def advance(self, times_s: Doubles, *, is_talking: bool) -> tuple[Doubles, Doubles]:
+        """(T, 2) degrees right and down from the camera; (T, 2) yaw and pitch of a head that goes along."""
+        self._forget(float(times_s[0]) - self._KEPT_S)
+        while self._planned_s < times_s[-1] + self._PLANNED_S:
+            self._plan(self._talk if is_talking else self._silence)
+        around_s = np.arange(times_s[0] - 0.8, times_s[-1] + 0.8, 1 / self._RATE_HZ)
+        follows = head_following(self._looks, around_s, self._RATE_HZ)
+        head = np.stack([np.interp(times_s, around_s, axis) for axis in follows.T], 1)
+        return self._looks.track(times_s), head
+
+    def large_shifts_s(self) -> Doubles:
+        return self._looks.large_shifts_s()
+
+    def _plan(self, voice: Prosody) -> None:
+        """One look elsewhere, or several, and the next one at the camera."""
+        part = Looks([], [], [])
+        back_s = _look_away(part, voice, 0.0, self._style, self._rng)
+        part.add(back_s, _CAMERA)
+        end_s = back_s + _camera_hold(voice, 0.0, self._style, self._rng)
+        _look_around(part, _CAMERA, back_s, end_s, self._rng)
+        for start_s, target_deg in zip(part.starts_s, part.targets_deg, strict=True):
+            self._looks.add(self._planned_s + start_s, target_deg)
+        self._planned_s += end_s
+
+    def _forget(self, before_s: float) -> None:
+        """Drops looks that ended before, but for the last one: the eyes start from there."""
+        first = max(0, int(np.searchsorted(self._looks.starts_s, before_s)) - 1)
+        looks = self._looks
+        self._looks = Looks(looks.starts_s[first:], looks.lasts_s[first:], looks.targets_deg[first:])
+
+
+def _steady_voice(is_speech: bool) -> Prosody:
+    """A voice that says something all the time, or nothing."""
+    silence = prosody_of_track(PitchTrack(np.zeros(1), np.zeros(1), np.zeros(1)), None)
+    return replace(silence, is_speech_F=np.full(_STEADY_STEPS, is_speech))

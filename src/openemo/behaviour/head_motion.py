@@ -8,17 +8,29 @@ Shape letters: T moments; 6 axes as in `HEAD_AXES`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
 from openemo.arrays import Doubles
+from openemo.audio.live_voice import Heard
 from openemo.audio.prosody import Prosody
-from openemo.behaviour.curves import Pulse, smoothed, soft_limit
+from openemo.behaviour.curves import Lag, Pulse, smoothed, soft_limit
 from openemo.behaviour.person_style import PersonStyle
-from openemo.face.smooth_noise import smooth_noise, unit_gain
+from openemo.face.smooth_noise import EndlessNoise, smooth_noise, unit_gain
 
-__all__ = ["HEAD_LIMITS", "breath_torso", "breaths", "draw_head", "follow_torso", "limit_head"]
+__all__ = [
+    "HEAD_LIMITS",
+    "LiveBreath",
+    "LiveHead",
+    "LiveTorso",
+    "breath_torso",
+    "breaths",
+    "draw_head",
+    "follow_torso",
+    "limit_head",
+]
 
 HEAD_LIMITS: Final = ((-9.0, 9.0), (-8.0, 9.0), (-6.0, 6.0), (-0.14, 0.14), (-0.1, 0.1), (-0.08, 0.08))
 """Lowest and highest value of each axis."""
@@ -166,3 +178,115 @@ def _sway(beats_s: Doubles, times_s: Doubles, rng: np.random.Generator) -> Doubl
     sway += (side * strength * is_inside * np.cos(np.pi * beat))[:, None] * _SWAY
     sway[:, 1] -= _BOUNCE_DEG * strength * is_inside * np.cos(2 * np.pi * beat)
     return sway
+
+
+class LiveHead:
+    """`draw_head` for a voice that is heard as it comes. Songs get no sway: their beat is not known yet."""
+
+    def __init__(self, style: PersonStyle, rate_hz: float, rng: np.random.Generator) -> None:
+        drifts, slow, quick, self._nods_rng, self._shifts_rng = rng.spawn(5)
+        self._style, self._rate_hz = style, rate_hz
+        self._scale = np.array((*style.head_range, style.sway, style.sway, style.sway))
+        self._drift = EndlessNoise(6, _DRIFT_SIGMA_S * rate_hz, drifts)
+        self._slow = EndlessNoise(6, _SLOW_SIGMA_S * _CLOCK_HZ, slow)
+        self._quick = EndlessNoise(6, _QUICK_SIGMA_S * _CLOCK_HZ, quick)
+        self._first = self._pose(np.zeros(1))
+        self._clock_s = 0.0
+        self._speed = Lag(_CLOCK_SIGMA_S, rate_hz)
+        self._pitch = Lag(_PITCH_SIGMA_S, rate_hz)
+        self._shifts: list[Pulse] = []
+        self._nods: list[tuple[int, Pulse]] = []
+
+    def advance(self, times_s: Doubles, heard: Heard, breath: Doubles) -> Doubles:
+        """(T, 6) before limits, for the next moments."""
+        clock_s = self._advance_clock(times_s, heard)
+        forgotten = np.exp(-clock_s / _FORGET_S)[:, None]
+        head = self._pose(clock_s) - self._first * forgotten
+        head += _DRIFT * self._drift(times_s * self._rate_hz)
+        self._mark(times_s, heard)
+        for axis, pulse in self._nods:
+            pulse.add_to(head[:, axis], times_s)
+        head *= self._scale
+        head[:, 1] += self._style.pitch_to_head * self._pitch(heard.pitch_semitones_F * heard.is_speech_F)
+        head[:, 2] += self._style.turn_to_lean * head[:, 0]
+        return np.asarray(head + breath[:, None] * _BREATH_HEAD)
+
+    def _pose(self, clock_s: Doubles) -> Doubles:
+        steps = clock_s * _CLOCK_HZ
+        return np.asarray(_SLOW * self._slow(steps) + _QUICK * self._quick(steps))
+
+    def _advance_clock(self, times_s: Doubles, heard: Heard) -> Doubles:
+        loud = np.clip((heard.loudness_db_F - _SOFT_DB) / (_LOUD_DB - _SOFT_DB), 0, 1)
+        speed = np.where(heard.is_speech_F, _TALKING + _LOUD * loud, _RESTING)
+        before_s, rise_s, fall_s = _SHIFT_S
+        now_s, lasts_s = float(times_s[0]), len(times_s) / self._rate_hz
+        for start_s in heard.starts_s:
+            self._shifts.append(Pulse(max(start_s - before_s, now_s), rise_s, 0.0, fall_s, _SHIFT))
+        if not heard.is_talking and self._shifts_rng.random() < _SILENT_SHIFTS_PER_S * lasts_s:
+            self._shifts.append(Pulse(now_s, rise_s, 0.0, fall_s, _SILENT_SHIFT))
+        self._shifts = [pulse for pulse in self._shifts if pulse.end_s > now_s]
+        for pulse in self._shifts:
+            pulse.add_to(speed, times_s)
+        steps = self._speed(speed) / self._rate_hz * self._style.tempo
+        clock_s = self._clock_s + np.cumsum(steps)
+        self._clock_s = float(clock_s[-1])
+        return np.asarray(clock_s)
+
+    def _mark(self, times_s: Doubles, heard: Heard) -> None:
+        """Adds nods, turns and tilts; an accent that is known late is marked late."""
+        rise_s, hold_s, fall_s = _NOD_S
+        rng, now_s = self._nods_rng, float(times_s[0])
+        self._nods = [(axis, pulse) for axis, pulse in self._nods if pulse.end_s > now_s]
+        for accent_s, strength, _ in heard.accents:
+            is_chosen = rng.random() < self._style.nods * (0.5 + strength)
+            axis = int(rng.choice(3, p=self._style.nod_axes))
+            is_up = rng.random() < (_NOD_UP if axis == 1 else 0.5)
+            size = float(_NOD_DEG[axis] * (0.5 + strength) * np.exp(_NOD_SPREAD * rng.standard_normal()))
+            if is_chosen:
+                start_s = max(accent_s + _LATE_S - rise_s, now_s)
+                one = Pulse(start_s, rise_s, hold_s, fall_s, size if is_up else -size)
+                self._nods.append(((1, 0, 2)[axis], one))
+
+
+class LiveBreath:
+    """`breaths` for a voice that is heard as it comes."""
+
+    def __init__(self, per_minute: float, rng: np.random.Generator) -> None:
+        self._per_minute, self._rng = per_minute, rng
+        self._due_s = -rng.uniform() * 60 / per_minute
+        self._pulses: list[Pulse] = []
+
+    def advance(self, times_s: Doubles, ends_s: Sequence[float]) -> Doubles:
+        """(T,) 0 to 1. At the end of a phrase a breath that is due soon comes at once.
+
+        Args:
+            ends_s: of phrases.
+        """
+        now_s = float(times_s[0])
+        for end_s in ends_s:
+            if abs(self._due_s - end_s) < _BREATH_TO_PAUSE_S:
+                self._due_s = max(now_s, end_s)
+        while self._due_s <= times_s[-1]:
+            period_s = 60 / self._per_minute * float(np.exp(_BREATH_SPREAD * self._rng.standard_normal()))
+            into_s, out_s = (part * period_s for part in _BREATH_PARTS)
+            start_s = max([self._due_s, *(pulse.end_s for pulse in self._pulses)])
+            self._pulses.append(Pulse(start_s, into_s, 0.0, out_s, float(self._rng.uniform(0.8, 1.2))))
+            self._due_s = start_s + period_s
+        self._pulses = [pulse for pulse in self._pulses if pulse.end_s > now_s]
+        track = np.zeros(len(times_s))
+        for pulse in self._pulses:
+            pulse.add_to(track, times_s)
+        return track
+
+
+class LiveTorso:
+    """`follow_torso` as time goes on: shoulders follow the head partly and later."""
+
+    def __init__(self, rate_hz: float) -> None:
+        self._lags = [Lag(_TORSO_SIGMA_S, rate_hz) for _ in range(2)]
+
+    def advance(self, head: Doubles) -> Doubles:
+        """(T, 2) right and down, in face widths."""
+        pull = _TORSO_SHARE * head[:, 3:5]
+        pull[:, 0] += _TORSO_PER_DEG * (head[:, 0] + head[:, 2])
+        return np.stack([lag(axis) for lag, axis in zip(self._lags, pull.T, strict=True)], 1)

@@ -54,3 +54,9 @@ class Behaviour:
     def frames(self, start: int, stop: int) -> Self:
         """A part of the frames."""
         return type(self)(*(getattr(self, field.name)[start:stop] for field in fields(self)))
+
+    def after(self, num_frames: int) -> Self:
+        """The same after so many frames of the portrait as it is."""
+        before = self.neutral(num_frames)
+        pairs = ((getattr(before, field.name), getattr(self, field.name)) for field in fields(self))
+        return type(self)(*(np.concatenate(pair) for pair in pairs))

@@ -18,9 +18,11 @@ from typer.main import get_command
 
 from openemo import __version__
 from openemo.cli.animate import animate
+from openemo.cli.batch import batch
 from openemo.cli.bench import bench
 from openemo.cli.demo import demo
 from openemo.cli.evaluate import compare, evaluate
+from openemo.cli.live import live
 from openemo.cli.notes import warnings_as_notes
 from openemo.cli.streams import forgiving_streams
 from openemo.cli.train import assemble, prepare, train
@@ -127,6 +129,8 @@ def _openemo(
 
 
 app.command(rich_help_panel=_VIDEOS)(animate)
+app.command(rich_help_panel=_VIDEOS)(live)
+app.command(rich_help_panel=_VIDEOS)(batch)
 app.command(rich_help_panel=_VIDEOS)(demo)
 app.command(rich_help_panel=_VIDEOS)(bench)
 app.command(rich_help_panel=_EVALUATION)(evaluate)

@@ -11,10 +11,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from openemo.pipeline.emo import EmoPipeline
     from openemo.pipeline.output import Animation, Frame
+    from openemo.pipeline.streaming import LiveFrame, LiveStream
 
-__all__ = ["Animation", "EmoPipeline", "Frame"]
+__all__ = ["Animation", "EmoPipeline", "Frame", "LiveFrame", "LiveStream"]
 
-_HOMES = {"Animation": "output", "EmoPipeline": "emo", "Frame": "output"}
+_HOMES = {
+    "Animation": "output",
+    "EmoPipeline": "emo",
+    "Frame": "output",
+    "LiveFrame": "streaming",
+    "LiveStream": "streaming",
+}
 
 
 def __getattr__(name: str) -> object:

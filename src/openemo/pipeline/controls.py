@@ -18,6 +18,7 @@ from openemo.behaviour.drawing import draw_behaviour, style_of
 from openemo.behaviour.gaze import towards_room
 from openemo.behaviour.head_motion import limit_head
 from openemo.behaviour.motion_from_clip import clip_behaviour, clip_style
+from openemo.behaviour.person_style import PersonStyle
 from openemo.config import PipelineConfig
 from openemo.errors import ConfigError
 from openemo.face.landmarks import iris_offset
@@ -25,7 +26,7 @@ from openemo.models import EmoUNet
 from openemo.models.autoencoder import Autoencoder
 from openemo.pipeline.motion_clip import MotionClip
 
-__all__ = ["behaviour_of_person", "check_controls"]
+__all__ = ["behaviour_of_person", "behaviour_settings", "check_controls", "style_of_person"]
 
 
 def check_controls(
@@ -92,9 +93,7 @@ def behaviour_of_person(
     Raises:
         FaceError: too little to see in a clip.
     """
-    person = points.tobytes()
-    style = style_of(person)
-    style = replace(style, gaze_directions=towards_room(style.gaze_directions, iris_offset(points)))
+    person, style = points.tobytes(), style_of_person(points)
     if motion_style_from is not None:
         style = clip_style(motion_style_from.points_px_FK3, motion_style_from.fps, style)
     drawn = draw_behaviour(
@@ -104,13 +103,7 @@ def behaviour_of_person(
         seed=seed,
         person=person,
         style=style,
-        settings=BehaviourSettings(
-            head_motion=config.head_motion,
-            gaze=config.gaze,
-            blinks_per_minute=config.blinks_per_minute,
-            brows=config.brows,
-            expression=config.expression,
-        ),
+        settings=behaviour_settings(config),
     )
     if motion_from is None:
         return drawn
@@ -122,4 +115,21 @@ def behaviour_of_person(
         brows_F=config.brows * clip.brows_F,
         gaze_F2=config.gaze * clip.gaze_F2,
         eyes_closed_F2=clip.eyes_closed_F2 * (config.blinks_per_minute != 0),
+    )
+
+
+def style_of_person(points: Floats) -> PersonStyle:
+    """Habits of whoever has these landmarks; looks go more often where the eyes have room."""
+    style = style_of(points.tobytes())
+    return replace(style, gaze_directions=towards_room(style.gaze_directions, iris_offset(points)))
+
+
+def behaviour_settings(config: PipelineConfig) -> BehaviourSettings:
+    """What a configuration says of behaviour."""
+    return BehaviourSettings(
+        head_motion=config.head_motion,
+        gaze=config.gaze,
+        blinks_per_minute=config.blinks_per_minute,
+        brows=config.brows,
+        expression=config.expression,
     )

@@ -7,12 +7,12 @@ P side of the crop as it is decoded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from itertools import count, repeat
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Unpack
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from openemo.audio import Audio, SpeechFeatures
-from openemo.audio.articulatory_features import ArticulatoryFeatures, check_encoder, hear_articulation
+from openemo.audio.articulatory_features import ArticulatoryFeatures
 from openemo.behaviour import Behaviour
 from openemo.behaviour.expression import (
     NEUTRAL,
@@ -33,34 +33,33 @@ from openemo.behaviour.expression import (
 from openemo.behaviour.motion_conditions import motion_conditions
 from openemo.config import PipelineConfig
 from openemo.decoding_limits import DEFAULT_LIMITS, DecodingLimits
-from openemo.errors import AudioError
-from openemo.face.landmarks import face_width_px
 from openemo.image_tensors import images_to_tensor, tensor_to_images
-from openemo.models.motion_autoencoder import MotionAutoencoder, MotionReference
 from openemo.pipeline.compositing import Framing, HeadMotion
 from openemo.pipeline.conditions import ClipConditions, ReferenceConditions, clip_conditions
 from openemo.pipeline.controls import behaviour_of_person, check_controls
+from openemo.pipeline.hearing import Hearing
 from openemo.pipeline.inputs import to_inputs, to_integer, to_seed
-from openemo.pipeline.lip_amplitude import lip_gain, loud_clips
+from openemo.pipeline.lip_amplitude import scale_lip_motion
 from openemo.pipeline.motion_clip import MotionClip, read_motion_clip
 from openemo.pipeline.output import Animation, Frame, Progress
 from openemo.pipeline.portrait import PreparedPortrait, prepare_portrait
-from openemo.pipeline.pretrained_pipeline import PretrainedPipeline
 from openemo.pipeline.sampling import ClipPlan, initial_noise, sample_clip
+from openemo.pipeline.streaming import LiveStream, StreamOptions, start_stream
 from openemo.pipeline.working_ahead import working_ahead
 from openemo.rendering.expression_flow import expression_weights
 from openemo.rendering.portrait_layers import PortraitPicture
-from openemo.timing import ClipSpan, num_frames, parse_fps
+from openemo.timing import ClipSpan, parse_fps
 
 if TYPE_CHECKING:
     from openemo.pipeline.inputs import MediaFile, Portrait, Sound
+    from openemo.pipeline.streaming import Chunk
 
 __all__ = ["EmoPipeline"]
 
 DEFAULT_STRENGTH: Final = 0.6  # of an emotion
 
 
-class EmoPipeline(PretrainedPipeline):
+class EmoPipeline(Hearing):
     """EMO at inference (EMO 3.3): clip after clip, each denoised with the last frames of the one before.
 
     A call goes through these steps, which are public and can be called one by one. The first four run once
@@ -194,6 +193,25 @@ class EmoPipeline(PretrainedPipeline):
             make=partial(self._frames, request),
         )
 
+    def stream(
+        self, portrait: Portrait, chunks: Iterable[Chunk] | None = None, **options: Unpack[StreamOptions]
+    ) -> LiveStream:
+        """Speak sound as it comes: a microphone's, or a speech synthesiser's. In silence the person lives on.
+
+        The frames do not depend on how the sound is cut into chunks. They are not those of a call, which
+        knows the whole sound: docs/guides/live.md says what that changes.
+
+        Args:
+            portrait: see a call.
+            chunks: the sound; None if it comes by `LiveStream.send`.
+            options: see `StreamOptions`.
+
+        Raises:
+            ImageError, FaceError, ConfigError: what was given cannot be used, or this model needs the whole
+                sound.
+        """
+        return start_stream(self, portrait, chunks, options)
+
     def _frames(self, request: _Request, progress: Progress | None) -> Iterator[Frame]:
         """Steps 3 to 9. Frames are composited while the next ones are denoised and decoded."""
         for crops_B3FHW, head_motion in working_ahead(self._crops(request, progress)):
@@ -255,21 +273,6 @@ class EmoPipeline(PretrainedPipeline):
             heard = None if articulation is None else articulation.frames(first - len(part), first)
             yield self.decode(part_BCFHW, reference, part, heard), self.head_motion(part_BCFHW, part)
 
-    def num_frames(self, audio: Audio, fps: Fraction) -> int:
-        """Frames of a video as long as the sound.
-
-        Raises:
-            AudioError: the sound is shorter than a frame.
-        """
-        length = num_frames(audio.num_samples, audio.sample_rate_hz, fps)
-        if length == 0:
-            raise AudioError(
-                "the sound is shorter than a frame",
-                got=f"{1000 * audio.duration_s:.1f} ms",
-                expected=f"{float(500 / fps):.1f} ms or more at {float(fps):g} frames per second",
-            )
-        return length
-
     def prepare_portrait(
         self,
         image: Frame,
@@ -296,41 +299,6 @@ class EmoPipeline(PretrainedPipeline):
             moves_head=self._moves_head,
             embed=self.face_embedder,
         )
-
-    def encode_audio(
-        self, audio: Audio, *, fps: Fraction | None = None, config: PipelineConfig | None = None
-    ) -> SpeechFeatures:
-        """Step 2. Speech features of the whole sound.
-
-        Args:
-            fps: of the video; None takes the checkpoint's.
-        """
-        config = config or self.config
-        if self._offload is not None:  # the encoder uses the device of its weights
-            self._offload.bring(self.speech_encoder.encoder)
-        return self.speech_encoder.encode(
-            audio, fps=fps or parse_fps(config.fps), clip_frames=config.clip_frames
-        )
-
-    def hear_articulation(
-        self,
-        speech: SpeechFeatures,
-        num_frames: int,
-        *,
-        fps: Fraction | None = None,
-        config: PipelineConfig | None = None,
-    ) -> ArticulatoryFeatures | None:
-        """Step 2, second part. What tongue and lips do, for `decode`; None for models that do not ask for it.
-
-        Args:
-            speech: from `encode_audio`. num_frames: of the video. fps: of the video.
-        """
-        config = config or self.config
-        if not config.tongue and not config.lip_pressing:
-            return None
-        check_encoder(self.speech_encoder)
-        heard = hear_articulation(speech, num_frames, fps or parse_fps(config.fps))
-        return ArticulatoryFeatures(config.tongue * heard.tongue_F, config.lip_pressing * heard.shut_F)
 
     @torch.no_grad()
     def encode_reference(
@@ -416,32 +384,10 @@ class EmoPipeline(PretrainedPipeline):
         Args:
             speech: from `encode_audio`. reference: from `encode_reference`.
         """
-        config, rate = config or self.config, fps or parse_fps((config or self.config).fps)
-        autoencoder, encoded = self.autoencoder, reference.encoded
-        if config.lip_spread is None or not isinstance(autoencoder, MotionAutoencoder):
-            return reference
-        assert isinstance(encoded, MotionReference)
-        plan = ClipPlan.of(self.num_frames(audio, rate), config)
-        motion_frames_BCNHW = self.prepare_motion_frames(reference, config=config)
-        generator = torch.Generator("cpu").manual_seed(0)  # the same for all seeds of a video
-        partings = []
-        for first in loud_clips(audio, plan.num_frames, config.clip_frames, rate):
-            conditions = self.prepare_conditions(
-                reference,
-                speech,
-                range(first, first + config.clip_frames),
-                motion_frames_BCNHW=motion_frames_BCNHW,
-                behaviour=Behaviour.neutral(plan.num_frames),
-                fps=rate,
-                config=config,
-            )
-            latents_BCFHW = self.denoise_clip(
-                conditions, motion_frames_BCNHW, generator=generator, config=config
-            )
-            partings.append(autoencoder.lip_parting(latents_BCFHW, encoded))
-        width = face_width_px(portrait.points)
-        gain = lip_gain(torch.cat(partings).cpu().numpy() / width, config.lip_spread)
-        return replace(reference, encoded=encoded.with_lip_motion(gain))
+        config = config or self.config
+        return scale_lip_motion(
+            self, audio, portrait, speech, reference, fps=fps or parse_fps(config.fps), config=config
+        )
 
     def _read_clip(
         self, clip: MediaFile | None, sound: Audio, limits: DecodingLimits, sandbox: bool

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from contextvars import copy_context
@@ -13,7 +13,7 @@ __all__ = ["working_ahead"]
 ItemT = TypeVar("ItemT")
 
 
-def working_ahead(items: Generator[ItemT]) -> Iterator[ItemT]:
+def working_ahead(items: Generator[ItemT]) -> Generator[ItemT]:
     """The same items in the same order. While one is used, the next one is made, and no more than that.
 
     An error in the making is raised where its item would be. Whoever stops early waits for the item that is
