@@ -175,6 +175,36 @@ def test_lashes_go_down_with_the_lid(face: Floats) -> None:
     assert abs(upper + int(line.argmin()) - face[145, 1] * SIDE) < 0.08 * EYE_WIDTH_PX
 
 
+def _right_eye(shut: Image) -> Floats:
+    """Brightness of the columns in the middle of the right eye, from the upper lid down to the cheek."""
+    columns = slice(round(0.395 * SIDE), round(0.425 * SIDE))
+    return np.asarray(shut[round(0.405 * SIDE) : round(0.46 * SIDE), columns].astype(float).mean(-1))
+
+
+def test_no_pale_slit_is_left_between_lids_that_landmarks_place_too_high(face: Floats) -> None:
+    seen = face.copy()
+    for eye in (RIGHT_EYE, LEFT_EYE):  # the white of the eye goes on below the landmarks' lower lid
+        seen[list(eye[1:8]), 1] += 2.5 / SIDE
+    picture = _portrait(seen, grain=0)
+    rows = _right_eye(_drawn(Eyes(picture, face), picture, STILL, 1.0)).mean(1)
+    assert _right_eye(picture).max() > 1.2 * np.mean(SKIN)
+    line = int(rows.argmin())
+    assert rows[line] < 0.6 * np.mean(SKIN)
+    assert rows[line - 4 :].max() < 1.03 * np.mean(SKIN)
+
+
+@pytest.mark.parametrize("lashes_px", [0, 7])
+def test_single_lashes_hang_from_the_dark_line_in_which_the_lids_meet(face: Floats, lashes_px: int) -> None:
+    """Also from lids whose own lashes are too fair or too small to be seen."""
+    picture = _portrait(face, lashes_px, grain=0)
+    eye = _right_eye(_drawn(Eyes(picture, face), picture, STILL, 1.0))
+    line = int(eye.mean(1).argmin())
+    above, below = eye[line - 8 : line - 4], eye[line + 4 : line + 6]
+    assert eye[line].mean() < 0.65 * min(above.mean(), eye[line + 12 :].mean())
+    assert below.mean() < 0.95 * np.mean(SKIN)
+    assert np.ptp(below, axis=1).min() > 0.06 * np.mean(SKIN) > np.ptp(above, axis=1).max()
+
+
 @pytest.mark.parametrize(("right", "down"), [(0.1, 0.0), (-0.1, 0.0), (0.0, 0.04), (0.07, -0.03)])
 def test_gaze_moves_both_irises_by_what_is_asked(face: Floats, right: float, down: float) -> None:
     picture = _portrait(face)

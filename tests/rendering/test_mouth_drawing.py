@@ -15,7 +15,8 @@ from openemo.face.landmarks import INNER_LIPS, OUTER_LIPS
 from openemo.image_tensors import images_to_tensor
 from openemo.rendering.flow import warp
 from openemo.rendering.landmark_flow import face_flow
-from openemo.rendering.mouth_colours import estimate_white_point
+from openemo.rendering.lip_contour import find_lip_contour
+from openemo.rendering.mouth_colours import MouthColours, estimate_white_point
 from openemo.rendering.mouth_drawing import draw_mouth_interior
 from openemo.rendering.mouth_interior import TEETH_BOUNDARIES, TEETH_EDGE_ROW, TEETH_SIZE
 from openemo.video.images import read_image
@@ -84,6 +85,8 @@ def test_lips_part_between_their_corners_and_hold_together_at_them(toy_face: Flo
     middle = heights[away > 0.25].median()
     assert middle > height / 3
     assert heights[np.abs(away) < 0.01].max() < 0.4 * middle
+    # An opening that ends bluntly leaves a stub of the lips' line beside it.
+    assert heights[np.abs(away - 0.06) < 0.02].mean() < 0.6 * middle
 
 
 def test_lips_that_show_teeth_close_when_the_flow_closes_them(toy_face: Floats) -> None:
@@ -169,6 +172,33 @@ def test_boundaries_between_teeth_are_visible_in_a_bright_portrait(toy_face: Flo
     )
     row = upper[len(upper) // 3]
     assert row[len(row) // 2] < row.max() - 0.1
+
+
+def test_lines_between_mean_teeth_are_as_dark_as_those_of_one_person(toy_face: Floats) -> None:
+    """Own teeth keep theirs."""
+    teeth = _teeth()
+    middle = TEETH_SIZE[1] // 2
+    teeth[:3, :, middle - 4 : middle + 4] = 0.85
+
+    def contrast(own: NDArray[np.float32] | None) -> float:
+        upper = draw_mouth_interior(_portrait(), toy_face, teeth, own).upper_layer_14hw[0, :3].mean(0) + 1
+        row = upper[len(upper) // 3]
+        return float(row[len(row) // 2 - 2 : len(row) // 2 + 2].min() / row.max())
+
+    assert contrast(None) < contrast(teeth) - 0.03
+
+
+def test_white_in_a_dark_face_is_as_light_as_the_whites_of_the_eyes_say(toy_face: Floats) -> None:
+    points = toy_face * SIDE
+
+    def white(eyes: int) -> float:
+        dark = _portrait((80, 55, 45))
+        for x, y in np.round(points[[33, 263, 133, 362], :2]).astype(int):
+            dark[y - 6 : y + 7, x - 12 : x + 13] = eyes
+        lips = find_lip_contour(dark, points)
+        return float(MouthColours.of(dark, points, lips, is_open=False).white.mean())
+
+    assert white(170) > 1.15 * white(110)
 
 
 def test_lower_teeth_are_narrower_than_upper_teeth_and_both_get_darker_to_the_sides(toy_face: Floats) -> None:

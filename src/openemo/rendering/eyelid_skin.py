@@ -30,6 +30,7 @@ _LASHES: Final = 0.16  # their length
 _LASHES_BESIDE: Final = 0.18  # how far they go beyond the corners
 _LASH_LINE: Final = 0.12  # highest line of them
 _LASH_THICKNESS: Final = 0.06  # of single ones, at most
+_RIM: Final = (0.05, 0.12)  # below the lower lid's edge: nothing lighter than skin up to the first
 _EDGE: Final = 0.05  # height of the edge at which their darkness is measured
 # Shares and factors.
 _ABOVE_SHARE: Final = 0.35  # of the skin above the crease in the lid's colour
@@ -38,6 +39,7 @@ _DARKER: Final = 0.96  # a lid is in the shade of the brow
 _OUTLIERS: Final = (0.8, 1.25)  # over the typical brightness: hair and rims, reflections
 _TYPICAL: Final = 70  # percentile, since there is more hair and shade than reflections
 _GRAIN_LIMIT, _PRINT_LIMIT = 0.05, 3.0  # of prints in standard deviations
+_LINES: Final = 0.4  # of the fine lines of the skin below the eye
 _PRINT: Final = (
     0.28,
     0.38,
@@ -61,6 +63,7 @@ class LidSkin:
         colour: (h, w, 3) smooth colour of the shut lid.
         grain: (h, w) its fine texture, about 1.
         bare: (h, w, 3) the portrait without lashes and eyeball.
+        lower: (h, w, 3) the portrait without the wet rim of the lower lid, which a shut lid hides.
         lashes: (h, w) share of light that the lashes leave, 1 where there are none.
         lash_darkness: share of light that they take at the edge, 0 to 1.
     """
@@ -76,6 +79,7 @@ class LidSkin:
             self.lashes = np.asarray(self.lashes ** (1 - rim), np.float32)
             hidden = np.maximum(hidden, rim)
         self.bare = mix(_without(self.lashes, pixels, self.colour), shade(self.colour, self.grain), hidden)
+        self.lower = _without_rim(shape, pixels, self.colour)
         height = (shape.upper - shape.t) / shape.width_px
         edge = (height > 0) & (height < _EDGE) & (shape.openness > 0.6)
         self.lash_darkness = float(1 - self.lashes[edge].mean()) if edge.any() else 0.0
@@ -86,6 +90,17 @@ def _without(lashes: Field, pixels: NDArray[np.float32], colour: NDArray[np.floa
     bare = shade(pixels, np.asarray(1 / lashes, np.float32))
     tinted = shade(colour, np.asarray(bare.mean(-1) / np.maximum(colour.mean(-1), 1), np.float32))
     return mix(bare, tinted, np.asarray(1 - lashes, np.float32))
+
+
+def _without_rim(
+    shape: EyeShape, pixels: NDArray[np.float32], colour: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """The portrait's pixels, near the edge of the lower lid in the skin's hue and no lighter: landmarks miss
+    the edge by a few pixels, so that the white of the eye may lie below."""
+    below = (shape.t - shape.lower) / shape.width_px
+    near = (1 - smoothstep(below, *_RIM)) * smoothstep(shape.openness, 0, 0.3)
+    light = np.minimum(pixels.mean(-1) / np.maximum(colour.mean(-1), 1), 1)
+    return mix(pixels, shade(colour, light), np.asarray(near, np.float32))
 
 
 def _skin_colour(shape: EyeShape, image: Image) -> NDArray[np.float32]:
@@ -173,7 +188,7 @@ def _grain(shape: EyeShape, image: Image) -> Field:
     spread = _spread(coarse)
     printed = float(smoothstep(np.array(_spread(fine) / max(spread, 1e-6)), *_PRINT))
     limit = _GRAIN_LIMIT + printed * max(_PRINT_LIMIT * spread - _GRAIN_LIMIT, 0)
-    ratio = np.clip(fine + printed * (coarse - fine), 1 - limit, 1 + limit)
+    ratio = np.clip(fine + max(printed, _LINES) * (coarse - fine), 1 - limit, 1 + limit)
     return np.asarray(
         cv2.remap(ratio, columns - x0, rows - y0, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT), np.float32
     )

@@ -25,6 +25,7 @@ from openemo.rendering.eye_shape import EyeShape
 from openemo.rendering.eyeball import Eyeball
 from openemo.rendering.eyelid_skin import LidSkin
 from openemo.rendering.glasses import rim_masks
+from openemo.rendering.lash_fringe import LashFringe
 
 __all__ = ["EyePatch", "Eyes"]
 
@@ -37,13 +38,16 @@ _OUTER_WHITE, _INNER_WHITE, _LEAST_ROOM = 0.05, 0.12, 0.04
 _HANGING: Final = 0.7  # length of lashes that point down, over that of open ones
 _MIN_LASH: Final = 0.25  # length of lashes that point at the viewer, over the same
 _HAZE_SHARE: Final = 0.4  # darkness of the haze of lashes under a shut lid, over that of the line
+_HAIR_SHARE: Final = 0.8  # the same of single lashes
+_WET_RIM: Final = (0.5, 0.9)  # closed by so much, the lower lid's wet rim goes out of sight
 _UNFOLDED: Final = 0.7  # share of the crease's darkness that goes in a shut lid
-_MIN_DARKNESS, _MAX_DARKNESS = 0.25, 0.6  # of the line in which the lids meet
-_BULGE: Final = 0.16  # how much lighter a shut lid is in its middle, and darker at its edge
+_MIN_DARKNESS, _MAX_DARKNESS = 0.45, 0.66  # of the line in which the lids meet
+_BULGE: Final = 0.1  # how much lighter a shut lid is in its middle, and darker at its edge
 _CHEEKS: Final = (50, 101, 118, 123, 147, 205, 280, 330, 347, 352, 376, 425)  # landmarks on bare skin
 _OTHER_HUE: Final = 0.1  # difference of a channel's share that no shade or make-up of a cheek has
 # Lengths in widths of the eye.
-_LINE: Final = 0.018  # standard deviation of the dark line at the edge
+_OWN_HANGING: Final = (0.01, 0.05)  # below the line in which the lids meet, the portrait's own lashes fade
+_LINE: Final = 0.022  # standard deviation of the dark line at the edge
 _HAZE: Final = 0.05  # length of the lashes' shade
 _FOLD: Final = 0.06  # half of the height of the crease
 _RIGID: Final = 0.07  # height of the lid's edge, which is moved without stretching
@@ -145,7 +149,8 @@ class _Eye:
         self._follows = smoothstep(shape.openness, 0, 0.8)
         self._way = np.maximum(shape.shut - shape.upper, 1e-3)
         darkness = min(max(_MIN_DARKNESS, self._skin.lash_darkness), _MAX_DARKNESS)
-        self._darkness = darkness * (1 - 0.5 * smoothstep(shape.s, 0.55, 1.05))  # less near the nose
+        self._darkness = darkness * (1 - 0.5 * smoothstep(shape.s, 0.6, 1.1))  # less near the nose
+        self._hairs = LashFringe.of(shape.width_px, self._soft_px)
         self._middle = np.exp(-(((shape.s - 0.5) / 0.3) ** 2)) * smoothstep(shape.openness, 0, 0.5)
         fold = np.exp(-(((shape.t - shape.crease) / (_FOLD * shape.width_px)) ** 2))
         self._fold = _UNFOLDED * fold * shape.motion
@@ -176,16 +181,20 @@ class _Eye:
             drawn = mix(drawn, ball, kept * np.clip(lower - upper - 0.5, 0, 1))
         if moved > 0:
             lower = lower - closed * np.maximum(lower - shape.shut, 0)
-            lids = self._with_upper_lid(self._with_lower_lid(drawn, lower), edge, closed)
+            lids = self._with_upper_lid(self._with_lower_lid(drawn, lower, closed), edge, closed)
             drawn = np.asarray(drawn + np.float32(moved) * (lids - drawn), np.float32)
         if self._rim is not None:
             drawn = mix(drawn, self._pixels, self._rim)
         return EyePatch(*shape.corner_px, np.asarray(cv2.convertScaleAbs(drawn), np.uint8))
 
-    def _with_lower_lid(self, drawn: NDArray[np.float32], edge: Field) -> NDArray[np.float32]:
+    def _with_lower_lid(self, drawn: NDArray[np.float32], edge: Field, closed: float) -> NDArray[np.float32]:
         shape = self._shape
         share = np.clip((shape.below - shape.t) / (shape.below - edge), 0, 1)
-        lid = shape.sample(self._pixels, share * (shape.lower - edge))
+        hidden = float(smoothstep(np.array(closed), *_WET_RIM))
+        skin = (
+            self._pixels + np.float32(hidden) * (self._skin.lower - self._pixels) if hidden else self._pixels
+        )
+        lid = shape.sample(skin, share * (shape.lower - edge))
         return mix(drawn, lid, self._cover(shape.t - edge))
 
     def _with_upper_lid(self, drawn: NDArray[np.float32], edge: Field, closed: float) -> NDArray[np.float32]:
@@ -217,7 +226,9 @@ class _Eye:
         length = np.where(length >= 0, np.maximum(length, _MIN_LASH), np.minimum(length, -_MIN_LASH))
         source = shape.upper - height / length
         lashes = shape.sample(self._skin.lashes, source - shape.t, beyond=1.0)
-        return shade(drawn, lashes * self._shadow(height, going))
+        # Hanging ones are drawn: what is read further from the edge may be the crease.
+        crease = smoothstep(-height / shape.width_px, *_OWN_HANGING) * (length < 0)
+        return shade(drawn, np.minimum(lashes + crease * (1 - lashes), self._shadow(height, going)))
 
     def _shadow(self, height: Field, going: Field) -> Field:
         """The dark line at the lid's edge, and the haze of the lashes under it.
@@ -231,7 +242,9 @@ class _Eye:
         line_px = math.hypot(_LINE * width, 0.4 * self._soft_px)
         line = np.exp(-0.5 * np.square(height / line_px))
         haze = np.exp(np.minimum(height, 0) / (_HAZE * width)) * smoothstep(-height / width, -_LINE, _LINE)
-        return np.asarray(1 - strength * np.maximum(line, _HAZE_SHARE * haze), np.float32)
+        hairs = self._hairs.sample(self._shape.s, -height / width) if strength.any() else 0.0
+        dark = np.maximum(line, np.maximum(_HAZE_SHARE * haze, _HAIR_SHARE * hairs))
+        return np.asarray(1 - strength * dark, np.float32)
 
     def _cover(self, inside_px: Field) -> Field:
         """1 inside of a lid, 0 outside, with a soft edge."""

@@ -36,7 +36,9 @@ _HOLD_REACH: Final = 0.25  # beyond the corners, above and below, the hold of th
 # Shares of the width, from each corner inwards.
 _CORNER_FADE: Final = 0.08  # within this the positions fade to those of the landmarks
 _CURVE_FADE: Final = 0.15  # within this the gap fades to the landmarks' curves
-_CORNER_HOLD: Final = 0.2  # within this the lips part like an ellipse
+# Within the first the lips part along a sine to this power, nearly to a point: a blunt end leaves a stub of
+# the line between the lips beside it.
+_CORNER_HOLD, _CORNER_SHAPE = 0.3, 0.85
 # A colour that is more standard deviations than this away from both lips is no lip.
 _MAX_DEVIATION: Final = 2.0
 _MIN_GAP_SHARE: Final = 0.5  # of the gap between landmarks that must be no lip; else the lips are closed
@@ -106,7 +108,7 @@ class LipContour:
         inward = np.clip(np.minimum(s, 1 - s) / _CORNER_HOLD, 0, 1)
         outward = np.clip(1 + np.minimum(s, 1 - s) / _HOLD_REACH, 0, 1)
         near = np.clip(2 - np.abs(t - middle) / (_HOLD_REACH * self.line.width_px), 0, 1)
-        hold = (1 - np.sqrt(inward * (2 - inward))) * outward * near
+        hold = (1 - np.sin(np.pi / 2 * inward) ** _CORNER_SHAPE) * outward * near
         return points_px + (middle - t)[..., None] * self.line.down, np.asarray(hold)
 
 

@@ -47,7 +47,9 @@ _DARKEST: Final = 1.0  # percent of the face
 _LINE_SEARCH: Final = 0.02  # above and below the line between the lips, over the mouth's width
 _LINE_COLUMNS: Final = (0.15, 0.85)  # from corner to corner
 _LINE_DARK: Final = 0.4  # of the lips' brightness, where a photo shows no line
-_EYE_TINT: Final = 0.5  # of the tint of the whites of the eyes beside that of the skin
+_EYES_WHITE: Final = 0.95  # of white in the mouth's place, at least, over the whites of the eyes
+_MOST_BY_EYES: Final = 1.3  # factor; glasses may reflect a lamp there
+_EYE_TINT: Final = 0.3  # of the tint of the whites of the eyes beside that of the skin
 _BRIGHTEST: Final = 70.0  # percent of the eye that is darker than its white
 _FACE_SCALE: Final = 0.95
 _SHARPEST: Final = 99.0  # percent of the face that is less sharp
@@ -81,6 +83,9 @@ class MouthColours:
             lips: their edges in the image; is_open: there is a gap between them.
         """
         white = estimate_white_point(image, points_px)
+        eyes = _eye_whites(image, points_px)
+        if eyes is not None:  # dark skin says little of what is white
+            white *= np.clip(_EYES_WHITE * eyes.mean() / white.mean(), 1, _MOST_BY_EYES)
         face = image[inside(points_px[list(FACE_OVAL), :2], image, _FACE_SCALE)].astype(np.float64)
         is_lip = inside(points_px[list(OUTER_LIPS), :2], image) & ~inside(
             points_px[list(INNER_LIPS), :2], image, 1.1
@@ -95,7 +100,7 @@ class MouthColours:
         throat *= min(1.0, _DARKER_THROAT * cheeks.mean() / max(throat.mean(), 1.0))
         return cls(
             white,
-            _eye_tint(image, points_px) ** _EYE_TINT,
+            np.ones(3) if eyes is None else (eyes / eyes.mean()) ** _EYE_TINT,
             throat,
             cheeks,
             red * _mix(_TONGUE * light, _LIPS_AS_TONGUE * lip, _OWN_LIPS),
@@ -156,17 +161,16 @@ def _darkest(pixels: Floats) -> Floats:
     return np.asarray(np.median(pixels[brightness <= np.percentile(brightness, _DARKEST)], 0), np.float64)
 
 
-def _eye_tint(image: Image, points_px: Floats) -> Floats:
-    """(3,) of mean 1: the colour of the brightest parts of both eyes beside the irises."""
+def _eye_whites(image: Image, points_px: Floats) -> Floats | None:
+    """(3,) in grey levels: the brightest parts of both eyes beside the irises; None if there are none."""
     mask = np.zeros(image.shape[:2], np.bool_)
     for eye, iris in ((RIGHT_EYE, RIGHT_IRIS), (LEFT_EYE, LEFT_IRIS)):
         mask |= inside(points_px[list(eye), :2], image) & ~inside(points_px[list(iris[1:]), :2], image, 1.2)
     pixels = image[mask].astype(np.float64)
     if not len(pixels):
-        return np.ones(3)
+        return None
     brightness = pixels.mean(1)
-    colour = np.median(pixels[brightness >= np.percentile(brightness, _BRIGHTEST)], 0) + 1
-    return np.asarray(colour / colour.mean())
+    return np.asarray(np.median(pixels[brightness >= np.percentile(brightness, _BRIGHTEST)], 0) + 1)
 
 
 def _lip_line(image: Image, lips: LipContour) -> Floats:

@@ -58,14 +58,17 @@ _TEETH_EDGE_REACH: Final = 0.08  # below the visible gap the teeth may end
 _TEETH_EDGE_STEP_PX: Final = 0.5
 _MIN_CONTRAST: Final = 30.0  # grey levels between teeth and lip
 _SHARP_EDGE_PX, _LEAST_BLUR = 2.0, 0.4  # edges of this width need no blur; px
+_SOFTNESS: Final = 4.0  # width of an edge over the standard deviation of the blur
 _MIXED_PX: Final = 1.0  # at each edge of the photo's own teeth
 # Shares of the width, from each corner inwards.
 _CORNER_FADE: Final = 0.03  # within this nothing opens
-_CLOSURE_FADE: Final = 0.15  # within this the lip closure fades to the flow
+_CLOSURE_FADE: Final = 0.25  # within this the lip closure fades to the flow
 # Colours over the white point. In speech the teeth lie deeper than in a smile and get light reflected by the
 # lips. Lower teeth are darker.
-_UPPER_SHADE: Final = np.array([0.89, 0.815, 0.785])
+_UPPER_SHADE: Final = np.array([0.9, 0.885, 0.855])
 _LOWER_SHADE: Final = np.array([0.63, 0.55, 0.52])
+# Contrast that is added between teeth and the lines between them; over the mean in this many cells.
+_DISTINCT, _DISTINCT_LIMITS, _TOOTH_CELLS = 0.7, (0.75, 1.0), 9.0
 _SIDE_SHADE: Final = 0.5  # share of brightness lost at the last boundary between teeth
 _MAX_WHITE: Final = 230.0  # grey level; above it boundaries between teeth vanish in a bright photo
 # Lower teeth have nearly equal widths and stand in a straighter row.
@@ -103,6 +106,8 @@ def draw_mouth_interior(
     if own_teeth is not None:  # they have their own tint
         teeth = complete_teeth(own_teeth, teeth)
         colours = replace(colours, teeth_tint=np.ones(3))
+    else:
+        teeth = _distinct(teeth)
     layers = _Layers.of(image, mouth, teeth, colours)
     manner, drawn_mouth = PictureManner.of(image, points_px), None
     if manner.stone:
@@ -327,7 +332,7 @@ class _Layers:
 
     def softened(self, edge_px: float) -> _Layers:
         """As soft as edges of this width are in the picture."""
-        sigma = (max(edge_px, _SHARP_EDGE_PX) ** 2 - _SHARP_EDGE_PX**2) ** 0.5 / 2.5
+        sigma = (max(edge_px, _SHARP_EDGE_PX) ** 2 - _SHARP_EDGE_PX**2) ** 0.5 / _SOFTNESS
         if sigma < _LEAST_BLUR:
             return self
 
@@ -341,6 +346,14 @@ class _Layers:
             lower=blur(self.lower),
             lower_opacity=blur(self.lower_opacity),
         )
+
+
+def _distinct(teeth: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A mean row of teeth (4, *TEETH_SIZE) with lines as dark as one person's: those of a mean are even."""
+    colour = teeth[:3]
+    even = np.stack([cv2.GaussianBlur(channel, (0, 0), _TOOTH_CELLS, sigmaY=1) for channel in colour])
+    ratio = np.clip(colour / np.maximum(even, 1e-3), *_DISTINCT_LIMITS)
+    return np.asarray(np.concatenate([colour * ratio**_DISTINCT, teeth[3:]]), np.float32)
 
 
 def _own_teeth(image: Image, mouth: _Mouth) -> tuple[Floats, Floats, Floats]:
@@ -429,7 +442,7 @@ def _lip_closure(lips: LipContour, mouth: _Mouth, side_px: int) -> LipClosure:
     s, t = mouth.line_coordinates()
     reach_px = (mouth.gap / 2 + _OWN_MOTION) * mouth.line.width_px
     offset = t - np.interp(s, lips.s, (lips.gap_top + lips.gap_bottom) / 2)
-    corner_fade = np.clip(np.minimum(s, 1 - s) / _CLOSURE_FADE, 0, 1)
+    corner_fade = np.sin(np.pi / 2 * np.clip(np.minimum(s, 1 - s) / _CLOSURE_FADE, 0, 1))
     weight = corner_fade * np.clip(2 - np.abs(offset) / reach_px, 0, 1)
     return LipClosure(
         box=mouth.box(side_px),

@@ -50,7 +50,7 @@ _CORNER, _MOST_EVEN = 0.5, 1.15
 _CLOSED_PX: Final = 1.5  # in a lower gap nothing but the line between the lips shows
 _LINE_GAP: Final = 0.045  # from a gap that is higher by this on the line has gone
 _SHADOWS: Final = ((0.5, 0.05), (0.78, 0.03))  # light at the upper and the lower lip, and how far it is less
-_LIT, _LEAST_LIGHT = 0.14, 0.68  # a gap of this height lets all light in; light in a thin one
+_LIT, _LEAST_LIGHT = 0.14, 0.74  # a gap of this height lets all light in; light in a thin one
 _SPREAD, _SPREAD_LIGHT = 0.2, 0.6  # one that is wider by this loses this share of the shadow
 _ROUNDED, _ROUNDED_LIGHT = 0.25, 0.6  # a mouth that is narrower by this stands forward and leaves this light
 
