@@ -54,7 +54,7 @@ def random_decoder() -> tuple[MotionDecoder, Callable[[int], tuple[ReferencePyra
 @torch.no_grad()
 def test_nested_inputs_and_results() -> None:
     network, x = Pair(), torch.randn(2, 3)
-    run = OpenVinoEngine()(network)
+    run = OpenVinoEngine(dtype=torch.float32)(network)
     for options in (
         {"more": {"factor": 2.0, "parts": (torch.ones(5),)}},
         {"more": {"factor": 3.0, "parts": (torch.zeros(5),)}},
@@ -140,3 +140,22 @@ def test_networks_that_cannot_be_compiled(tiny_dir: Path) -> None:
         pipeline.to("cpu")
     pipeline.enable_engine("torch")
     pipeline.to("cpu")
+
+
+@needs_openvino
+@torch.no_grad()
+def test_a_unet_in_parts(tiny_dir: Path) -> None:
+    """Its embeddings and last layers stay in float32, the rest is compiled."""
+    unet = EmoPipeline.from_pretrained(tiny_dir).unet
+    config, frames = unet.config, 3
+    torch.manual_seed(0)
+    inputs = {
+        "sample_BCFHW": torch.randn(1, config.in_channels, frames, 4, 4),
+        "timestep": torch.tensor([500]),
+        "audio_BFTD": torch.randn(1, frames, config.audio_tokens, config.audio_feature_dim or 0),
+        "motion_conditions_BFK": torch.randn(1, frames, config.num_motion_conditions or 0),
+    }
+    expected = unet(**inputs)
+    for dtype, tolerance in ((torch.float32, 1e-5), (torch.bfloat16, 0.03)):
+        error = OpenVinoEngine(dtype=dtype)(unet)(**inputs) - expected
+        assert error.square().mean().sqrt() < tolerance * expected.std()

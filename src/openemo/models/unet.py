@@ -6,7 +6,7 @@ Shape letters: B clips, F frames, C channels, H and W latent size, T audio token
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import torch
@@ -225,6 +225,7 @@ class EmoUNet(ModelMixin, ConfigMixin):
         region_masks: Sequence[Tensor] = (),
         region_weights: Tensor | None = None,
         is_clip: bool = True,
+        body: Callable[..., Tensor] | None = None,
     ) -> Tensor:
         """Predict noise, velocity or clean latents (whichever the scheduler expects) for a noisy clip.
 
@@ -246,6 +247,7 @@ class EmoUNet(ModelMixin, ConfigMixin):
                 `audio_attention` is "regions".
             region_weights: (3,), factor on the audio attention of each region; None is 1.
             is_clip: False if the frames are not consecutive (image stage): temporal modules do not run.
+            body: computes what `body` computes, for example in another precision; None takes that.
 
         Returns:
             (B, out_channels, F, H, W).
@@ -255,7 +257,6 @@ class EmoUNet(ModelMixin, ConfigMixin):
         """
         reference = reference or ReferenceFeatures()
         batch, _, frames = sample_BCFHW.shape[:3]
-        hidden = self.conv_in(fold(sample_BCFHW))
         if locator_BMHW is not None:
             locator_features_BCHW = self.encode_locator(locator_BMHW)
         if audio_BFTD is not None:
@@ -263,7 +264,7 @@ class EmoUNet(ModelMixin, ConfigMixin):
         conditions = self._conditions(
             timestep.expand(batch),
             frames,
-            hidden.dtype,
+            sample_BCFHW.dtype,
             audio_tokens_BFTA,
             speed_BF,
             motion_conditions_BFK,
@@ -271,14 +272,40 @@ class EmoUNet(ModelMixin, ConfigMixin):
             reference,
             is_clip,
         )
-        if locator_features_BCHW is not None:
-            hidden = self._add_locator(hidden, locator_features_BCHW, conditions)
-        if expression_guide_BFGHW is not None:
-            hidden = self._add_guide(hidden, expression_guide_BFGHW)
         if region_masks:
             if self.config.audio_attention != "regions":
                 raise ConfigError("this network has no audio regions", fix="Leave the region masks out")
             conditions = with_regions(conditions, region_masks, region_weights)
+        hidden = (body or self.body)(
+            sample_BCFHW, conditions, reference, locator_features_BCHW, expression_guide_BFGHW
+        )
+        hidden = self.conv_norm_out(hidden)
+        if self.modulation_out is not None:
+            hidden = modulate(hidden, self.modulation_out(conditions.time_embedding))
+        output: Tensor = self.conv_out(F.silu(hidden))
+        return torch.unflatten(output, 0, (batch, frames)).transpose(1, 2).contiguous()
+
+    if TYPE_CHECKING:  # the call of nn.Module has no types
+        __call__ = forward
+
+    def body(
+        self,
+        sample_BCFHW: Tensor,
+        conditions: Conditions,
+        reference: ReferenceFeatures,
+        locator_features_BCHW: Tensor | None = None,
+        expression_guide_BFGHW: Tensor | None = None,
+    ) -> Tensor:
+        """The blocks: noisy latents to hidden states (BF, C, H, W), before the last norm.
+
+        Nearly all of the computing is here. It bears a coarser precision than what is before and after it:
+        rounding of the frames' embeddings and of the last layers shifts whole heads.
+        """
+        hidden = self.conv_in(fold(sample_BCFHW))
+        if locator_features_BCHW is not None:
+            hidden = self._add_locator(hidden, locator_features_BCHW, conditions)
+        if expression_guide_BFGHW is not None:
+            hidden = self._add_guide(hidden, expression_guide_BFGHW)
         features = reference.per_layer(
             [
                 layer
@@ -302,14 +329,7 @@ class EmoUNet(ModelMixin, ConfigMixin):
                 hidden = self._run(layer, hidden, conditions, *next(features))
             if block.upsamplers is not None:
                 hidden = upsample(block.upsamplers, hidden, skips[-1].shape[-2:])
-        hidden = self.conv_norm_out(hidden)
-        if self.modulation_out is not None:
-            hidden = modulate(hidden, self.modulation_out(conditions.time_embedding))
-        output: Tensor = self.conv_out(F.silu(hidden))
-        return torch.unflatten(output, 0, (batch, frames)).transpose(1, 2).contiguous()
-
-    if TYPE_CHECKING:  # the call of nn.Module has no types
-        __call__ = forward
+        return cast(Tensor, hidden)
 
     def _run(
         self,

@@ -9,10 +9,9 @@ Shapes: N frames, g x g the head flow's grid, n x n the grid of the warp, over t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 from typing import Final, Self
 
 import cv2
@@ -24,6 +23,7 @@ from openemo.arrays import Floats, Image
 from openemo.face.landmarks import FACE_OVAL, face_width_px
 from openemo.grids import centre_array
 from openemo.rendering.face_patch import Place
+from openemo.rendering.sharp_sampling import SharpPicture
 
 __all__ = ["Box", "HeadWarp", "Part"]
 
@@ -43,11 +43,7 @@ _HEAD_FADE, _TORSO_FADE, _EDGE_FADE, _NECK, _NECK_FADE = 1.0, 0.6, 0.3, 0.05, 0.
 _ACROSS, _CHIN = 2.0, 1.0
 _MOUTH: Final = 13  # landmark
 _HAIR_ROOM: Final = 0.9  # between face and side of the photo, in which hair that it cuts moves in full
-# Lanczos' kernel keeps 0.96 of the variance of a photo's Laplacian, a cubic one 0.85, in a fifth of the time.
-# A head of more pixels has less in its finest frequencies.
-_FINE_PIXELS: Final = 300_000
-_BAND_PX: Final = 64
-_HEAD, _BAND = 0.9, 8  # what moves with the head by more is sampled as it; so many rows of cells at a time
+_BAND_PX: Final = 32  # rows at a time: what they need stays in the cache
 _STILL_PX: Final = 0.002  # what moves by less keeps its grey levels
 _WHOLE: Final[Part] = (0.0, 0.0, 1.0)
 _REACH: Final = 1.1  # of the head from the middle of the face sideways: hair, but no second person
@@ -154,32 +150,12 @@ class HeadWarp:
         if _is_empty(moving):
             return frame.copy()
         result = frame.copy()
-        for place, kernel in self._kernels(box, scale_px, moving):
-            sources = _sources(field, box, scale_px, place)
-            cv2.remap(frame, sources, None, kernel, result[place], borderMode=cv2.BORDER_REPLICATE)
+        sharp = SharpPicture(frame)
+        rows, columns = moving
+        for top in range(rows.start, rows.stop, _BAND_PX):
+            place = slice(top, min(top + _BAND_PX, rows.stop)), columns
+            result[place] = sharp.at(_sources(field, box, scale_px, place))
         return result
-
-    def _kernels(self, box: Part, scale_px: float, moving: Place) -> Iterator[tuple[Place, int]]:
-        """Rectangles that fill the moving part of a frame, each with the kernel that it is sampled with."""
-        whole = slice(0, round(scale_px))
-        around = _to_pixels(self.head_nn > 0.5, _WHOLE, scale_px, (whole, whole))
-        if np.prod([side.stop - side.start for side in around]) > _FINE_PIXELS:
-            # What a few rows need stays in the cache.
-            for top in range(moving[0].start, moving[0].stop, _BAND_PX):
-                yield (slice(top, min(top + _BAND_PX, moving[0].stop)), moving[1]), cv2.INTER_CUBIC
-            return
-        for rows, is_head in self._bands(box, scale_px, moving[0]):
-            left, head, right = _parted(is_head, box[0], scale_px, moving[1])
-            for columns in (left, head, right):
-                if columns.stop > columns.start and rows.stop > rows.start:
-                    yield (rows, columns), cv2.INTER_LANCZOS4 if columns is head else cv2.INTER_CUBIC
-
-    def _bands(self, box: Part, scale_px: float, rows: slice) -> Iterator[tuple[slice, NDArray[np.bool_]]]:
-        """Rows of a frame, some at a time, and the columns of cells (n,) that the head takes there."""
-        starts = np.arange(0, _GRID + 1, _BAND)
-        ends = np.clip(np.rint((starts / _GRID - box[1]) * scale_px), rows.start, rows.stop).astype(int)
-        for start, (low, high) in zip(starts[:-1], pairwise(ends), strict=True):
-            yield slice(int(low), int(high)), np.asarray((self.head_nn[start : start + _BAND] > _HEAD).any(0))
 
     def _extended(self, flow_2gg: NDArray[np.float64]) -> NDArray[np.float64]:
         """(2, n, n): the head's flow over the wide picture. Beyond the crop its affine part goes on."""
@@ -349,13 +325,3 @@ def _to_pixels(
 
 def _is_empty(place: Place) -> bool:
     return any(side.start >= side.stop for side in place)
-
-
-def _parted(
-    is_head_n: NDArray[np.bool_], corner: float, scale_px: float, columns: slice
-) -> tuple[slice, slice, slice]:
-    """Columns of a frame on the left of the head, in it, and on its right; each may be empty."""
-    cells = np.flatnonzero(is_head_n)
-    ends = np.array([cells[0], cells[-1] + 1]) / _GRID - corner if len(cells) else np.zeros(2)
-    low, high = np.clip(np.rint(ends * scale_px), columns.start, columns.stop).astype(int).tolist()
-    return slice(columns.start, low), slice(low, high), slice(high, columns.stop)
