@@ -64,3 +64,16 @@ def test_noise_before_the_first_word_is_not_taken_for_a_voice() -> None:
         assert not heard.is_talking
         assert not heard.accents
     assert live.gain == pytest.approx(1, abs=0.2)
+
+
+def test_a_voice_is_heard_within_the_look_ahead(voice: Samples) -> None:
+    """The mouth opens in time only if speech is known 0.1 s after it has begun."""
+    silence = np.zeros(2 * RATE_HZ, np.float32)
+    first = int(np.flatnonzero(np.abs(voice) > 0.1)[0])
+    sound = np.concatenate([silence, voice[first : first + RATE_HZ]])
+    live = LiveVoice()
+    for start in range(0, len(sound) - PIECE, PIECE):
+        live.push(sound[start : start + PIECE])
+        end_s = (start + PIECE) / RATE_HZ
+        talking = live.hear(np.array([end_s])).is_talking
+        assert talking == (end_s > 2.1) or 2 < end_s < 2.1

@@ -11,7 +11,7 @@ import pytest
 from openemo.audio.audio_reader import Audio, read_audio
 from openemo.models.motion_autoencoder import MotionReference
 from openemo.pipeline import EmoPipeline
-from openemo.pipeline.lip_amplitude import lip_gain, loud_clips
+from openemo.pipeline.lip_amplitude import LiveLipGain, lip_gain, loud_clips
 from openemo.video.images import read_image
 
 
@@ -46,6 +46,18 @@ def test_clips_are_taken_where_the_sound_is_loud() -> None:
 
 def test_a_short_sound_is_one_clip() -> None:
     assert loud_clips(Audio(np.ones((2, 800), np.float32), 16000), 1, 12, Fraction(25), 6) == [0]
+
+
+def test_a_live_gain_goes_from_the_usual_one_to_that_of_the_voice() -> None:
+    """Step by step, and within seconds; the side's unit is taken out."""
+    curve, width = 0.020 * np.sqrt(2) * np.sin(np.linspace(0, 200, 1500)), 0.6
+    live, gains = LiveLipGain(0.028, width), []
+    for part in np.split(curve, 375):
+        live.add(width * part)
+        gains.append(live.gain)
+    assert LiveLipGain(0.028, width).gain == lip_gain(np.zeros(9), 0.028)
+    assert gains[-1] == pytest.approx(lip_gain(curve, 0.028), rel=0.05)
+    assert np.abs(np.diff(gains[6:])).max() < 0.06
 
 
 @pytest.mark.slow

@@ -38,8 +38,8 @@ def batch(
     A line that fails does not stop the others; the exit code is then 1.
     """
     from openemo.cli.progress import print_notes
-    from openemo.pipeline.batch import BatchSettings, run_batch, usual_workers
     from openemo.pipeline.batch_jobs import read_jobs
+    from openemo.pipeline.batch_processes import BatchSettings, run_batch, usual_workers
     from openemo.progress_bar import Bar
 
     if workers is not None and workers < 1:

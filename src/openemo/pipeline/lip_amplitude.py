@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from openemo.arrays import Floats
 from openemo.audio import Audio, SpeechFeatures
@@ -35,7 +34,7 @@ __all__ = ["LiveLipGain", "lip_gain", "loud_clips", "scale_lip_motion"]
 _NO_SPEECH, _SPEECH = 0.004, 0.010
 _DEFAULT_GAIN: Final = 1.2  # for what is no speech: what the corpus' own voices need
 _GAINS: Final = (0.8, 1.8)
-_LIVE_FRAMES, _USUAL_FRAMES = 500, 75  # of speech; the usual gain weighs as much as so many
+_LIVE_FRAMES, _USUAL_FRAMES = 500, 150  # of speech; the usual gain weighs as much as so many
 
 
 def lip_gain(parting: Floats, spread: float) -> float:
@@ -72,9 +71,9 @@ class LiveLipGain:
         found = lip_gain(np.array(self._partings), self._spread)
         return (_USUAL_FRAMES * _DEFAULT_GAIN + count * found) / (_USUAL_FRAMES + count)
 
-    def add(self, parting: Floats, is_speech: NDArray[np.bool_]) -> None:
-        """Frames (F,): how far lips are apart without gain, in units of the side; where there is speech."""
-        self._partings.extend((parting[is_speech] / self._width).tolist())
+    def add(self, parting: Floats) -> None:
+        """Frames (F,) of speech: how far lips are apart without gain, in units of the side."""
+        self._partings.extend((parting / self._width).tolist())
 
 
 def loud_clips(audio: Audio, num_frames: int, clip_frames: int, fps: Fraction, count: int = 6) -> list[int]:

@@ -68,8 +68,12 @@ class LiveHearing:
         self._samples = self._samples.copy()
         self._samples[start:] = fade_out(self._samples[start:], SAMPLE_RATE_HZ)
 
-    def speech(self, frames: range) -> tuple[SpeechFeatures, range]:
-        """Features of the window of some frames, and the numbers that these frames have in it."""
+    def speech(self, frames: range, *, is_talking: bool) -> tuple[SpeechFeatures, range]:
+        """Features of the window of some frames, and the numbers that these frames have in it.
+
+        Args:
+            is_talking: otherwise the window is silent: the noise of a room would make lips tremble.
+        """
         first = frames.stop - self._past_frames
         start = frame_to_sample(first, self._fps, SAMPLE_RATE_HZ)
         stop = frame_to_sample(frames.stop, self._fps, SAMPLE_RATE_HZ) + self._ahead
@@ -78,7 +82,7 @@ class LiveHearing:
         part = self._samples[max(0, start - origin) : max(0, stop - origin)]
         offset = max(0, origin - start)
         window[offset : offset + len(part)] = part
-        gain = np.float32(self._voice.gain if self._encoder.normalise else 1)
+        gain = np.float32((self._voice.gain if self._encoder.normalise else 1) * is_talking)
         features = self._encoder.encode_part(window * gain, loudest=_LOUDEST)
         return features, range(frames.start - first, frames.stop - first)
 

@@ -283,7 +283,7 @@ class LiveStream:
             frames = range(first, first + config.clip_frames)
             heard = self._hearing.voice(self._behaviour.times_s(len(frames)))
             behaviour = self._behaviour.advance(len(frames), heard)
-            speech, places = self._hearing.speech(frames)
+            speech, places = self._hearing.speech(frames, is_talking=heard.is_talking)
             motion_frames_BCNHW = pipeline.prepare_motion_frames(reference, latents_BCFHW, config=config)
             conditions = pipeline.prepare_conditions(
                 reference,
@@ -297,7 +297,7 @@ class LiveStream:
             latents_BCFHW = pipeline.denoise_clip(
                 conditions, motion_frames_BCNHW, generator=generator, config=config
             )
-            scaled = _with_gain(pipeline, reference, lips, latents_BCFHW, heard.is_speech_F)
+            scaled = _with_gain(pipeline, reference, lips, latents_BCFHW, is_talking=heard.is_talking)
             articulation = pipeline.hear_articulation(speech, places.stop, fps=self.fps, config=config)
             if articulation is not None:
                 articulation = articulation.frames(places.start, places.stop)
@@ -503,12 +503,14 @@ def _with_gain(
     reference: ReferenceConditions,
     lips: LiveLipGain | None,
     latents_BCFHW: Tensor,
-    is_speech_F: NDArray[np.bool_],
+    *,
+    is_talking: bool,
 ) -> ReferenceConditions:
     """The reference with lip motion scaled as it is known by now."""
     encoded, autoencoder = reference.encoded, pipeline.autoencoder
     if lips is None or not isinstance(encoded, MotionReference):
         return reference
     assert isinstance(autoencoder, MotionAutoencoder)
-    lips.add(autoencoder.lip_parting(latents_BCFHW, encoded).cpu().numpy(), is_speech_F)
+    if is_talking:
+        lips.add(autoencoder.lip_parting(latents_BCFHW, encoded).cpu().numpy())
     return replace(reference, encoded=encoded.with_lip_motion(lips.gain))

@@ -18,8 +18,8 @@ from scipy.io import wavfile
 
 from openemo.errors import ConfigError, OutputError
 from openemo.pipeline import EmoPipeline
-from openemo.pipeline.batch import BatchReport, BatchSettings, run_batch
 from openemo.pipeline.batch_jobs import JobOptions, read_jobs
+from openemo.pipeline.batch_processes import BatchReport, BatchSettings, run_batch
 from openemo.video.video_reader import probe
 
 

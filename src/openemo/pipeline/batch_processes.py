@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
+import re
 import signal
 import time
 from collections import deque
@@ -76,11 +76,11 @@ class _Worker:
 def usual_workers(num_jobs: int) -> int:
     """As many as there are cores, jobs, and memory for."""
     workers = min(num_cores(), num_jobs)
-    try:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return max(1, workers)
-    return max(1, min(workers, free // _WORKER_BYTES))
+    try:  # Linux
+        found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
+    except OSError:
+        found = None
+    return max(1, workers if found is None else min(workers, 1024 * int(found[1]) // _WORKER_BYTES))
 
 
 def run_batch(
