@@ -19,6 +19,8 @@ from openemo.face.landmarks import (
     RIGHT_IRIS,
     eye_opening,
 )
+from openemo.rendering.eye_shape import EyeShape
+from openemo.rendering.eyeball import Eyeball
 from openemo.rendering.eyes import Eyes
 from openemo.rendering.landmark_flow import face_flow
 from openemo.rendering.picture_warp import move_pictures
@@ -215,6 +217,36 @@ def test_gaze_moves_both_irises_by_what_is_asked(face: Floats, right: float, dow
         # The lids cut off what goes behind them.
         assert moved[1] * np.sign(down) >= 0.5 * abs(down) - 0.005
         assert abs(moved[1]) < abs(down) + 0.02
+
+
+def test_a_light_iris_around_a_dark_pupil_moves_as_a_whole(face: Floats) -> None:
+    picture = _portrait(face, grain=0)
+    for iris in (RIGHT_IRIS, LEFT_IRIS):
+        x, y = np.round(face[iris[0]] * SIDE).astype(int)
+        for radius, colour in ((10, (150, 170, 165)), (4, (25, 25, 25))):
+            cv2.circle(picture, (int(x), int(y)), radius, colour, -1)
+    moved_px = 5
+    drawn = _drawn(Eyes(picture, face), picture, np.array([moved_px / EYE_WIDTH_PX, 0]), 0.0)
+    x, y = np.round(face[RIGHT_IRIS[0]] * SIDE).astype(int)
+    before = picture[y - 5 : y + 6, x - 7 : x + 8].astype(int)
+    after = drawn[y - 5 : y + 6, x - 7 + moved_px : x + 8 + moved_px].astype(int)
+    assert np.percentile(np.abs(after - before), 90) < 30
+
+
+def test_what_comes_out_from_under_a_made_up_lid_is_as_dark_as_its_edge(face: Floats) -> None:
+    def hidden(make_up_px: int) -> float:
+        picture = _portrait(face, lashes_px=0, grain=0)
+        upper = np.round(face[[RIGHT_EYE[0], *RIGHT_EYE[:7:-1]]] * SIDE * 16).astype(np.int32)
+        if make_up_px:
+            cv2.polylines(picture, [upper], False, LASHES, make_up_px, cv2.LINE_AA, 4)
+        shape = EyeShape.of(face * SIDE, RIGHT_EYE, LIDS[:16], RIGHT_IRIS, (SIDE, SIDE))
+        assert shape is not None
+        ball = Eyeball(shape, shape.cut(picture)).looking(0, 0)
+        beside = np.abs(shape.x - shape.iris_px[0]) > 1.3 * shape.iris_radius_px
+        return float(ball[(shape.t < shape.upper - 2) & (shape.openness > 0.3) & beside].mean())
+
+    assert hidden(0) > 0.8 * np.mean(WHITE)
+    assert hidden(7) < 0.5 * np.mean(WHITE)
 
 
 @pytest.mark.parametrize("right", [-0.3, 0.3])

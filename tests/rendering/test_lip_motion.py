@@ -97,3 +97,22 @@ def test_lips_are_pressed_where_it_is_asked_for() -> None:
     torch.testing.assert_close(moved, 1.3 * (kept * across + along), atol=1e-4, rtol=0)
     # Lips that the picture shows apart are none that this brings together.
     assert torch.equal(_lip_motion(1.3)(flow, pressed), _lip_motion(1.3)(flow))
+
+
+def test_one_half_of_the_mouth_does_not_open_alone() -> None:
+    """What both halves do, and a little difference, stay."""
+    x = torch.einsum("nahw,a->nhw", _positions() - LIPS[:2].mean(0)[:, None, None], ALONG)[:, None]
+    apart = -0.03 * _at_lower_lip(DOWN)
+    lips = _lip_motion(1.0, uneven=0.002)
+    near = (x.abs() > 0.03) & (x.abs() < 0.1) & (apart.abs().amax(1, keepdim=True) > 0)
+
+    def halves(motion: Tensor) -> Tensor:
+        across = torch.einsum("nahw,a->nhw", lips(motion), DOWN)[:, None]
+        return torch.stack([across[near & (x < 0)].mean(), across[near & (x > 0)].mean()])
+
+    left, right = halves(apart * (x < 0))
+    assert right < 0.4 * left < 0
+    assert left + right == pytest.approx(-0.03, abs=0.003)
+    torch.testing.assert_close(halves(apart), torch.tensor([-0.03, -0.03]), atol=1e-3, rtol=0)
+    one, other = halves(apart * (1 + 0.05 * x.sign()))
+    assert one - other == pytest.approx(0.003, abs=0.001)

@@ -18,10 +18,12 @@ _DISC: Final = 1.12  # rigid radius over that of the iris: its soft rim moves wi
 _MIN_WHITE: Final = 0.05  # least width of the white beside the iris, in widths of the eye
 _CATCH_LIGHT_SHARE: Final = 0.55  # of the iris' motion: the cornea turns, the lamp does not
 _CATCH_LIGHT: Final = 0.35  # size of the largest one, in radii of the iris
-_CATCH_LIGHT_LEVELS: Final = 20.0  # brighter than the iris around by more than its texture is
+_CATCH_LIGHT_LEVELS: Final = 20.0  # brighter than the iris' light parts by so much it is all of it
 _BINS: Final = 12  # rings of the iris from which hidden parts take their colour
 _INSIDE: Final = 0.04  # colours are learnt so far from the lids, in widths of the eye
 _FILL_SIGMA: Final = 0.15  # of the mean of whites, in widths of the eye
+_EDGE: Final = 0.03  # along the lids, where their make-up and lashes are, in widths of the eye
+_IRIS_LIGHT: Final = 75.0  # percent of the iris that is darker than its own light parts
 
 
 class Eyeball:
@@ -88,8 +90,12 @@ def _catch_light(shape: EyeShape, pixels: NDArray[np.float32]) -> NDArray[np.flo
     """What lamps and windows add to the iris."""
     side = max(3, round(_CATCH_LIGHT * 2 * shape.iris_radius_px) | 1)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-    light = pixels - cv2.morphologyEx(pixels, cv2.MORPH_OPEN, kernel)
-    strength = np.clip(light.min(-1) / _CATCH_LIGHT_LEVELS - 1, 0, 1)
+    opened = cv2.morphologyEx(pixels, cv2.MORPH_OPEN, kernel)
+    # A light iris around a dark pupil is no lamp.
+    iris = pixels[_from_iris(shape) < 1]
+    typical = np.percentile(iris, _IRIS_LIGHT, axis=0) if len(iris) else np.zeros(3)
+    light = np.maximum(pixels - np.maximum(opened, typical.astype(np.float32)), 0)
+    strength = np.clip(light.min(-1) / _CATCH_LIGHT_LEVELS, 0, 1)
     # The white around the iris is bright, too.
     within = 1 - smoothstep(_from_iris(shape), 0.6, 0.8)
     within = within * ((shape.t > shape.upper) & (shape.t < shape.lower))
@@ -105,6 +111,7 @@ def _completed(shape: EyeShape, pixels: NDArray[np.float32]) -> NDArray[np.float
         return pixels
     white = (seen & (radii > _DISC)).astype(np.float32)
     hidden = _spread(pixels, white if white.any() else seen.astype(np.float32), _FILL_SIGMA * shape.width_px)
+    hidden *= _edge_light(shape, pixels, hidden, radii)[..., None]
     rings = np.minimum((radii * _BINS / _DISC).astype(int), _BINS)
     iris = hidden.copy()
     last = None
@@ -119,6 +126,22 @@ def _completed(shape: EyeShape, pixels: NDArray[np.float32]) -> NDArray[np.float
     hidden += in_disc * (iris - hidden)
     is_open = np.clip(np.minimum(shape.t - shape.upper, shape.lower - shape.t) + 1, 0, 1) * (shape.gap > 0.5)
     return np.asarray(hidden + is_open[..., None] * (pixels - hidden), np.float32)
+
+
+def _edge_light(
+    shape: EyeShape, pixels: NDArray[np.float32], white: NDArray[np.float32], radii: Field
+) -> Field:
+    """(h, w) light that each lid's lashes and make-up leave along its edge. What comes out from under the lid
+    is as dark: white there would be a pale rim."""
+    ratio = np.minimum(pixels.mean(-1) / np.maximum(white.mean(-1), 1), 1)
+    beside = (radii > _DISC) & (shape.openness > 0.3)
+    is_upper = shape.t < (shape.upper + shape.lower) / 2
+    light = np.ones_like(shape.t)
+    for inwards, side in ((shape.t - shape.upper, is_upper), (shape.lower - shape.t, ~is_upper)):
+        there = beside & (inwards > 0) & (inwards < _EDGE * shape.width_px)
+        if there.any():
+            light[side] = np.median(ratio[there])
+    return light
 
 
 def _spread(pixels: NDArray[np.float32], weight: Field, sigma_px: float) -> NDArray[np.float32]:

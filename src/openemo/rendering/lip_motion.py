@@ -6,6 +6,7 @@ leaves a narrow gap. So narrow gaps are closed.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from openemo.grids import centre_grid
+from openemo.rendering.flow import FULL_BOX, sample_maps
 from openemo.rendering.rigid_motion import move_points, rigid_motion
 
 __all__ = ["LipMotion"]
@@ -33,6 +35,7 @@ class LipMotion:
         closing: lips that part by less than half of it do not part; from one and a half of it on they part
             as they did.
         skull_points_K2: points that move with the head only, in the reference.
+        uneven: most that either half of the mouth departs across it from the mean of both.
     """
 
     mouth_11gg: Tensor
@@ -44,6 +47,7 @@ class LipMotion:
     width: float = 1.0
     corners: float = 1.0
     closing: float = 0.0
+    uneven: float = math.inf
 
     def to(self, device: torch.device) -> Self:
         """The same on another device."""
@@ -70,15 +74,18 @@ class LipMotion:
         height, width = flow_N2gg.shape[-2:]
         positions_gg2 = centre_grid(height, width, device=flow_N2gg.device)
         head_Ngg2 = rigid_motion(self.skull_points_K2, flow_N2gg).inverse(positions_gg2) - positions_gg2
-        motion_N2gg = flow_N2gg - head_Ngg2.permute(0, 3, 1, 2)
+        head_N2gg = head_Ngg2.permute(0, 3, 1, 2)
+        motion_N2gg = flow_N2gg - head_N2gg
+        if math.isfinite(self.uneven):
+            motion_N2gg = motion_N2gg + self._evening(motion_N2gg, positions_gg2)
         axis_2 = self._axis_2
         scaled_N2gg = self.gain_11gg * motion_N2gg
         along_N2gg = torch.einsum("a,nahw,b->nbhw", axis_2, scaled_N2gg, axis_2)
         across_N2gg = scaled_N2gg - along_N2gg
         closed_N111 = 1 - self._kept(flow_N2gg, pressed_N)[:, None, None, None]
         return (
-            flow_N2gg
-            + (self.gain_11gg - 1) * motion_N2gg
+            head_N2gg
+            + scaled_N2gg
             + (self.width - 1) * self.mouth_11gg * along_N2gg
             + (self.corners - 1) * self.corners_11gg * across_N2gg
             - closed_N111 * self.closing_11gg * across_N2gg
@@ -91,6 +98,26 @@ class LipMotion:
         rest_22 = self.lips_42[2:]
         moved_N22 = move_points(rest_22, flow_N2gg) - rest_22
         return (moved_N22[:, 1] - moved_N22[:, 0]) @ down_2
+
+    def _evening(self, motion_N2gg: Tensor, positions_gg2: Tensor) -> Tensor:
+        """What brings the motion of the lips across the mouth near that of the other half.
+
+        One half that opens alone is an error of the network; a real mouth differs by little.
+        """
+        axis_2, corner_2 = self._axis_2, self.lips_42[0]
+        width = (self.lips_42[1] - corner_2) @ axis_2
+        middle = (self.lips_42[2:].mean(0) - corner_2) @ axis_2
+        from_middle_gg = (positions_gg2 - corner_2) @ axis_2 - middle
+        # In a face that is turned one half is narrower.
+        ratio = ((width - middle) / middle).clamp(0.3, 3.0)
+        mirrored_gg = -from_middle_gg * torch.where(from_middle_gg < 0, ratio, 1 / ratio)
+        places_gg2 = positions_gg2 + (mirrored_gg - from_middle_gg)[..., None] * axis_2
+        down_2 = torch.stack([-axis_2[1], axis_2[0]])
+        across_N1gg = torch.einsum("a,nahw->nhw", down_2, motion_N2gg)[:, None]
+        other_N1gg = sample_maps(across_N1gg, places_gg2.expand(len(across_N1gg), -1, -1, -1), FULL_BOX)
+        uneven_N1gg = (across_N1gg - other_N1gg) / 2
+        change_N1gg = self.uneven * (uneven_N1gg / self.uneven).tanh() - uneven_N1gg
+        return self.closing_11gg * change_N1gg * down_2[:, None, None]
 
     @property
     def _axis_2(self) -> Tensor:

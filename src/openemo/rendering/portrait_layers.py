@@ -33,6 +33,7 @@ _LIP_SIGMA = 1.2
 _COVER_SIGMA, _COVER_CUT = 0.9, 2.0
 _CORNER_SIGMA = 0.22  # the same around each corner
 _CLOSING_SIGMA = 0.45  # the chin goes on moving with the jaw while lips are shut
+_UNEVEN = 0.015  # either half of the mouth may depart by this from the mean of both, over its width
 _FOLDS_PX = 256  # side of their maps, which are smooth
 _APART = 0.01  # opening of a mouth, in face widths
 _LIPS = (61, 291, 0, 17)  # corners, outer edge of the upper and of the lower lip
@@ -222,6 +223,7 @@ def _lip_motion(picture: PortraitPicture, flow_size: int) -> LipMotion:
         strength=0.0 if is_covered else picture.lip_motion,
         width=1.0 if is_covered else picture.lip_width,
         corners=1.0 if is_covered else picture.lip_corners,
+        uneven=_UNEVEN * mouth_width,
         closing=0.0 if is_open or is_covered else picture.lip_closing * face_width_px(picture.points),
     )
 
