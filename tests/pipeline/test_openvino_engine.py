@@ -81,13 +81,20 @@ def test_a_decoder_of_any_number_of_frames(dtype: torch.dtype, tolerance: float)
 
 @needs_openvino
 @torch.no_grad()
-def test_what_was_compiled_is_kept_for_the_same_weights(tmp_path: Path) -> None:
+def test_what_was_compiled_is_kept_for_the_same_weights(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     decoder, inputs = random_decoder()
     first = OpenVinoEngine(folder=tmp_path)(decoder)(*inputs(2))
+    assert [record.getMessage() for record in caplog.records] == [
+        "OpenVINO compiles the networks for this processor: some 10 s, this once"
+    ]
+    caplog.clear()
     (kept,) = tmp_path.iterdir()
     written = kept.stat().st_mtime_ns
     assert torch.equal(OpenVinoEngine(folder=tmp_path)(decoder)(*inputs(2)), first)
     assert kept.stat().st_mtime_ns == written
+    assert not caplog.records
 
     decoder.norm_out.weight[0] += 1
     other = OpenVinoEngine(folder=tmp_path)(decoder)(*inputs(2))
@@ -114,7 +121,8 @@ def test_a_video_is_that_of_torch(
     expected = frames()
     exact = frames(engine="openvino", dtype=torch.float32)
     assert np.abs(exact.astype(int) - expected).max() <= 1
-    assert np.array_equal(frames(engine="auto", dtype=torch.float32), exact)
+    chosen = frames(engine="auto", dtype=torch.float32)
+    assert np.array_equal(chosen, exact if OpenVinoEngine().has_bfloat16 else expected)
     assert list((tmp_path / "openemo" / "openvino").glob("*.blob"))
 
 

@@ -294,7 +294,7 @@ def test_irises_stay_round_in_a_flow_that_opens_the_lids(face: Floats) -> None:
         drawn = picture.copy()
         for patch in Eyes(picture, face).draw(STILL, STILL, flow_2gg):
             drawn[patch.box] = patch.pixels
-        opened = move_pictures([drawn.astype(np.float32)], flow[None], SIDE)[0]
+        opened = move_pictures([drawn], flow[None], SIDE)[0].astype(int)
         rows, columns = np.nonzero(opened[:, : SIDE // 2, 1] > opened[:, : SIDE // 2, 2] + 50)
         return float(rows.std() / columns.std())
 

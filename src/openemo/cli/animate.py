@@ -36,7 +36,7 @@ _EMOTION = (
     "happy, sad, angry, surprised, disgusted, afraid, smug or neutral. Over time: 0:happy,2.5:sad:0.8 is "
     "happy from the start, and sad, 0.8 of the strength, from 2.5 s on."
 )
-_ENGINE = "What runs the networks. auto is openvino where it is installed and runs the model, else torch."
+_ENGINE = "What runs the networks. auto is openvino where it is faster and runs the model, else torch."
 _OFFLOAD = (
     "Keep the networks in main memory. One network (model) or layer (sequential) at a time is on the device."
 )
@@ -99,7 +99,7 @@ def animate(
     ] = None,
     device: Device = "cpu",
     dtype: DTypeOrBest = None,
-    engine: Annotated[_Engine, Machine(help=_ENGINE)] = "torch",
+    engine: Annotated[_Engine, Machine(help=_ENGINE)] = "auto",
     offload: Annotated[_Offload, Machine(help=_OFFLOAD)] = "none",
     attention_slice: Annotated[
         int | None, Machine(help="Frames per attention call. Fewer need less memory.", show_default="all")

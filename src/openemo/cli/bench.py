@@ -30,7 +30,7 @@ _Engine = Literal["auto", "torch", "openvino"]
 def bench(
     size_px: Annotated[int, Option(help="Side of the video; the demo's portrait is enlarged.")] = 512,
     seconds: Annotated[float, Option(help="Length of the video.")] = 4.0,
-    engine: Annotated[_Engine, Option(help="What runs the networks, as in animate.")] = "torch",
+    engine: Annotated[_Engine, Option(help="What runs the networks, as in animate.")] = "auto",
     cores: Annotated[
         int | None, Option(help="Measure with so many cores alone.", show_default="1, 2 and 4 in turn")
     ] = None,

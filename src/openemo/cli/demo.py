@@ -43,7 +43,7 @@ def demo(
 
     with as_file(files("openemo") / "assets") as assets:
         portrait, voice = read_image(assets / "demo_portrait.jpg"), read_audio(assets / "demo_voice.flac")
-    pipeline = EmoPipeline.from_pretrained()
+    pipeline = EmoPipeline.from_pretrained(engine="auto")
     watch.loaded()
     animation = pipeline(portrait, voice, size_px=_SIZE_PX)
     save_with_bar(animation, video)

