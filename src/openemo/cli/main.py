@@ -24,6 +24,7 @@ from openemo.cli.evaluate import compare, evaluate
 from openemo.cli.notes import warnings_as_notes
 from openemo.cli.streams import forgiving_streams
 from openemo.cli.train import assemble, prepare, train
+from openemo.cli.ui import ui
 from openemo.cli.weights import weights
 from openemo.errors import ConfigError, OpenEmoError, printable
 
@@ -128,6 +129,7 @@ def _openemo(
 
 app.command(rich_help_panel=_VIDEOS)(animate)
 app.command(rich_help_panel=_VIDEOS)(demo)
+app.command(rich_help_panel=_VIDEOS)(ui)
 app.command(rich_help_panel=_VIDEOS)(bench)
 app.command(rich_help_panel=_EVALUATION)(evaluate)
 app.command(rich_help_panel=_EVALUATION)(compare)
