@@ -30,6 +30,7 @@ __all__ = [
     "read_bounded",
     "read_json",
     "remove_leftovers",
+    "temporary_folder",
     "try_to_write",
     "whole_file",
 ]
@@ -105,6 +106,29 @@ def fresh_folder(output: Path) -> Iterator[Path]:
                 os.close(lock)
     except OSError as error:
         raise OutputError(f"{output} cannot be written", got=error.strerror or error) from error
+
+
+@contextmanager
+def temporary_folder(parent: Path) -> Iterator[Path]:
+    """A hidden folder in `parent` for this user alone, deleted when the block ends.
+
+    What killed runs left beside it is removed first.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    remove_leftovers(parent)
+    try:
+        folder, lock = _locked(parent, "", _new_folder)
+        folder.chmod(0o700)
+    except OSError as error:
+        raise OutputError(f"no folder can be made in {parent}", got=error.strerror or error) from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
 
 
 def try_to_write(folder: Path) -> None:

@@ -26,6 +26,7 @@ from openemo.cli.live import live
 from openemo.cli.notes import warnings_as_notes
 from openemo.cli.streams import forgiving_streams
 from openemo.cli.train import assemble, prepare, train
+from openemo.cli.ui import ui
 from openemo.cli.weights import weights
 from openemo.errors import ConfigError, OpenEmoError, printable
 
@@ -132,6 +133,7 @@ app.command(rich_help_panel=_VIDEOS)(animate)
 app.command(rich_help_panel=_VIDEOS)(live)
 app.command(rich_help_panel=_VIDEOS)(batch)
 app.command(rich_help_panel=_VIDEOS)(demo)
+app.command(rich_help_panel=_VIDEOS)(ui)
 app.command(rich_help_panel=_VIDEOS)(bench)
 app.command(rich_help_panel=_EVALUATION)(evaluate)
 app.command(rich_help_panel=_EVALUATION)(compare)

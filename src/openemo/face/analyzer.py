@@ -27,7 +27,7 @@ from openemo.face.landmarks import NUM_POINTS, face_width_px, head_pose
 from openemo.face.onnx_session import ONNX_ERRORS, OnnxSession, open_session, run_session
 from openemo.face.square_sampling import rotation_matrix, sample_square
 
-__all__ = ["Face", "FaceAnalyzer", "FaceBox", "select_face"]
+__all__ = ["Face", "FaceAnalyzer", "FaceBox", "left_to_right", "select_face"]
 
 
 _LANDMARK_INPUT_PX: Final = 256  # side of the landmark network's input
@@ -258,6 +258,11 @@ class FaceAnalyzer:
         return Face.of(points, float(1.0 / (1.0 + np.exp(-presence.ravel()[0]))))
 
 
+def left_to_right(faces: list[Face]) -> list[Face]:
+    """In the order in which their numbers count."""
+    return sorted(faces, key=lambda face: float(face.box_px[0] + face.box_px[2]))
+
+
 def select_face(faces: list[Face], index: int | None, image_size: tuple[int, int]) -> Face:
     """The face to animate.
 
@@ -274,7 +279,7 @@ def select_face(faces: list[Face], index: int | None, image_size: tuple[int, int
     if index is None:
         face = max(faces, key=_area)
     elif 0 <= index < len(faces):
-        face = sorted(faces, key=lambda item: float(item.box_px[0] + item.box_px[2]))[index]
+        face = left_to_right(faces)[index]
     else:
         raise FaceError(
             "there is no face with this number",

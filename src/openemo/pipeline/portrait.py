@@ -13,6 +13,7 @@ from openemo.arrays import Image
 from openemo.config import PipelineConfig
 from openemo.errors import ConfigError
 from openemo.face import CropRegion, Face, FaceAnalyzer, select_face
+from openemo.face.analyzer import left_to_right
 from openemo.face.crop import integer_box
 from openemo.face.landmarks import head_pose
 from openemo.face.masks import RegionMasks, box_mask, part_masks, region_masks, resize_mask
@@ -21,7 +22,7 @@ from openemo.pipeline.compositing import Compositor, Framing
 from openemo.pipeline.rest_pose import find_rest_pose
 from openemo.video.transparency import bleed_colours, on_white
 
-__all__ = ["Framing", "PreparedPortrait", "prepare_portrait"]
+__all__ = ["FaceInPicture", "Framing", "PreparedPortrait", "find_faces", "prepare_portrait"]
 
 _UPRIGHT_DEG: Final = 8.0  # networks and rendering cope with such a roll
 _MAX_TURNS, _SAME_ANGLE_DEG = 3, 2.0
@@ -152,6 +153,45 @@ def prepare_portrait(
         own_smile=rest.own_smile,
         own_teeth=rest.own_teeth,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class FaceInPicture:
+    """Where a face is, and what is animated with it; both in widths and heights of the picture.
+
+    Attributes:
+        box: (4,) x0, y0, x1, y1 of the face.
+        region: (4, 2) corners of the square that the networks animate, which may leave the picture.
+    """
+
+    box: NDArray[np.float64]
+    region: NDArray[np.float64]
+
+
+def find_faces(
+    image: Image, analyzer: FaceAnalyzer, config: PipelineConfig
+) -> tuple[list[FaceInPicture], int]:
+    """The faces in the order of `face_index`, and the number of the largest.
+
+    Args:
+        image: (height, width, 3) uint8 RGB.
+
+    Raises:
+        FaceError: there is none, or the only one cannot be used.
+    """
+    size = np.array([image.shape[1], image.shape[0]], np.float64)
+    faces = analyzer.find_all(image)
+    if len(faces) < 2:
+        select_face(faces, None, (image.shape[1], image.shape[0]))
+    ordered = left_to_right(faces)
+    found = []
+    for given in ordered:
+        upright, face, turn = _turned_upright(image, given, analyzer)
+        x0, y0, x1, y1 = _region(face, upright, config).box_px
+        corners = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], np.float64)
+        region = corners if turn is None else turn.points_to_given(corners)
+        found.append(FaceInPicture(given.box_px / np.tile(size, 2), region / size))
+    return found, next(number for number, face in enumerate(ordered) if face is faces[0])
 
 
 def _upright_angle(roll_deg: float) -> float:

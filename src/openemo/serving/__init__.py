@@ -1,0 +1,1 @@
+"""The web page: makes videos for people without a terminal."""
