@@ -258,10 +258,8 @@ def _double(image: Image) -> Image:
     It is sharpened by what `move_pictures` loses in the mean.
     """
     doubled = cv2.resize(image, None, fx=2, fy=2, interpolation=cv2.INTER_LANCZOS4)
-    border = cv2.BORDER_REPLICATE
-    sharp = np.asarray(cv2.sepFilter2D(doubled, cv2.CV_8U, _SHARPER, _SHARPER, borderType=border), np.uint8)
-    sharp[..., 3:] = doubled[..., 3:]
-    return sharp
+    sharper = cv2.sepFilter2D(doubled, cv2.CV_8U, _SHARPER, _SHARPER, borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(sharper, np.uint8)
 
 
 def _add_enlarged(frame_PPC: NDArray[np.float32], residual_3hw: NDArray[np.float32]) -> None:
