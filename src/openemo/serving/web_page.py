@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Callable
-from functools import wraps
+from functools import partial, wraps
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
@@ -177,8 +177,10 @@ class WebPage:
         _on(self._examples.click, self._example_chosen, None, portrait_parts)
         _on(self._faces.click, self._face_chosen, None, [self._faces])
         _on(self._example_voice.click, self._example_voice_chosen, None, voice_parts)
-        for part in (self._faces, self._voice_line, *sizes):
-            _on(part.change, self._estimated, sizes, [self._estimate, self._error])
+        # One listener for all, so that an older estimate cannot come after a newer one.
+        changes = [part.change for part in (self._faces, self._voice_line, *sizes)]
+        estimate = [self._estimate, self._error]
+        _on(partial(gr.on, changes), self._estimated, sizes, estimate, trigger_mode="always_last")
         options = [
             self._seed,
             self._emotion,
