@@ -15,12 +15,20 @@ import pytest
 
 from openemo import files
 from openemo.errors import CheckpointError, OutputError
-from openemo.files import fresh_folder, read_bounded, read_json, remove_leftovers, whole_file
+from openemo.files import (
+    fresh_folder,
+    read_bounded,
+    read_json,
+    remove_leftovers,
+    temporary_folder,
+    whole_file,
+)
 
 # What a run does that is then killed: each writes into FOLDER and waits.
 RUNS = {
     "a file": "with whole_file(folder / 'a.json') as file: file.write(b'half'); file.flush(); wait()",
     "a folder": "with fresh_folder(folder / 'model') as new: (new / 'a').write_bytes(b'half'); wait()",
+    "a temporary folder": "with temporary_folder(folder) as new: (new / 'a').write_bytes(b'half'); wait()",
     "a video": (
         "from fractions import Fraction; import numpy as np\n"
         "from openemo.video.video_writer import VideoWriter\n"
@@ -36,7 +44,8 @@ RUNS = {
     ),
 }
 START = """
-import sys, time; from pathlib import Path; from openemo.files import whole_file, fresh_folder
+import sys, time; from pathlib import Path
+from openemo.files import whole_file, fresh_folder, temporary_folder
 folder = Path(sys.argv[1])
 def wait(): print('writing', flush=True); time.sleep(600)
 """
@@ -198,3 +207,12 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def test_a_temporary_folder_is_private_and_goes(tmp_path: Path) -> None:
+    with temporary_folder(tmp_path) as folder:
+        (folder / "a").write_bytes(b"1")
+        assert folder.stat().st_mode & 0o777 == 0o700
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(OutputError, match="no folder can be made"), temporary_folder(tmp_path / "gone"):
+        pass

@@ -132,11 +132,14 @@ class VideoMaker:
         self._thread.start()
 
     def warm_up(self, portrait: Path, audio: Path) -> None:
-        """Queue a very short video that nobody sees, for the time that this machine needs."""
-        with self._lock:
-            job = VideoJob(portrait, audio, _WARM_UP, "mp4", self._folder / "warm-up", is_trial=True)
-            self._waiting.append(job)
-        self._jobs.put(job)
+        """Queue very short videos that nobody sees, for the time that this machine needs. The first one also
+        loads libraries; the last one counts.
+        """
+        for name in ("first", "second"):
+            job = VideoJob(portrait, audio, _WARM_UP, "mp4", self._folder / name, is_trial=True)
+            with self._lock:
+                self._waiting.append(job)
+            self._jobs.put(job)
 
     def submit(self, portrait: Path, audio: Path, kind: str, options: dict[str, Any]) -> VideoJob:
         """Queue a video.

@@ -30,7 +30,7 @@ class Choice:
         preview: the portrait as JPEG, made smaller. width, height: of the portrait.
         face_index: the chosen face. Without a portrait there are no faces.
         duration_s: of the voice.
-        is_example_portrait, is_example_voice: a file of the package, not an upload.
+        is_portrait_emptied, is_voice_emptied: the page itself empties the field of the upload, which says so.
     """
 
     portrait: Path | None = None
@@ -41,8 +41,8 @@ class Choice:
     face_index: int = 0
     audio: Path | None = None
     duration_s: float = 0.0
-    is_example_portrait: bool = False
-    is_example_voice: bool = False
+    is_portrait_emptied: bool = False
+    is_voice_emptied: bool = False
 
 
 @dataclass(eq=False)

@@ -104,9 +104,10 @@ class WebGuard:
         elif scope["method"] == "POST" and path not in ("/login", "/login/"):
             if path == f"{_API}upload":
                 return await self._upload(visitor, scope, headers, receive, send)
-            receive = await self._checked_body(visitor, receive)  # type: ignore[assignment]
-            if receive is None:
+            checked = await self._checked_body(visitor, receive)
+            if checked is None:
                 return await _refuse(send, 403, "That belongs to somebody else.")
+            receive = checked
         elif not self._may_read(visitor, scope):
             return await _refuse(send, 404, "There is no such file.")
         await self._app(scope, receive, self._sending(visitor, scope, send, is_new=is_new))

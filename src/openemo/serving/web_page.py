@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Callable
-from functools import wraps
+from functools import partial, wraps
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
@@ -92,7 +92,7 @@ class WebPage:
                     self._portrait_part()
                     self._voice_part()
                     self._options_part()
-                with gr.Column(min_width=300):
+                with gr.Column(min_width=300, elem_id="video"):
                     self._video_part()
             self._connect(page)
         return page
@@ -171,13 +171,16 @@ class WebPage:
         faces = [self._faces, self._portrait_error, self._estimate]
         voice = [self._voice_line, self._voice_error, self._estimate]
         sizes = [self._framing, self._size]
-        _on(self._portrait.change, self._portrait_given, self._portrait, faces, preprocess=False)
-        _on(self._voice.change, self._voice_given, self._voice, voice, preprocess=False)
-        _on(self._examples.click, self._example_chosen, None, [self._portrait, *faces])
+        portrait_parts, voice_parts = [self._portrait, *faces], [self._voice, *voice]
+        _on(self._portrait.change, self._portrait_given, self._portrait, portrait_parts, preprocess=False)
+        _on(self._voice.change, self._voice_given, self._voice, voice_parts, preprocess=False)
+        _on(self._examples.click, self._example_chosen, None, portrait_parts)
         _on(self._faces.click, self._face_chosen, None, [self._faces])
-        _on(self._example_voice.click, self._example_voice_chosen, None, [self._voice, *voice])
-        for part in (self._faces, self._voice_line, *sizes):
-            _on(part.change, self._estimated, sizes, [self._estimate, self._error])
+        _on(self._example_voice.click, self._example_voice_chosen, None, voice_parts)
+        # One listener for all, so that an older estimate cannot come after a newer one.
+        changes = [part.change for part in (self._faces, self._voice_line, *sizes)]
+        estimate = [self._estimate, self._error]
+        _on(partial(gr.on, changes), self._estimated, sizes, estimate, trigger_mode="always_last")
         options = [
             self._seed,
             self._emotion,
@@ -202,23 +205,26 @@ class WebPage:
         _on(self._cancel.click, self._cancelled, None, [])
         _on(self._gallery.click, self._video_chosen, None, [self._result])
         _on(page.load, self._loaded, None, shown)
-        _on(self._forget.click, self._forgotten, None, [*shown, self._portrait, self._voice, *faces, *voice])
+        _on(self._forget.click, self._forgotten, None, [*shown, *portrait_parts, *voice_parts])
 
     # What the listeners do. Those of inputs return a value for each output.
 
     def _portrait_given(self, payload: dict[str, Any] | None, request: gr.Request) -> list[Any]:
         visitor, choice = self._asked_by(request)
-        if payload is None and choice.is_example_portrait:
-            return [gr.skip()] * 3  # the example has emptied it
-        choice.portrait, choice.faces, choice.is_example_portrait = None, [], False
+        if payload is None and choice.is_portrait_emptied:
+            choice.is_portrait_emptied = False
+            return [gr.skip()] * 4
+        choice.portrait, choice.faces, choice.is_portrait_emptied = None, [], False
         if payload is None:
-            return ["", "", ""]
-        return self._read_portrait(choice, _own_file(visitor, payload))
+            return [gr.skip(), "", "", ""]
+        shown = self._read_portrait(choice, _own_file(visitor, payload))
+        choice.is_portrait_emptied = choice.portrait is None  # what cannot be read is not left there
+        return [None if choice.portrait is None else gr.skip(), *shown]
 
     def _example_chosen(self, event: gr.EventData, request: gr.Request) -> list[Any]:
         _, choice = self._asked_by(request)
         name, _ = _PORTRAITS[_index(event, len(_PORTRAITS))]
-        choice.is_example_portrait = True
+        choice.is_portrait_emptied = True
         return [None, *self._read_portrait(choice, EXAMPLE_FILES[name])]
 
     def _read_portrait(self, choice: Choice, path: Path) -> list[Any]:
@@ -242,16 +248,19 @@ class WebPage:
 
     def _voice_given(self, payload: dict[str, Any] | None, request: gr.Request) -> list[Any]:
         visitor, choice = self._asked_by(request)
-        if payload is None and choice.is_example_voice:
-            return [gr.skip()] * 3
-        choice.audio, choice.is_example_voice = None, False
+        if payload is None and choice.is_voice_emptied:
+            choice.is_voice_emptied = False
+            return [gr.skip()] * 4
+        choice.audio, choice.is_voice_emptied = None, False
         if payload is None:
-            return ["", "", ""]
-        return self._read_voice(choice, _own_file(visitor, payload))
+            return [gr.skip(), "", "", ""]
+        shown = self._read_voice(choice, _own_file(visitor, payload))
+        choice.is_voice_emptied = choice.audio is None
+        return [None if choice.audio is None else gr.skip(), *shown]
 
     def _example_voice_chosen(self, request: gr.Request) -> list[Any]:
         _, choice = self._asked_by(request)
-        choice.is_example_voice = True
+        choice.is_voice_emptied = True
         return [None, *self._read_voice(choice, EXAMPLE_FILES[VOICE])]
 
     def _read_voice(self, choice: Choice, path: Path) -> list[Any]:
@@ -262,7 +271,7 @@ class WebPage:
             choice.audio = None
             return ["", fragments.error_box(error), ""]
         choice.audio = path
-        address = f"/media/examples/{VOICE}" if choice.is_example_voice else None
+        address = f"/media/examples/{VOICE}" if path == EXAMPLE_FILES[VOICE] else None
         return [fragments.voice_line(choice.duration_s, address), "", gr.skip()]
 
     def _estimated(self, framing: str, size_px: float | None, request: gr.Request) -> list[Any]:
@@ -367,7 +376,7 @@ class WebPage:
         self._visitors.clear(visitor)
         status = "Your files and videos were deleted here."
         shown = [status, "", "", "", "", gr.update(interactive=True), gr.update(visible=False)]
-        return [*shown, None, None, *[""] * 6]
+        return [*shown, *[None, "", "", ""] * 2]
 
     def _asked_by(self, request: gr.Request) -> tuple[Visitor, Choice]:
         visitor = self._visitors.of(request.cookies.get(COOKIE))
