@@ -25,10 +25,11 @@ from openemo.audio import Audio, read_audio
 from openemo.cli.animate import animate as animate_command
 from openemo.cli.evaluate import evaluate
 from openemo.cli.main import app, main
-from openemo.cli.train import assemble, prepare, train
+from openemo.cli.train import assemble, average, prepare, train
 from openemo.evaluation.jobs import EvaluationSettings
 from openemo.pipeline import EmoPipeline
 from openemo.training import assemble as assembling
+from openemo.training import averaging
 from openemo.video.images import write_image
 from openemo.video.video_reader import probe, read_frames
 from openemo.video.video_writer import VideoWriter
@@ -90,7 +91,7 @@ def test_help_is_fast_and_loads_nothing_heavy() -> None:
 
 
 COMMANDS = (
-    *("", "animate", "live", "batch", "demo", "evaluate", "compare", "train", "assemble"),
+    *("", "animate", "live", "batch", "demo", "evaluate", "compare", "train", "average", "assemble"),
     *("data", "data prepare"),
     *("weights", *(f"weights {name}" for name in ("list", "pull", "import", "combine", "verify", "upgrade"))),
 )
@@ -127,6 +128,7 @@ def test_main_runs_in_any_thread(capsys: pytest.CaptureFixture[str]) -> None:
         (animate_command, EmoPipeline.from_pretrained, {"name_or_folder": "model"}),
         (evaluate, EvaluationSettings, {}),
         (train, training.run, {}),
+        (average, averaging.average, {}),
         (assemble, assembling.assemble, {}),
         (assemble, assembling.assemble_on, {}),
         (prepare, data.run, {}),

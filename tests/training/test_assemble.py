@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from openemo.cli.main import EXIT_ERROR, main
 from openemo.pipeline import EmoPipeline
-from openemo.training.audio_exports import is_audio_layer
+from openemo.training.audio_exports import AUDIO_LAYERS_NAME, is_audio_layer
 
 
 def test_a_base_gives_all_but_the_trained_networks(
@@ -42,6 +42,33 @@ def test_a_base_gives_all_but_the_trained_networks(
         for key, value in getattr(made, name).state_dict().items():
             torch.testing.assert_close(value, theirs[key], atol=1e-3, rtol=1e-3)
     assert made.speech_encoder.options() == tiny_pipeline.speech_encoder.options()
+
+
+def test_the_mean_of_exports(tiny_pipeline: EmoPipeline, tmp_path: Path) -> None:
+    """Each weight is the mean, with one that is given twice; the audio layers lie beside it."""
+    exports = [tmp_path / name for name in ("a", "b")]
+    for value, export in zip((0.0, 3.0), exports, strict=True):
+        for name in ("unet", "reference_net", "scheduler"):
+            getattr(tiny_pipeline, name).save_pretrained(export / name)
+        for name in ("unet", "reference_net"):
+            network = type(getattr(tiny_pipeline, name)).from_pretrained(export / name)
+            with torch.no_grad():
+                for parameter in network.parameters():
+                    parameter.fill_(value)
+            network.save_pretrained(export / name)
+    a, b = map(str, exports)
+    assert main(["average", a, b, b, "-o", str(tmp_path / "mean")]) == 0
+    mean = type(tiny_pipeline.unet).from_pretrained(tmp_path / "mean/unet")
+    assert all(torch.equal(each, torch.full_like(each, 2.0)) for each in mean.parameters())
+    layers = load_file(tmp_path / "mean" / AUDIO_LAYERS_NAME)
+    assert layers
+    assert set(layers) == set(filter(is_audio_layer, mean.state_dict()))
+
+
+def test_one_export_has_no_mean(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["average", str(tmp_path / "a"), "-o", str(tmp_path / "mean")]) == EXIT_ERROR
+    assert "nothing to average" in capsys.readouterr().err
+    assert not (tmp_path / "mean").exists()
 
 
 @pytest.mark.parametrize(

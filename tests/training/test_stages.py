@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from time import sleep
@@ -11,7 +12,7 @@ from time import sleep
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import start_processes
 
@@ -27,7 +28,7 @@ from openemo.models.audio_layers import AudioProjection, AudioTimeEmbedding
 from openemo.models.conditioning import SpeedEncoder
 from openemo.models.motion_autoencoder import MotionAutoencoder
 from openemo.models.temporal import TemporalModule
-from openemo.training.audio_exports import is_audio_layer
+from openemo.training.audio_exports import AUDIO_LAYERS_NAME, is_audio_layer
 from openemo.training.datasets.denoiser_dataset import loss_weight
 from openemo.training.datasets.latent_coders import motion_coder
 from openemo.training.datasets.latent_sequences import LatentSequence, encode_sequences
@@ -178,6 +179,28 @@ def test_an_autoencoder_with_other_latents_is_refused(recipe: DenoiserRecipe, tm
     MotionAutoencoder(sample_size=64).save_pretrained(tmp_path)
     with pytest.raises(ConfigError, match=r"do not fit the networks; got 32 channels; expected 40 channels"):
         DenoiserStage("image", recipe.model_copy(update={"autoencoder": tmp_path}))
+
+
+def test_audio_layers_of_a_pupil_keep_what_reads_them(
+    recipe: DenoiserRecipe, image: Path, tmp_path: Path
+) -> None:
+    """Other layers set their readers to zero, because these do not know them."""
+    start = tmp_path / "start"
+    shutil.copytree(image, start)
+    network = EmoUNet.from_pretrained(start / "unet")
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.5)
+    network.save_pretrained(start / "unet")
+    own = network.state_dict()
+    layers = {name: value + 1 for name, value in own.items() if is_audio_layer(name)}
+    save_file(layers, tmp_path / AUDIO_LAYERS_NAME)
+    for is_kept in (False, True):
+        changes = {"initial_weights": start, "audio": tmp_path, "keep_audio_readers": is_kept}
+        state = DenoiserStage("video", recipe.model_copy(update=changes)).unet.state_dict()
+        differing = {name for name, value in state.items() if not value.equal(own[name])}
+        assert (differing == set(layers)) == is_kept
+        assert set(layers) <= differing
 
 
 def test_the_error_of_the_mouths_shape_is_added_to_the_loss(recipe: DenoiserRecipe) -> None:

@@ -25,7 +25,7 @@ from openemo.cli.evaluate import compare, evaluate
 from openemo.cli.live import live
 from openemo.cli.notes import warnings_as_notes
 from openemo.cli.streams import forgiving_streams
-from openemo.cli.train import assemble, prepare, train
+from openemo.cli.train import assemble, average, prepare, train
 from openemo.cli.ui import ui
 from openemo.cli.weights import weights
 from openemo.errors import ConfigError, OpenEmoError, printable
@@ -138,6 +138,7 @@ app.command(rich_help_panel=_VIDEOS)(bench)
 app.command(rich_help_panel=_EVALUATION)(evaluate)
 app.command(rich_help_panel=_EVALUATION)(compare)
 app.command(rich_help_panel=_TRAINING)(train)
+app.command(rich_help_panel=_TRAINING)(average)
 app.command(rich_help_panel=_TRAINING)(assemble)
 data = typer.Typer(help="Prepare training data.")
 data.command()(prepare)

@@ -1,4 +1,4 @@
-"""`openemo train`, `openemo assemble` and `openemo data prepare`."""
+"""`openemo train`, `openemo average`, `openemo assemble` and `openemo data prepare`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from openemo.cli.options import Folder, GuidanceScale, NumInferenceSteps, Output
 from openemo.errors import ConfigError
 from openemo.training import STAGES
 
-__all__ = ["assemble", "prepare", "train"]
+__all__ = ["assemble", "average", "prepare", "train"]
 
 _Part = partial(Folder, rich_help_panel="Either a model to start from, or all parts")
 
@@ -50,6 +50,19 @@ def prepare(recipe: Recipe, overrides: Overrides = None) -> None:
 
     show_log()
     data.run(recipe, overrides)
+
+
+def average(
+    networks: Annotated[
+        list[Path],
+        Argument(help="Exports of denoising stages; one given twice counts twice.", metavar="DIR..."),
+    ],
+    output: Annotated[Path, Output(help="The mean, as an export.")],
+) -> None:
+    """Average the weights of several trainings that began from the same networks."""
+    from openemo.training.averaging import average
+
+    average(networks, output)
 
 
 def assemble(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from openemo.errors import CheckpointError
@@ -13,7 +14,13 @@ from openemo.models.audio_layers import AudioTimeEmbedding
 from openemo.models.conditioning import zero_
 from openemo.weight_files import load_weights
 
-__all__ = ["AUDIO_LAYERS_NAME", "is_audio_layer", "load_audio_layers", "swap_audio_layers"]
+__all__ = [
+    "AUDIO_LAYERS_NAME",
+    "export_audio_layers",
+    "is_audio_layer",
+    "load_audio_layers",
+    "swap_audio_layers",
+]
 
 AUDIO_LAYERS_NAME = "audio_layers.safetensors"
 _LAYERS = ("audio_projection.", "audio_embedding.linear_1.")
@@ -22,6 +29,13 @@ _LAYERS = ("audio_projection.", "audio_embedding.linear_1.")
 def is_audio_layer(name: str) -> bool:
     """Does the audio stage train this parameter of an `EmoUNet`?"""
     return name.startswith(_LAYERS)
+
+
+def export_audio_layers(unet: EmoUNet, folder: Path) -> None:
+    """Writes a network's audio layers as the audio stage would; nothing where it has none."""
+    layers = {name: value.contiguous() for name, value in unet.state_dict().items() if is_audio_layer(name)}
+    if layers:
+        save_file(layers, folder / AUDIO_LAYERS_NAME)
 
 
 def load_audio_layers(unet: EmoUNet, folder: Path) -> None:

@@ -150,6 +150,11 @@ class DenoiserRecipe(NetworkRecipe):
         description="exported layers of the audio stage. They are not trained; the image stage then has "
         "audio conditioning",
     )
+    keep_audio_readers: bool = Field(
+        False,
+        description="`audio` had `initial_weights` as its teacher: what reads its layers starts as it is, "
+        "not at zero",
+    )
     preset: Literal["sd15", "embedded"] = "embedded"
     speech: Literal["whisper", "wav2vec2"] = Field(
         "whisper", description="what the voice files hold: 50 tokens per second, or one row per video frame"

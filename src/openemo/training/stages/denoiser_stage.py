@@ -14,7 +14,7 @@ from openemo.errors import ConfigError
 from openemo.models import EmoUNet, ReferenceNet, reference_config, unet_config
 from openemo.models.autoencoder import Autoencoder
 from openemo.models.motion_autoencoder import MotionAutoencoder
-from openemo.training.audio_exports import is_audio_layer, load_audio_layers
+from openemo.training.audio_exports import is_audio_layer, load_audio_layers, swap_audio_layers
 from openemo.training.datasets.denoiser_dataset import ClipBatch, DenoiserDataset
 from openemo.training.datasets.latent_coders import load_coder
 from openemo.training.exports import load_export, load_widened
@@ -197,7 +197,7 @@ def _networks(recipe: DenoiserRecipe) -> tuple[EmoUNet, ReferenceNet]:
         unet = load_export(EmoUNet, recipe.initial_weights / "unet")
         reference_net = load_export(ReferenceNet, recipe.initial_weights / "reference_net")
     if recipe.audio is not None:
-        load_audio_layers(unet, recipe.audio)
+        (swap_audio_layers if recipe.keep_audio_readers else load_audio_layers)(unet, recipe.audio)
     for network in (unet, reference_net):
         move(network, recipe.device, None).to(memory_format=torch.channels_last).train()
         if recipe.gradient_checkpointing:
