@@ -204,6 +204,7 @@ def _listening(settings: ServerSettings) -> Iterator[socket.socket]:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((settings.host, settings.port))
+            listener.listen(128)  # whoever comes before the page is ready waits
         except (OSError, OverflowError) as error:
             raise ConfigError(
                 "the page cannot be served there",
