@@ -157,7 +157,7 @@ def test_a_unet_in_parts(tiny_dir: Path) -> None:
     unet = EmoPipeline.from_pretrained(tiny_dir).unet
     config, frames = unet.config, 3
     torch.manual_seed(0)
-    inputs = {
+    inputs: dict[str, Any] = {
         "sample_BCFHW": torch.randn(1, config.in_channels, frames, 4, 4),
         "timestep": torch.tensor([500]),
         "audio_BFTD": torch.randn(1, frames, config.audio_tokens, config.audio_feature_dim or 0),

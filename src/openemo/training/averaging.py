@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from openemo.checkpoints.components import load_scheduler
 from openemo.errors import TrainingError
@@ -17,6 +18,8 @@ from openemo.training.audio_exports import export_audio_layers
 from openemo.training.exports import load_export
 
 __all__ = ["average"]
+
+Network = TypeVar("Network", EmoUNet, ReferenceNet)
 
 
 def average(networks: Sequence[Path], output: Path) -> None:
@@ -40,9 +43,9 @@ def average(networks: Sequence[Path], output: Path) -> None:
         load_scheduler(networks[0] / "scheduler").save_pretrained(folder / "scheduler")
 
 
-def _mean(kind: type[EmoUNet] | type[ReferenceNet], folders: Sequence[Path]) -> EmoUNet | ReferenceNet:
+def _mean(kind: type[Network], folders: Sequence[Path]) -> Network:
     """The first one's network with the mean of all weights."""
-    network: EmoUNet | ReferenceNet = load_export(kind, folders[0])
+    network = load_export(kind, folders[0])
     sums = {name: value.double() for name, value in network.state_dict().items()}
     for folder in folders[1:]:
         state = load_export(kind, folder).state_dict()
