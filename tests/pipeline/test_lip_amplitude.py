@@ -77,6 +77,6 @@ def test_lips_move_as_far_as_asked_for_whatever_the_network_makes(
         return adapted.layers.lip_motion.strength
 
     assert strength(None) == 1
-    assert strength(0.026) == strength(0.026) == pytest.approx(1.3 * strength(0.02))
-    assert strength(0.026, lip_motion=0.5) == pytest.approx(0.5 * strength(0.026))
-    assert strength(0.026, lip_motion=0.0) == 0
+    assert strength(0.039) == strength(0.039) == pytest.approx(1.3 * strength(0.03))
+    assert strength(0.03, lip_motion=0.5) == pytest.approx(0.5 * strength(0.03))
+    assert strength(0.03, lip_motion=0.0) == 0
