@@ -106,14 +106,18 @@ def test_an_interrupted_and_resumed_run_equals_a_straight_one_bit_for_bit(
     assert all(torch.equal(expected[name], got[name]) for name in expected)
 
 
+def _train_with_loaders(rank: int, folder: Path, num_workers: int) -> None:
+    stage, before = _Fit(), torch.get_rng_state()
+    train(stage, _recipe(folder, num_workers=num_workers), folder)
+    assert torch.equal(torch.get_rng_state(), before)  # nothing draws from the global generator
+
+
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_batches_of_other_processes_are_the_same(tmp_path: Path, num_workers: int) -> None:
+    """In a process of its own: loaders fork, and other tests have started threads in this one."""
     own, others = tmp_path / "own", tmp_path / "others"
-    stages = _Fit(), _Fit()
-    before = torch.get_rng_state()
-    train(stages[0], _recipe(own), own)
-    train(stages[1], _recipe(others, num_workers=num_workers), others)
-    assert torch.equal(torch.get_rng_state(), before)  # nothing draws from the global generator
+    train(_Fit(), _recipe(own), own)
+    start_processes(_train_with_loaders, (others, num_workers), nprocs=1)
     expected, got = _files(own), _files(others)
     assert all(torch.equal(expected[name], got[name]) for name in expected)
 
