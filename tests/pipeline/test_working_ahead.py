@@ -42,7 +42,7 @@ def test_an_error_is_raised_where_its_item_would_be() -> None:
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
 def test_whoever_stops_early_leaves_nothing_running(error: type[BaseException]) -> None:
-    is_closed = threading.Event()
+    is_closed, before = threading.Event(), set(threading.enumerate())
 
     def items() -> Generator[int]:
         try:
@@ -61,4 +61,5 @@ def test_whoever_stops_early_leaves_nothing_running(error: type[BaseException]) 
     with pytest.raises(error):
         use()
     assert is_closed.is_set()
-    assert not [one for one in threading.enumerate() if one.name.startswith("openemo-ahead")]
+    ours = set(threading.enumerate()) - before
+    assert not [one for one in ours if one.name.startswith("openemo-ahead")]

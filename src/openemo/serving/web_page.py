@@ -175,7 +175,7 @@ class WebPage:
         _on(self._portrait.change, self._portrait_given, self._portrait, portrait_parts, preprocess=False)
         _on(self._voice.change, self._voice_given, self._voice, voice_parts, preprocess=False)
         _on(self._examples.click, self._example_chosen, None, portrait_parts)
-        _on(self._faces.click, self._face_chosen, None, [self._faces])
+        _on(self._faces.click, self._face_chosen, None, [self._faces], trigger_mode="always_last")
         _on(self._example_voice.click, self._example_voice_chosen, None, voice_parts)
         # One listener for all, so that an older estimate cannot come after a newer one.
         changes = [part.change for part in (self._faces, self._voice_line, *sizes)]
