@@ -101,13 +101,13 @@ def test_gains_of_zero_are_stillness() -> None:
 
 def test_an_emotion_comes_and_goes() -> None:
     live = LiveBehaviour(FPS, seed=0, person=1, settings=BehaviourSettings(), style=style_of(1))
-    live.feel("sad", 0.8)
+    live.set_emotion("sad", 0.8)
 
     def silence(count: int) -> Heard:
         return heard(live.times_s(count), talks=False)
 
     assert live.advance(25, silence(25)).expression_FE[-1].max() == pytest.approx(0.8)
-    live.feel("neutral", 0.8)
+    live.set_emotion("neutral", 0.8)
     assert live.advance(25, silence(25)).expression_FE[-1].max() == pytest.approx(0)
 
 

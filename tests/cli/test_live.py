@@ -21,7 +21,7 @@ from openemo.cli.live import live
 from openemo.cli.live_devices import Source
 from openemo.cli.main import main
 from openemo.pipeline import EmoPipeline
-from openemo.pipeline.streaming import StreamOptions
+from openemo.pipeline.stream_options import StreamOptions
 from openemo.video.images import read_image
 
 # Options that are no arguments of the stream.

@@ -16,7 +16,7 @@ from openemo.audio.audio_reader import read_audio
 from openemo.errors import AudioError, ConfigError
 from openemo.pipeline import EmoPipeline, LiveFrame
 from openemo.pipeline.output import Frame
-from openemo.pipeline.streaming import LOOKAHEAD_S
+from openemo.pipeline.stream_options import LOOKAHEAD_S
 from openemo.video.images import read_image
 
 RATE_HZ = 16_000
@@ -126,7 +126,7 @@ def test_wrong_chunks_and_options_are_refused(tiny_pipeline: EmoPipeline, portra
     with pytest.raises(AudioError, match="another sample rate"):
         stream.send(Audio(np.zeros((1, 80), np.float32), 8000))
     with pytest.raises(ConfigError, match="unknown"):
-        stream.feel("hungry")
+        stream.set_emotion("hungry")
     stream.close()
     assert list(stream) == []
     with pytest.raises(ConfigError, match="no such option"):

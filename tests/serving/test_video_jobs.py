@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -18,6 +17,7 @@ from openemo.pipeline import EmoPipeline
 from openemo.serving.time_estimate import TimeEstimate, spoken_time
 from openemo.serving.video_jobs import VideoMaker
 from openemo.video.video_reader import probe
+from tests.serving.voices import write_voice
 
 OPTIONS: dict[str, Any] = {"framing": "crop", "size_px": 96, "seed": 3}
 
@@ -50,16 +50,6 @@ def ahead_threads() -> list[threading.Thread]:
 @pytest.fixture
 def short_voice(voice_path: Path, tmp_path: Path) -> Path:
     return write_voice(tmp_path / "short.wav", 0.4)
-
-
-def write_voice(path: Path, seconds: float) -> Path:
-    import wave
-
-    samples = np.sin(np.arange(round(16_000 * seconds)) / 9) * 9_000
-    with wave.open(str(path), "wb") as file:
-        file.setparams((1, 2, 16_000, 0, "NONE", ""))
-        file.writeframes(samples.astype("<i2").tobytes())
-    return path
 
 
 def test_a_video_with_all_its_files(maker: VideoMaker, portrait_path: Path, short_voice: Path) -> None:

@@ -8,14 +8,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import wave
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import pytest
 from PIL import Image
+
+from tests.serving.voices import write_voice
 
 pytest.importorskip("gradio", reason="the extra `ui` is not installed")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -90,14 +90,6 @@ def open_page(chromium: Any, address: str, asked: list[str]) -> Iterator[Any]:
         context.close()
     assert asked
     assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
-
-
-def write_voice(path: Path, seconds: float) -> Path:
-    samples = np.sin(np.arange(round(16_000 * seconds)) / 9) * 9_000
-    with wave.open(str(path), "wb") as file:
-        file.setparams((1, 2, 16_000, 0, "NONE", ""))
-        file.writeframes(samples.astype("<i2").tobytes())
-    return path
 
 
 def choose(page: Any, portrait: Path, voice: Path) -> None:

@@ -58,7 +58,7 @@ class LiveBehaviour:
         self._expression = LiveExpression(rate_hz)
         self._num_frames = 0
 
-    def feel(self, emotion: str, strength: float) -> None:
+    def set_emotion(self, emotion: str, strength: float) -> None:
         """An emotion from now on. Raises ConfigError, see `expression_track`."""
         frames = 100  # long enough for the change
         self._expression.wanted_E = expression_track(emotion, frames, Fraction(25), strength=strength)[-1]

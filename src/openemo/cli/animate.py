@@ -13,10 +13,12 @@ from openemo.cli.options import (
     MODELS_OWN,
     Device,
     DTypeOrBest,
+    Engine,
     GuidanceScale,
     Machine,
     Model,
     NumInferenceSteps,
+    load_pipeline,
 )
 from openemo.decoding_limits import DEFAULT_LIMITS, DecodingLimits
 from openemo.errors import OutputError
@@ -25,7 +27,6 @@ from openemo.threads import share_cores
 __all__ = ["animate"]
 
 _Framing = Literal["full", "crop"]
-_Engine = Literal["auto", "torch", "openvino"]
 _Offload = Literal["none", "model", "sequential"]
 _Motion = partial(Option, rich_help_panel="Motion")
 _Picture = partial(Option, rich_help_panel="Picture")
@@ -36,7 +37,6 @@ _EMOTION = (
     "happy, sad, angry, surprised, disgusted, afraid, smug or neutral. Over time: 0:happy,2.5:sad:0.8 is "
     "happy from the start, and sad, 0.8 of the strength, from 2.5 s on."
 )
-_ENGINE = "What runs the networks. auto is openvino where it is faster and runs the model, else torch."
 _OFFLOAD = (
     "Keep the networks in main memory. One network (model) or layer (sequential) at a time is on the device."
 )
@@ -99,7 +99,7 @@ def animate(
     ] = None,
     device: Device = "cpu",
     dtype: DTypeOrBest = None,
-    engine: Annotated[_Engine, Machine(help=_ENGINE)] = "auto",
+    engine: Engine = "auto",
     offload: Annotated[_Offload, Machine(help=_OFFLOAD)] = "none",
     attention_slice: Annotated[
         int | None, Machine(help="Frames per attention call. Fewer need less memory.", show_default="all")
@@ -119,7 +119,6 @@ def animate(
     share_cores()  # before anything loads torch
     from openemo.behaviour.emotion_names import read_emotions
     from openemo.cli.progress import Stopwatch, print_notes, save_with_bar
-    from openemo.devices import find_device, find_dtype
     from openemo.pipeline.inputs import check_clips, start_inputs, to_seed
     from openemo.video.video_target import check_output_path
 
@@ -136,7 +135,7 @@ def animate(
         ) as inputs,
         check_clips(clips, limits=limits, sandbox=sandbox) as check,
     ):
-        from openemo.pipeline import EmoPipeline  # takes seconds, in which the files are decoded
+        import openemo.pipeline.emo  # noqa: F401  # takes seconds, in which the files are decoded
 
         image, sound = inputs()
         check()
@@ -144,10 +143,10 @@ def animate(
     if output.exists() and any(path.exists() and output.samefile(path) for path in given):
         raise OutputError("the output would replace the input", got=output, fix="Choose another name")
 
-    pipeline = EmoPipeline.from_pretrained(
+    pipeline = load_pipeline(
         model,
-        device=find_device(device),
-        dtype=None if dtype is None else find_dtype(dtype),
+        device=device,
+        dtype=dtype,
         engine=engine,
         offload=offload,
         attention_slice=attention_slice,

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from typer import Argument, Option
 
-from openemo.cli.options import MODEL_NAMES, Device, DTypeOrBest, Machine, Model, Output
+from openemo.cli.options import MODEL_NAMES, Device, DTypeOrBest, Engine, Machine, Model, Output
 from openemo.decoding_limits import DEFAULT_LIMITS
 from openemo.errors import ConfigError
 
 __all__ = ["batch"]
-
-_Engine = Literal["auto", "torch", "openvino"]
 
 
 def batch(
@@ -26,7 +24,7 @@ def batch(
     model: Annotated[str, Model(help=MODEL_NAMES)] = "embedded",
     device: Device = "cpu",
     dtype: DTypeOrBest = None,
-    engine: Annotated[_Engine, Machine(help="What runs the networks.")] = "torch",
+    engine: Engine = "torch",
     max_pixels: Annotated[int, Machine(help="Largest portrait.")] = DEFAULT_LIMITS.max_pixels,
     max_seconds: Annotated[float, Machine(help="Longest sound.")] = DEFAULT_LIMITS.max_seconds,
     sandbox: Annotated[

@@ -10,10 +10,11 @@ import sys
 import time
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from typer import Option
 
+from openemo.cli.options import Engine, EngineName
 from openemo.errors import ConfigError
 from openemo.threads import num_cores, share_cores
 
@@ -24,13 +25,12 @@ if TYPE_CHECKING:
 __all__ = ["bench"]
 
 _TABLE: Final = (1, 2, 4)
-_Engine = Literal["auto", "torch", "openvino"]
 
 
 def bench(
     size_px: Annotated[int, Option(help="Side of the video; the demo's portrait is enlarged.")] = 512,
     seconds: Annotated[float, Option(help="Length of the video.")] = 4.0,
-    engine: Annotated[_Engine, Option(help="What runs the networks, as in animate.")] = "auto",
+    engine: Engine = "auto",
     cores: Annotated[
         int | None, Option(help="Measure with so many cores alone.", show_default="1, 2 and 4 in turn")
     ] = None,
@@ -83,7 +83,7 @@ def _in_own_process(cores: int, size_px: int, seconds: float, engine: str) -> di
     return row
 
 
-def _measured(cores: int, size_px: int, seconds: float, engine: _Engine) -> dict[str, Any]:
+def _measured(cores: int, size_px: int, seconds: float, engine: EngineName) -> dict[str, Any]:
     start_s = time.perf_counter()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
@@ -128,7 +128,7 @@ def _measured(cores: int, size_px: int, seconds: float, engine: _Engine) -> dict
     }
 
 
-def _print_profile(size_px: int, seconds: float, engine: _Engine, *, as_json: bool) -> None:
+def _print_profile(size_px: int, seconds: float, engine: EngineName, *, as_json: bool) -> None:
     share_cores(2)  # one thread for each library
     from tempfile import TemporaryDirectory
 

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 from typer import Argument, Option
 
-from openemo.cli.options import MODEL_NAMES, MODELS_OWN, Device, DTypeOrBest, Machine, Model
+from openemo.cli.options import (
+    MODEL_NAMES,
+    MODELS_OWN,
+    Device,
+    DTypeOrBest,
+    Engine,
+    Machine,
+    Model,
+    load_pipeline,
+)
 from openemo.decoding_limits import DEFAULT_LIMITS, DecodingLimits
 from openemo.threads import share_cores
 
@@ -18,8 +28,7 @@ _Source = Literal["stdin", "microphone"]
 _Target = Literal["stdout", "window", "camera"]
 _Format = Literal["mpegts", "mp4", "rgb24"]
 _Framing = Literal["full", "crop"]
-_Engine = Literal["auto", "torch", "openvino"]
-_PANEL = "Motion"
+_Motion = partial(Option, rich_help_panel="Motion")
 
 _SOURCE = "stdin reads raw PCM: 16 bit, little endian, one channel."
 _TARGET = "A window and a virtual camera show the picture alone."
@@ -44,35 +53,28 @@ def live(
         float | None,
         Option(help="Longest queue of sound; pauses are shortened.", show_default="microphone 0.25"),
     ] = None,
-    seed: Annotated[int, Option(rich_help_panel=_PANEL, help="Of the motion. -1 draws one.")] = 0,
-    blinks_per_minute: Annotated[
-        float | None, Option(rich_help_panel=_PANEL, help="0 for none.", show_default=MODELS_OWN)
-    ] = None,
+    seed: Annotated[int, _Motion(help="Of the motion. -1 draws one.")] = 0,
+    blinks_per_minute: Annotated[float | None, _Motion(help="0 for none.", show_default=MODELS_OWN)] = None,
     lip_motion: Annotated[
-        float | None, Option(rich_help_panel=_PANEL, help="Amplitude of the mouth.", show_default=MODELS_OWN)
+        float | None, _Motion(help="Amplitude of the mouth.", show_default=MODELS_OWN)
     ] = None,
     head_motion: Annotated[
-        float | None, Option(rich_help_panel=_PANEL, help="Of head and shoulders.", show_default=MODELS_OWN)
+        float | None, _Motion(help="Of head and shoulders.", show_default=MODELS_OWN)
     ] = None,
-    gaze: Annotated[
-        float | None, Option(rich_help_panel=_PANEL, help="Of eye movements.", show_default=MODELS_OWN)
-    ] = None,
-    brows: Annotated[
-        float | None, Option(rich_help_panel=_PANEL, help="Of the brows.", show_default=MODELS_OWN)
-    ] = None,
+    gaze: Annotated[float | None, _Motion(help="Of eye movements.", show_default=MODELS_OWN)] = None,
+    brows: Annotated[float | None, _Motion(help="Of the brows.", show_default=MODELS_OWN)] = None,
     expression: Annotated[
         float | None,
-        Option(rich_help_panel=_PANEL, help="Of what the voice carries.", show_default=MODELS_OWN),
+        _Motion(help="Of what the voice carries.", show_default=MODELS_OWN),
     ] = None,
     emotion: Annotated[
         str,
-        Option(
-            rich_help_panel=_PANEL,
+        _Motion(
             help="happy, sad, angry, surprised, disgusted, afraid, smug or neutral.",
             metavar="NAME",
         ),
     ] = "neutral",
-    emotion_strength: Annotated[float, Option(rich_help_panel=_PANEL, help="0 to 1.")] = 0.6,
+    emotion_strength: Annotated[float, _Motion(help="0 to 1.")] = 0.6,
     framing: Annotated[_Framing, Option(help="Whole picture, or square around the face.")] = "crop",
     size_px: Annotated[
         int | None, Option(help="Longest side of the picture, or of the crop.", show_default="512")
@@ -84,7 +86,7 @@ def live(
     model: Annotated[str, Model(help=MODEL_NAMES)] = "embedded",
     device: Device = "cpu",
     dtype: DTypeOrBest = None,
-    engine: Annotated[_Engine, Machine(help="What runs the networks.")] = "torch",
+    engine: Engine = "torch",
     max_pixels: Annotated[int, Machine(help="Largest portrait.")] = DEFAULT_LIMITS.max_pixels,
     sandbox: Annotated[
         bool, Machine("--sandbox/--no-sandbox", help="Decode the portrait in a process of its own.")
@@ -97,17 +99,9 @@ def live(
     share_cores()  # before anything loads torch
     from openemo.cli.live_devices import Source, open_target
     from openemo.cli.progress import print_notes
-    from openemo.devices import find_device, find_dtype
 
     with Source.open(source, sample_rate_hz) as sound, open_target(target, output_format) as show:
-        from openemo.pipeline import EmoPipeline
-
-        pipeline = EmoPipeline.from_pretrained(
-            model,
-            device=find_device(device),
-            dtype=None if dtype is None else find_dtype(dtype),
-            engine=engine,
-        )
+        pipeline = load_pipeline(model, device=device, dtype=dtype, engine=engine)
         stream = pipeline.stream(
             portrait,
             sample_rate_hz=sample_rate_hz,

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typer import Argument, Option
 
 from openemo.devices import DTYPES, DTypeName
 
+if TYPE_CHECKING:
+    from openemo.pipeline import EmoPipeline
+
 __all__ = [
     "DType",
     "DTypeOrBest",
     "Device",
+    "Engine",
+    "EngineName",
     "Folder",
     "GuidanceScale",
     "Machine",
@@ -22,6 +27,7 @@ __all__ = [
     "Output",
     "Overrides",
     "Recipe",
+    "load_pipeline",
 ]
 
 MODELS_OWN = "the model's"
@@ -40,6 +46,9 @@ DType = Annotated[DTypeName, Machine(help=_DTYPE, metavar="TYPE")]
 DTypeOrBest = Annotated[
     DTypeName | None, Machine(help=_DTYPE, metavar="TYPE", show_default="the engine's: float32 in torch")
 ]
+EngineName = Literal["auto", "torch", "openvino"]
+_ENGINE = "What runs the networks. auto is openvino where it is faster and runs the model, else torch."
+Engine = Annotated[EngineName, Machine(help=_ENGINE)]
 NumInferenceSteps = Annotated[
     int | None,
     Model("--num-inference-steps", "--steps", help="Denoising steps.", show_default=MODELS_OWN),
@@ -50,3 +59,28 @@ GuidanceScale = Annotated[
 ]
 Recipe = Annotated[Path, Argument(help="Recipe file, see recipes/.", metavar="RECIPE.yaml")]
 Overrides = Annotated[list[str] | None, Argument(help="Changes to the recipe.", metavar="KEY=VALUE")]
+
+
+def load_pipeline(
+    model: str,
+    *,
+    device: str,
+    dtype: DTypeName | None,
+    engine: EngineName,
+    **options: Any,
+) -> EmoPipeline:
+    """The pipeline that these options ask for. It takes seconds: check all else before.
+
+    Args:
+        options: further arguments of `EmoPipeline.from_pretrained`.
+    """
+    from openemo.devices import find_device, find_dtype
+    from openemo.pipeline import EmoPipeline
+
+    return EmoPipeline.from_pretrained(
+        model,
+        device=find_device(device),
+        dtype=None if dtype is None else find_dtype(dtype),
+        engine=engine,
+        **options,
+    )

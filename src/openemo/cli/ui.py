@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated
 
 from typer import Option
 
-from openemo.cli.options import MODEL_NAMES, Device, DTypeOrBest, Machine, Model
+from openemo.cli.options import MODEL_NAMES, Device, DTypeOrBest, Engine, Model, load_pipeline
 from openemo.decoding_limits import DEFAULT_LIMITS, DecodingLimits
 from openemo.errors import ConfigError
 from openemo.threads import share_cores
 
 __all__ = ["ui"]
 
-_Engine = Literal["auto", "torch", "openvino"]
 _Server = partial(Option, rich_help_panel="Server")
 _Reading = partial(Option, rich_help_panel="Reading of files")
 
@@ -36,7 +35,7 @@ def ui(
     model: Annotated[str, Model(help=MODEL_NAMES)] = "embedded",
     device: Device = "cpu",
     dtype: DTypeOrBest = None,
-    engine: Annotated[_Engine, Machine(help="What runs the networks, as in animate.")] = "torch",
+    engine: Engine = "torch",
     max_pixels: Annotated[int, _Reading(help="Largest portrait.")] = DEFAULT_LIMITS.max_pixels,
     max_seconds: Annotated[float, _Reading(help="Longest sound.")] = DEFAULT_LIMITS.max_seconds,
 ) -> None:
@@ -56,15 +55,7 @@ def ui(
     )
     check_address(settings, force=force)
 
-    from openemo.devices import find_device, find_dtype
-    from openemo.pipeline import EmoPipeline
-
-    pipeline = EmoPipeline.from_pretrained(
-        model,
-        device=find_device(device),
-        dtype=None if dtype is None else find_dtype(dtype),
-        engine=engine,
-    )
+    pipeline = load_pipeline(model, device=device, dtype=dtype, engine=engine)
     serve_page(pipeline, settings, lambda address: print(f"{address}   Ctrl-C stops it.", flush=True))
 
 

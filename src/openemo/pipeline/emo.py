@@ -34,17 +34,18 @@ from openemo.behaviour.motion_conditions import motion_conditions
 from openemo.config import PipelineConfig
 from openemo.decoding_limits import DEFAULT_LIMITS, DecodingLimits
 from openemo.image_tensors import images_to_tensor, tensor_to_images
+from openemo.pipeline.audio_encoding import AudioEncodingMixin
 from openemo.pipeline.compositing import Framing, HeadMotion
 from openemo.pipeline.conditions import ClipConditions, ReferenceConditions, clip_conditions
 from openemo.pipeline.controls import behaviour_of_person, check_controls
-from openemo.pipeline.hearing import Hearing
 from openemo.pipeline.inputs import to_inputs, to_integer, to_seed
 from openemo.pipeline.lip_amplitude import scale_lip_motion
 from openemo.pipeline.motion_clip import MotionClip, read_motion_clip
 from openemo.pipeline.output import Animation, Frame, Progress
 from openemo.pipeline.portrait import PreparedPortrait, prepare_portrait
 from openemo.pipeline.sampling import ClipPlan, initial_noise, sample_clip
-from openemo.pipeline.streaming import LiveStream, StreamOptions, start_stream
+from openemo.pipeline.stream_options import StreamOptions, start_stream
+from openemo.pipeline.streaming import LiveStream
 from openemo.pipeline.working_ahead import working_ahead
 from openemo.rendering.expression_flow import expression_weights
 from openemo.rendering.portrait_layers import PortraitPicture
@@ -59,7 +60,7 @@ __all__ = ["EmoPipeline"]
 DEFAULT_STRENGTH: Final = 0.6  # of an emotion
 
 
-class EmoPipeline(Hearing):
+class EmoPipeline(AudioEncodingMixin):
     """EMO at inference (EMO 3.3): clip after clip, each denoised with the last frames of the one before.
 
     A call goes through these steps, which are public and can be called one by one. The first four run once

@@ -11,7 +11,7 @@ import time
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Final, TypedDict
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
@@ -21,97 +21,37 @@ from torch import Tensor
 from openemo.arrays import Samples
 from openemo.audio import Audio
 from openemo.audio.articulatory_features import ArticulatoryFeatures
-from openemo.audio.audio_reader import check_sample_rate
-from openemo.audio.mel import SAMPLE_RATE_HZ
 from openemo.audio.sound_queue import SoundQueue, fade_out
 from openemo.behaviour import Behaviour
-from openemo.behaviour.expression import NEUTRAL
 from openemo.behaviour.live_behaviour import LiveBehaviour
 from openemo.config import PipelineConfig
-from openemo.decoding_limits import DEFAULT_LIMITS, DecodingLimits
-from openemo.errors import AudioError, ConfigError
+from openemo.errors import AudioError
 from openemo.face.landmarks import face_width_px
 from openemo.models.motion_autoencoder import MotionAutoencoder, MotionReference
-from openemo.pipeline.compositing import Framing, HeadMotion
+from openemo.pipeline.compositing import HeadMotion
 from openemo.pipeline.conditions import ReferenceConditions
-from openemo.pipeline.controls import behaviour_settings, check_controls, style_of_person
-from openemo.pipeline.inputs import to_audio, to_image, to_integer, to_seed
+from openemo.pipeline.controls import behaviour_settings, style_of_person
+from openemo.pipeline.frame_clock import FrameClock
+from openemo.pipeline.inputs import to_audio
 from openemo.pipeline.lip_amplitude import LiveLipGain
-from openemo.pipeline.live_hearing import LiveHearing, check_live_encoder
 from openemo.pipeline.output import Frame
 from openemo.pipeline.portrait import PreparedPortrait
+from openemo.pipeline.streaming_speech_encoder import StreamingSpeechEncoder, check_live_encoder
 from openemo.pipeline.working_ahead import working_ahead
-from openemo.timing import frame_to_sample, num_frames, parse_fps
+from openemo.timing import frame_to_sample, num_frames
 
 if TYPE_CHECKING:
     from openemo.pipeline.emo import EmoPipeline
-    from openemo.pipeline.inputs import Portrait
 
     Chunk = bytes | bytearray | memoryview | NDArray[Any] | Audio
 
-__all__ = ["LOOKAHEAD_S", "LiveFrame", "LiveStream", "StreamOptions", "start_stream"]
+__all__ = ["LiveFrame", "LiveStream"]
 
-LOOKAHEAD_S: Final = 0.1
-_LEAST_LOOKAHEAD_S, _MOST_LOOKAHEAD_S = 0.08, 1.0
-_CLIP_FRAMES: Final = 4
 # A resampler holds back this much, so that the window of a clip is full.
 _RESAMPLING_S: Final = 0.005
 _PATIENCE_S: Final = 0.04  # that sound may be late, as of a network, before silence takes its place
 _AHEAD_S: Final = 0.1  # that sound which is there already is worked on ahead of its time
-_RECOVERY: Final = 0.005  # seconds per second by which a delay that an interruption left is made up
-_LATE_S: Final = 0.02
 _PCM16: Final = 2.0**15
-
-
-class StreamOptions(TypedDict, total=False):
-    """Options of a stream. Those of a video have the same names and defaults, see `EmoPipeline.__call__`.
-
-    Attributes:
-        sample_rate_hz: of the chunks, 16000 by default.
-        realtime: frames come at their time by the clock, and silence takes the place of sound that is late.
-            Otherwise they come as fast as the sound does, and the stream waits for it.
-        lookahead_s: sound after a frame that the networks hear before they make it, 0.08 to 1.
-        clip_frames: frames that are made together; they wait for the last one's sound.
-        max_queue_s: longest queue of sound. For a microphone, whose clock is not that of the frames, a
-            quarter of a second: pauses are shortened to keep it. None keeps all that is sent.
-    """
-
-    sample_rate_hz: int
-    realtime: bool
-    lookahead_s: float
-    clip_frames: int | None
-    max_queue_s: float | None
-    seed: int
-    num_inference_steps: int | None
-    guidance_scale: float | None
-    speed: float | None
-    blinks_per_minute: float | None
-    lip_motion: float | None
-    head_motion: float | None
-    gaze: float | None
-    brows: float | None
-    expression: float | None
-    emotion: str
-    emotion_strength: float
-    fps: int | float | str | Fraction | None
-    size_px: int | None
-    framing: Framing
-    face_index: int | None
-    transparent: bool
-    limits: DecodingLimits
-    sandbox: bool
-
-
-_IN_CONFIG: Final = (
-    "guidance_scale",
-    "speed",
-    "blinks_per_minute",
-    "lip_motion",
-    "head_motion",
-    "gaze",
-    "brows",
-    "expression",
-)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,7 +79,7 @@ class LiveStream:
             for frame in stream:
                 show(frame.image), play(frame.samples)
 
-    `send`, `interrupt`, `feel`, `end` and `close` may be called from any thread.
+    `send`, `interrupt`, `set_emotion`, `end` and `close` may be called from any thread.
 
     Attributes:
         width, height, fps, sample_rate_hz, transparent, seed, warnings: as of an `Animation`.
@@ -169,10 +109,10 @@ class LiveStream:
         self._pipeline, self._portrait, self._config = pipeline, portrait, config
         self._reference = pipeline.encode_reference(portrait, config=config)
         self._chunks = None if chunks is None else iter(chunks)
-        self._clock = _Clock(fps, config.clip_frames / float(fps) + lookahead_s) if realtime else None
+        self._clock = FrameClock(fps, config.clip_frames / float(fps) + lookahead_s) if realtime else None
         self._queue = SoundQueue(sample_rate_hz, max_queue_s=max_queue_s)
         encoder = check_live_encoder(pipeline.speech_encoder)
-        self._hearing = LiveHearing(encoder, sample_rate_hz, fps=fps, lookahead_s=lookahead_s)
+        self._hearing = StreamingSpeechEncoder(encoder, sample_rate_hz, fps=fps, lookahead_s=lookahead_s)
         self._behaviour = LiveBehaviour(
             fps,
             seed=seed,
@@ -201,13 +141,13 @@ class LiveStream:
         self._queue.clear()
         self._is_interrupted.set()
 
-    def feel(self, emotion: str, strength: float = 0.6) -> None:
+    def set_emotion(self, emotion: str, strength: float = 0.6) -> None:
         """An emotion from now on; it comes within 0.6 s.
 
         Raises:
             ConfigError: an unknown name, or a strength beyond 0 to 1.
         """
-        self._behaviour.feel(emotion, strength)
+        self._behaviour.set_emotion(emotion, strength)
 
     def end(self) -> None:
         """No more sound will come: the frames end with it."""
@@ -365,112 +305,6 @@ class LiveStream:
             else:
                 self.send(chunk)
         return self._queue.take(count)
-
-
-class _Clock:
-    """When frames are due, by `time.monotonic`.
-
-    Attributes:
-        behind_s: how long after its sound could be there a frame comes. It grows where a frame is late, so
-            that the next ones are in time, and shrinks slowly.
-    """
-
-    def __init__(self, fps: Fraction, behind_s: float) -> None:
-        self.behind_s = behind_s
-        self._fps = float(fps)
-        self._start_s: float | None = None
-
-    def moment_s(self, time_s: float) -> float:
-        """When a moment of the stream is; its first use starts the clock."""
-        if self._start_s is None:
-            self._start_s = time.monotonic()
-        return self._start_s + time_s
-
-    def give_way(self, late_s: float) -> None:
-        """Stands still for as long as the work is late, where it is."""
-        if self._start_s is not None and late_s > _LATE_S:
-            self._start_s += late_s
-
-    def due_s(self, number: int) -> float:
-        """When a frame that is ready is shown."""
-        shown_s = self.moment_s(number / self._fps)
-        late_s = time.monotonic() - shown_s - self.behind_s
-        self.behind_s += late_s if late_s > 0 else -min(_RECOVERY / self._fps, -late_s)
-        return shown_s + self.behind_s
-
-
-def start_stream(
-    pipeline: EmoPipeline, portrait: Portrait, chunks: Iterable[Chunk] | None, options: StreamOptions
-) -> LiveStream:
-    """See `EmoPipeline.stream`."""
-    given = dict(options)
-    unknown = sorted(set(given) - set(StreamOptions.__annotations__))
-    if unknown:
-        known = ", ".join(StreamOptions.__annotations__)
-        raise ConfigError("a stream has no such option", got=", ".join(unknown), expected=f"one of {known}")
-    emotion, transparent = options.get("emotion", NEUTRAL), options.get("transparent", False)
-    config = _live_config(pipeline, options)
-    wanted = {
-        "transparency": transparent,
-        "emotion": emotion != NEUTRAL,
-        "motion from a clip": False,
-        "motion style from a clip": False,
-    }
-    check_controls(config, wanted, unet=pipeline.unet, autoencoder=pipeline.autoencoder)
-    fps = options.get("fps")
-    image = to_image(
-        portrait,
-        transparent=transparent,
-        limits=options.get("limits", DEFAULT_LIMITS),
-        sandbox=options.get("sandbox", True),
-    )
-    prepared = pipeline.prepare_portrait(
-        image,
-        framing=options.get("framing", "full"),
-        size_px=options.get("size_px"),
-        face_index=options.get("face_index"),
-        config=config,
-    )
-    stream = LiveStream(
-        pipeline,
-        prepared,
-        chunks,
-        config=config,
-        fps=parse_fps(config.fps if fps is None else fps),
-        seed=to_seed(options.get("seed", 0)),
-        sample_rate_hz=_checked_rate(options.get("sample_rate_hz", SAMPLE_RATE_HZ)),
-        realtime=options.get("realtime", False),
-        lookahead_s=options.get("lookahead_s", LOOKAHEAD_S),
-        max_queue_s=options.get("max_queue_s"),
-        transparent=transparent,
-    )
-    stream.feel(emotion, options.get("emotion_strength", 0.6))
-    return stream
-
-
-def _live_config(pipeline: EmoPipeline, options: StreamOptions) -> PipelineConfig:
-    """The settings of a stream, checked."""
-    check_live_encoder(pipeline.speech_encoder)
-    if pipeline.config.window_overlap is not None or not pipeline.autoencoder.moves_portrait:
-        raise ConfigError("this model cannot stream", fix="Take the model `embedded`")
-    lookahead_s = options.get("lookahead_s", LOOKAHEAD_S)
-    if not _LEAST_LOOKAHEAD_S <= lookahead_s <= _MOST_LOOKAHEAD_S:
-        expected = f"{_LEAST_LOOKAHEAD_S} to {_MOST_LOOKAHEAD_S:g} s"
-        raise ConfigError("`lookahead_s` is out of range", got=lookahead_s, expected=expected)
-    own = pipeline.config
-    usual = min(own.clip_frames, max(own.motion_frames, _CLIP_FRAMES))
-    clip_frames = to_integer("clip_frames", options.get("clip_frames"))
-    return own.override(
-        clip_frames=usual if clip_frames is None else clip_frames,
-        num_inference_steps=to_integer("num_inference_steps", options.get("num_inference_steps")),
-        **{name: options.get(name) for name in _IN_CONFIG},
-    )
-
-
-def _checked_rate(sample_rate_hz: int) -> int:
-    rate_hz = to_integer("sample_rate_hz", sample_rate_hz)
-    check_sample_rate(rate_hz, "the stream")
-    return rate_hz
 
 
 def _to_samples(chunk: Chunk, sample_rate_hz: int) -> Samples:

@@ -11,11 +11,11 @@ from openemo.errors import AudioError
 from openemo.pipeline.pretrained_pipeline import PretrainedPipeline
 from openemo.timing import num_frames, parse_fps
 
-__all__ = ["Hearing"]
+__all__ = ["AudioEncodingMixin"]
 
 
-class Hearing(PretrainedPipeline):
-    """The part of `EmoPipeline` that hears."""
+class AudioEncodingMixin(PretrainedPipeline):
+    """Step 2 of `EmoPipeline`: sound to speech features."""
 
     def num_frames(self, audio: Audio, fps: Fraction) -> int:
         """Frames of a video as long as the sound.

@@ -16,7 +16,7 @@ from openemo.audio.sound_queue import fade_out
 from openemo.errors import ConfigError
 from openemo.timing import frame_to_sample
 
-__all__ = ["LiveHearing", "check_live_encoder"]
+__all__ = ["StreamingSpeechEncoder", "check_live_encoder"]
 
 _WINDOW_S: Final = 2.0
 # Loudest point of the spectrogram of a voice at the usual level, as a power of ten.
@@ -34,7 +34,7 @@ def check_live_encoder(encoder: SpeechEncoder) -> WhisperEncoder:
     return encoder
 
 
-class LiveHearing:
+class StreamingSpeechEncoder:
     """Speech features and prosody of sound as it comes. Memory does not grow.
 
     A window of 2 s ends `lookahead_s` after the frames that it is for, so each frame is heard with the same
