@@ -44,7 +44,8 @@ def unknown(words: list[str]) -> list[str]:
         if name not in command.commands:
             return [name]
         command = command.commands[name]
-    known = {"-h", "--help", *chain.from_iterable(option.opts for option in command.params)}
+    names = ((*option.opts, *option.secondary_opts) for option in command.params)
+    known = {"-h", "--help", *chain.from_iterable(names)}
     return [option for option in OPTION.findall(" ".join(rest)) if option not in known]
 
 
