@@ -33,7 +33,7 @@ FLAGS: Final = [
     "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
 ]
-PATIENCE_MS: Final = 120_000  # machines with other work
+PATIENCE_MS: Final = 300_000  # machines with other work
 
 pytestmark = [
     pytest.mark.slow,
