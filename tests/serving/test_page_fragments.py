@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
+from openemo.behaviour import EMOTIONS
 from openemo.errors import ImageError
 from openemo.pipeline.portrait import FaceInPicture
 from openemo.serving import page_fragments as fragments
 from openemo.serving.video_jobs import VideoJob
+from openemo.serving.web_page import EXAMPLE_FILES
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -76,3 +79,8 @@ def test_a_result_plays_downloads_and_shows_its_size(tmp_path: Path) -> None:
     made.kind = "gif"
     made.files["video.gif"].write_bytes(b"x")
     assert "<video" not in fragments.result_view(made)
+
+
+def test_there_is_a_face_for_each_emotion() -> None:
+    with Image.open(EXAMPLE_FILES["emotions.webp"]) as row:
+        assert row.width == row.height * (1 + len(EMOTIONS))  # the first one is neutral

@@ -36,7 +36,9 @@ _PORTRAITS: Final = (
     ("example_portrait_p009.jpg", "A young woman with long black hair"),
 )
 VOICE: Final = "demo_voice.flac"
-EXAMPLE_FILES: Final = {name: _ASSETS / name for name in (VOICE, *(name for name, _ in _PORTRAITS))}
+EXAMPLE_FILES: Final = {
+    name: _ASSETS / name for name in (VOICE, "emotions.webp", *(name for name, _ in _PORTRAITS))
+}
 
 _PREVIEW_PX: Final = 800
 _LOOK_EVERY_S: Final = 0.4
