@@ -96,7 +96,7 @@ PAUSE: Final = VISEMES["pause"]
 _LETTERS: Final = {
     "": "pause", "pbm": "m b p", "fvʋ": "f v", "θð": "th", "tdnlrɾɽʈɖɳɭ": "t d n l", "sz": "s z",
     "ʃʒɕʂʐʑ": "sh", "kgɡŋxɣhɦqχʔcɟɲʎçʝʁɴɰ": "k g h", "ɹɻɺ": "r", "wɥ": "w", "j": "j", "βɸ": "soft b",
-    "aɑæʌɒ": "a", "eɛ": "e", "iɪɨᵻ": "i", "oɔ": "o", "uʊɯ": "u", "yøœ": "y", "əɐɜɤᵊ": "uh",
+    "aɑæʌɒ": "a", "eɛ": "e", "iɪɨᵻ": "i", "oɔ": "o", "uʊɯ": "u", "yʏøœ": "y", "əɐɜɤᵊ": "uh",
 }  # fmt: skip
 _CLASSES: Final = {letter: name for letters, name in _LETTERS.items() for letter in letters or [""]}
 _VOWELS: Final = frozenset("aeiouy") | {"uh"}
