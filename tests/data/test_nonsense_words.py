@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 
@@ -19,7 +20,7 @@ def test_each_kind_of_mouth_is_said_and_none_is_rare() -> None:
 
 
 def test_vowels_stand_beside_all_consonants() -> None:
-    pairs = {(viseme_of(a), viseme_of(b)) for a, b in zip(LETTERS, LETTERS[1:], strict=False)}
+    pairs = {(viseme_of(a), viseme_of(b)) for a, b in pairwise(LETTERS)}
     consonants = ("m b p", "f v", "sh", "s z", "t d n l", "r", "w")
     assert all((consonant, vowel) in pairs for consonant in consonants for vowel in "aeiouy")
 

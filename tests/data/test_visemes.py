@@ -15,8 +15,8 @@ _TONGUE = dict.fromkeys(("th", "t d n l", "k g h", "uh", "soft b"), "tongue")
 _KINDS = _TONGUE | {"j": "i", "ih": "e", "w": "u"}
 LETTERS = {
     "m b p": "m", "f v": "f", "th": "θ", "t d n l": "t", "s z": "s", "sh": "ʃ", "k g h": "k", "r": "ɹ",
-    "w": "w", "j": "j", "soft b": "β", "a": "a", "e": "e", "i": "i", "ih": "ɪ", "o": "o", "u": "u", "y": "y", "uh": "ə",
-    "pause": "",
+    "w": "w", "j": "j", "soft b": "β", "a": "a", "e": "e", "i": "i", "ih": "ɪ", "o": "o", "u": "u",
+    "y": "y", "uh": "ə", "pause": "",
 }  # fmt: skip
 
 

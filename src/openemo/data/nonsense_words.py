@@ -15,7 +15,8 @@ __all__ = ["nonsense_sentence"]
 # Share of each kind of mouth, and its sounds.
 _VOWELS: Final = ((0.17, "i"), (0.2, "yyø"), (0.19, "u"), (0.14, "oɔ"), (0.14, "eɛ"), (0.16, "a"))
 _CONSONANTS: Final = (
-    (0.17, "mbp"), (0.15, "fv"), (0.17, "ʃʒ"), (0.12, "sz"), (0.09, "ɹ"), (0.07, "w"), (0.07, "j"), (0.16, "tdnlkɡ"),
+    (0.17, "mbp"), (0.15, "fv"), (0.17, "ʃʒ"), (0.12, "sz"), (0.09, "ɹ"), (0.07, "w"), (0.07, "j"),
+    (0.16, "tdnlkɡ"),
 )  # fmt: skip
 _WORDS, _SYLLABLES = (4, 7), (0.3, 0.5, 0.2)  # fewest and most; shares of one, two and three
 _ONSET, _CODA, _LONG, _COMMA = 0.9, 0.25, 0.3, 0.12

@@ -105,7 +105,7 @@ def _jobs(recipe: DataRecipe, clips: list[Path]) -> Iterator[_Job]:
 
 
 def _spoken_jobs(recipe: DataRecipe, utterances: list[Path]) -> Iterator[_Job]:
-    """Portraits from the whole list, as often as needed, and what they say, where there is no sequence of it yet."""
+    """Portraits, each as often as needed, and what they say, where there is no sequence of it yet."""
     portraits, _ = split_portraits(recipe)
     for index in range(recipe.spoken_sequences if utterances and portraits else 0):
         portrait = portraits[index * len(portraits) // recipe.spoken_sequences]

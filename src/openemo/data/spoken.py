@@ -40,7 +40,8 @@ _KINDS: Final = {"symbols": ArrayKind(np.str_, (None,)), "edges_s": ArrayKind(np
 def speak_sentences(recipe: DataRecipe) -> list[Path]:
     """The sound files of all utterances; makes those that are missing.
 
-    One sentence of each language in turn, then those without meaning; each has a speaker and a pace of its own.
+    One sentence of each language in turn, then those without meaning. Each has a speaker and a pace of its
+    own.
     """
     recipe.utterances.mkdir(parents=True, exist_ok=True)
     planned = [
