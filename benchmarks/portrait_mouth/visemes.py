@@ -50,8 +50,8 @@ SENTENCES = {
 # Sounds that look alike are one kind. Pauses and the soft b of Spanish are left out.
 KINDS = {
     "m b p": "m b p", "f v": "f v", "th": "tongue", "t d n l": "tongue", "k g h": "tongue", "uh": "tongue",
-    "r": "r", "s z": "s z", "sh": "sh", "w": "u w", "u": "u w", "y": "y", "j": "i j", "i": "i j", "e": "e",
-    "a": "a", "o": "o",
+    "r": "r", "s z": "s z", "sh": "sh", "w": "u w", "u": "u w", "y": "y", "j": "i j", "i": "i j",
+    "ih": "e", "e": "e", "a": "a", "o": "o",
 }  # fmt: skip
 # Heights of the lips and depth are not: the landmark network reads next to nothing of them in frames.
 USED = [MEASURES.index(name) for name in ("opening", "width", "corners")]

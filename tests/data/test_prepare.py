@@ -259,8 +259,9 @@ def test_portraits_speak_what_was_said(
         tmp_path,
         face_weights=face_weights_dir,
         held_out_portraits=0,
-        spoken_sequences=2,
+        spoken_sequences=4,
         spoken_utterances=1,
+        nonsense_utterances=1,
         sentences={"es": ["Ma."]},
         shapes=shapes_path,
         size_px=64,
@@ -270,10 +271,11 @@ def test_portraits_speak_what_was_said(
         made.mkdir(parents=True)
     phones = (Phone("", 0, 0.2), Phone("m", 0.2, 0.3), Phone("a", 0.3, 0.5))
     sound = np.random.default_rng(0).uniform(-0.5, 0.5, 8000).astype(np.float32)
-    save_utterance(Utterance(sound, phones), recipe.utterances / "es-000.wav")
+    for name in ("es-000", "nonsense-0000"):
+        save_utterance(Utterance(sound, phones), recipe.utterances / f"{name}.wav")
     make_spoken(recipe)
-    (made,) = recipe.sequences.iterdir()
-    assert made.name == "spoken-p0.npz"
+    made, other = sorted(recipe.sequences.iterdir())
+    assert (made.name, other.name) == ("spoken-p0.es-000.npz", "spoken-p0.nonsense-0000.npz")
     sequence = FrameSequence.load(made)
     assert (sequence.num_frames, sequence.clip) == (12, "es-000")
     openings = [mouth_opening(points) for points in sequence.points_px]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.signal import butter, sosfiltfilt
 
 from openemo.data.speech_synthesis import (
+    IPA,
     Phone,
     SpeechSynthesizer,
     _phones,
@@ -150,3 +151,9 @@ def _level(samples: NDArray[np.float32], corner_hz: float, kind: str) -> NDArray
     band = sosfiltfilt(butter(4, corner_hz, kind, fs=RATE_HZ, output="sos"), samples.astype(np.float64))
     power = np.convolve(band**2, np.hanning(242)[1:-1], "same")[20::40]
     return np.asarray(10 * np.log10(power + 1e-6))
+
+
+@pytest.mark.slow
+def test_the_ipa_is_said_as_it_is_written(synthesizer: SpeechSynthesizer) -> None:
+    said = synthesizer("ˈʃyma ˈfu.", IPA, {synthesizer.voices[0]: 1.0}, 1.0)
+    assert _words(said.phones).strip("_") == "ʃymafu"

@@ -61,9 +61,9 @@ def test_saved_and_loaded_utterances_are_equal(tmp_path: Path, utterance: Uttera
 
 def test_what_was_said_is_not_said_again(tmp_path: Path, utterance: Utterance) -> None:
     """Without the voices installed, too."""
-    recipe = _recipe(tmp_path)
+    recipe = _recipe(tmp_path, nonsense_utterances=2)
     recipe.utterances.mkdir(parents=True)
-    names = ["es-000", "fr-000", "es-001"]
+    names = ["es-000", "fr-000", "es-001", "nonsense-0000", "nonsense-0001"]
     for name in names:
         save_utterance(utterance, recipe.utterances / f"{name}.wav")
     assert [path.stem for path in speak_sentences(recipe)] == names

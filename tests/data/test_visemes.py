@@ -10,13 +10,13 @@ from openemo.data.speech_synthesis import Phone
 from openemo.data.visemes import CONTROLS, VISEMES, Articulation, articulate, loudness_gains, viseme_of
 
 FRAME_S = 0.04
-VOWELS = ("a", "e", "i", "o", "u", "y", "uh")
+VOWELS = ("a", "e", "i", "ih", "o", "u", "y", "uh")
 _TONGUE = dict.fromkeys(("th", "t d n l", "k g h", "uh", "soft b"), "tongue")
-_KINDS = _TONGUE | {"j": "i", "w": "u"}
+_KINDS = _TONGUE | {"j": "i", "ih": "e", "w": "u"}
 LETTERS = {
     "m b p": "m", "f v": "f", "th": "θ", "t d n l": "t", "s z": "s", "sh": "ʃ", "k g h": "k", "r": "ɹ",
-    "w": "w", "j": "j", "soft b": "β", "a": "a", "e": "e", "i": "i", "o": "o", "u": "u", "y": "y", "uh": "ə",
-    "pause": "",
+    "w": "w", "j": "j", "soft b": "β", "a": "a", "e": "e", "i": "i", "ih": "ɪ", "o": "o", "u": "u",
+    "y": "y", "uh": "ə", "pause": "",
 }  # fmt: skip
 
 

@@ -53,9 +53,12 @@ class DataRecipe(StrictModel, allow_inf_nan=False):
     voice_variants: int = Field(4, ge=1, le=1000)
     sung_variants: int = Field(0, ge=0, le=1000, description="songs of each clip; needs the extra `data`")
     spoken_sequences: int = Field(
-        0, ge=0, description="portraits that speak with synthetic voices; needs the extra `spoken`"
+        0, ge=0, description="speaking portraits with synthetic voices, in turn; needs the extra `spoken`"
     )
     spoken_utterances: int = Field(72, ge=1, le=100_000, description="number of sentences that they say")
+    nonsense_utterances: int = Field(
+        0, ge=0, le=100_000, description="sentences without meaning beside them, with every kind of mouth"
+    )
     sentences: dict[str, list[str]] = Field(
         default_factory=dict, description="what is said, by espeak-ng's name of the language, such as en-us"
     )

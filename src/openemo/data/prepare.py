@@ -105,12 +105,12 @@ def _jobs(recipe: DataRecipe, clips: list[Path]) -> Iterator[_Job]:
 
 
 def _spoken_jobs(recipe: DataRecipe, utterances: list[Path]) -> Iterator[_Job]:
-    """Portraits from the whole list that have no sequence of this kind yet, and what they say."""
+    """Portraits, each as often as needed, and what they say, where there is no sequence of it yet."""
     portraits, _ = split_portraits(recipe)
-    count = min(recipe.spoken_sequences, len(portraits))
-    for index in range(count if utterances else 0):
-        portrait = portraits[index * len(portraits) // count]
-        job = _Job(f"spoken-{portrait.stem}", utterances[index % len(utterances)].stem, portrait, index)
+    for index in range(recipe.spoken_sequences if utterances and portraits else 0):
+        portrait = portraits[index * len(portraits) // recipe.spoken_sequences]
+        said = utterances[index % len(utterances)].stem
+        job = _Job(f"spoken-{portrait.stem}.{said}", said, portrait, index)
         if not (recipe.sequences / f"{job.name}.npz").exists():
             yield job
 

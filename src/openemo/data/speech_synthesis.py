@@ -20,7 +20,10 @@ from openemo.audio import Audio
 from openemo.data.voice_augmentation import SAMPLE_RATE_HZ
 from openemo.errors import ConfigError
 
-__all__ = ["Phone", "SpeechSynthesizer", "Utterance", "load_synthesizer"]
+__all__ = ["IPA", "Phone", "SpeechSynthesizer", "Utterance", "load_synthesizer"]
+
+IPA: Final = "ipa"
+"""The language of a text that is written in the IPA."""
 
 _RATE_HZ: Final = 24_000
 _STEP_S: Final = 600 / _RATE_HZ  # unit of the durations
@@ -126,7 +129,7 @@ class SpeechSynthesizer:
         """Says a sentence.
 
         Args:
-            language: name of an espeak-ng voice, such as "en-us".
+            language: name of an espeak-ng voice, such as "en-us"; or `IPA`.
             weights: share of each of `voices`; a mixture is another speaker.
             pace: 1 is normal, 1.2 faster.
 
@@ -149,7 +152,7 @@ class SpeechSynthesizer:
     def _write(self, text: str, language: str) -> str:
         """The symbols of a sentence."""
         try:
-            sentences = self.phonemizer.phonemize(language, text)
+            sentences = [[text]] if language == IPA else self.phonemizer.phonemize(language, text)
         except RuntimeError as error:
             raise ConfigError(
                 "no such language of synthetic voices",

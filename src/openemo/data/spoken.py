@@ -18,8 +18,9 @@ from openemo.arrays import Doubles, Image
 from openemo.audio import read_audio
 from openemo.data.data_recipe import DataRecipe
 from openemo.data.mouth_shapes import SpeakerStyle, speaking_points
+from openemo.data.nonsense_words import nonsense_sentence
 from openemo.data.sequences import FrameSequence, still_sequence
-from openemo.data.speech_synthesis import Phone, Utterance, load_synthesizer
+from openemo.data.speech_synthesis import IPA, Phone, Utterance, load_synthesizer
 from openemo.data.visemes import articulate, loudness_gains
 from openemo.data.voice_augmentation import SAMPLE_RATE_HZ
 from openemo.face.analyzer import Face
@@ -32,13 +33,15 @@ log = logging.getLogger(__name__)
 _FPS: Final = float(parse_fps(25))
 _MIXED: Final = (0.0, 0.0, 0.35, 0.5)  # share of a second voice; half of the speakers are one voice
 _PACES: Final = (0.85, 1.3)
+_NONSENSE: Final = 3000  # seeds apart from those of other parts
 _KINDS: Final = {"symbols": ArrayKind(np.str_, (None,)), "edges_s": ArrayKind(np.float64, (None,))}
 
 
 def speak_sentences(recipe: DataRecipe) -> list[Path]:
     """The sound files of all utterances; makes those that are missing.
 
-    One sentence of each language in turn; each has a speaker and a pace of its own.
+    One sentence of each language in turn, then those without meaning. Each has a speaker and a pace of its
+    own.
     """
     recipe.utterances.mkdir(parents=True, exist_ok=True)
     planned = [
@@ -46,6 +49,10 @@ def speak_sentences(recipe: DataRecipe) -> list[Path]:
         for turn in range(-(-recipe.spoken_utterances // max(len(recipe.sentences), 1)))
         for language, sentences in recipe.sentences.items()
     ][: recipe.spoken_utterances]
+    planned += [
+        (recipe.utterances / f"nonsense-{turn:04d}.wav", IPA, _nonsense(recipe, turn))
+        for turn in range(recipe.nonsense_utterances)
+    ]
     missing = [(index, *plan) for index, plan in enumerate(planned) if not plan[0].exists()]
     synthesizer = load_synthesizer() if missing else None
     for index, path, language, sentence in missing:
@@ -57,6 +64,10 @@ def speak_sentences(recipe: DataRecipe) -> list[Path]:
         save_utterance(synthesizer(sentence, language, {first: 1 - share, second: share}, pace), path)
         log.info("spoken: %s", path.stem)
     return [path for path, *_ in planned]
+
+
+def _nonsense(recipe: DataRecipe, turn: int) -> str:
+    return nonsense_sentence(np.random.default_rng((recipe.split_seed, _NONSENSE, turn)))
 
 
 def save_utterance(utterance: Utterance, path: Path) -> None:

@@ -85,6 +85,7 @@ VISEMES: Final[dict[str, Viseme]] = {
     "a": Viseme((0.50, 0.00, 0.00, 0.10, 0.20, 0.15), 1.2, 0.7),
     "e": Viseme((0.28, 0.00, 0.00, 0.36, 0.35, 0.25), 1.1, 0.9),
     "i": Viseme((0.12, 0.00, 0.00, 0.62, 0.35, 0.25), 1.1, 1.1),
+    "ih": Viseme((0.17, 0.00, 0.00, 0.28, 0.30, 0.20), 0.9, 0.7),
     "o": Viseme((0.29, 0.35, 0.55, 0.00, 0.00, 0.00), 1.1, 1.3),
     "u": Viseme((0.08, 0.20, 0.90, 0.00, 0.00, 0.00), 1.1, 1.4),
     "y": Viseme((0.10, 0.35, 0.70, 0.00, 0.05, 0.00), 1.0, 1.3),
@@ -96,10 +97,10 @@ PAUSE: Final = VISEMES["pause"]
 _LETTERS: Final = {
     "": "pause", "pbm": "m b p", "fvʋ": "f v", "θð": "th", "tdnlrɾɽʈɖɳɭ": "t d n l", "sz": "s z",
     "ʃʒɕʂʐʑ": "sh", "kgɡŋxɣhɦqχʔcɟɲʎçʝʁɴɰ": "k g h", "ɹɻɺ": "r", "wɥ": "w", "j": "j", "βɸ": "soft b",
-    "aɑæʌɒ": "a", "eɛ": "e", "iɪɨᵻ": "i", "oɔ": "o", "uʊɯ": "u", "yøœ": "y", "əɐɜɤᵊ": "uh",
+    "aɑæʌɒ": "a", "eɛ": "e", "iɨ": "i", "ɪᵻ": "ih", "oɔ": "o", "uʊɯ": "u", "yʏøœ": "y", "əɐɜɤᵊ": "uh",
 }  # fmt: skip
 _CLASSES: Final = {letter: name for letters, name in _LETTERS.items() for letter in letters or [""]}
-_VOWELS: Final = frozenset("aeiouy") | {"uh"}
+_VOWELS: Final = frozenset("aeiouy") | {"ih", "uh"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
