@@ -1,4 +1,4 @@
-"""The steps of a build that need no network: frames, sound, shots, plans, text, fingerprints, people, shards."""
+"""The steps of a build, one by one: frames, sound, shots, plans, text, fingerprints, people, shards."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import tarfile
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -43,10 +44,10 @@ def frame(value: float) -> Image:
     return np.full((1, 1, 3), value, np.uint8)
 
 
-@pytest.mark.parametrize("fps", [Fraction(24000, 1001), Fraction(30000, 1001), Fraction(50), Fraction(60)])
-def test_frames_at_another_rate_do_not_drift_in_an_hour(fps: Fraction) -> None:
+@pytest.mark.parametrize("fps", [Fraction(24000, 1001), Fraction(60)])
+def test_frames_at_another_rate_do_not_drift(fps: Fraction) -> None:
     """Frame k is what is shown at (k + 1/2) / 25: off by no more than a frame of the source."""
-    picture, count = frame(0), int(3600 * fps)
+    picture, count = frame(0), int(900 * fps)
     times_s = [float(number / fps) for number in range(count)]
     shown = iter(times_s)
     last_s = 0.0
@@ -59,12 +60,12 @@ def test_frames_at_another_rate_do_not_drift_in_an_hour(fps: Fraction) -> None:
 
     errors = []
     numbers = []
-    for number, _ in steady_frames(frames(), 0, 3600):
+    for number, _ in steady_frames(frames(), 0, 900):
         numbers.append(number)
         errors.append((number + 0.5) / FPS - last_s)  # the frame that is given was taken before the next one
     assert numbers == list(range(len(numbers)))
-    assert len(numbers) == pytest.approx(3600 * FPS, abs=1)
-    assert -1e-3 <= min(errors)
+    assert len(numbers) == pytest.approx(900 * FPS, abs=1)
+    assert min(errors) >= -1e-3
     assert max(errors) <= 1 / fps + 1e-3
 
 
@@ -133,11 +134,11 @@ def test_a_video_says_what_it_is(tmp_path: Path) -> None:
 
 def test_cuts_are_found_where_they_are_and_a_moving_camera_is_none() -> None:
     rng = np.random.default_rng(0)
-    scenes = [cv2.resize(rng.integers(0, 255, (6, 40, 3), np.uint8), (1600, 180)) for _ in range(3)]
+    scenes = [cv2.resize(rng.integers(0, 255, (6, 15, 3), np.uint8), (600, 180)) for _ in range(3)]
     shots, found = ShotFinder(), []
     for number in range(60):
         scene = scenes[(number >= 20) + (number >= 41)]
-        found += shots.add(number, np.ascontiguousarray(scene[:, 8 * number : 8 * number + 320]))
+        found += shots.add(number, np.ascontiguousarray(scene[:, 2 * number : 2 * number + 320]))
     assert found == [20, 41]
     assert shots.add(70, scenes[0][:, :320]) == [70]
 
@@ -149,7 +150,7 @@ def test_stretches_are_cut_into_equal_clips(count: int, lengths: list[int]) -> N
     clips = plan_stretches(40, 40 + count, BuildSettings())
     assert sorted(stop - first for first, stop in clips) == sorted(lengths)
     assert not clips or (clips[0][0], clips[-1][1]) == (40, 40 + count)
-    assert all(stop == first for (_, stop), (first, _) in zip(clips, clips[1:], strict=False))
+    assert all(stop == first for (_, stop), (first, _) in pairwise(clips))
 
 
 @pytest.fixture(scope="module")
@@ -172,12 +173,12 @@ def test_a_clip_has_the_head_in_it_and_what_is_beside_it_counts(
     assert plan.others == plan.jump == 0
     assert (points[:, 0] > x0).all()
     assert (points[:, 0] < x1).all()
-    beside = still + np.float32(((x1 - x0) / 4, 0, 0))
+    beside = still + np.array(((x1 - x0) / 4, 0, 0), np.float32)
     scan.tracks.append(FaceTrack(60, beside))
-    moved = np.concatenate([still[:40], still[40:] + np.float32((300, 0, 0))])
+    moved = np.concatenate([still[:40], still[40:] + np.array((300, 0, 0), np.float32)])
     assert plan_track(scan.tracks[0], scan, BuildSettings())[0].others == pytest.approx(20 / 80)
     assert plan_track(FaceTrack(0, moved), scan, BuildSettings())[0].jump > 0.3
-    low = still + np.float32((0, -points[:, 1].min() + 1, 0))  # no room above the forehead
+    low = still + np.array((0, 1 - points[:, 1].min(), 0), np.float32)  # no room above the forehead
     assert plan_track(FaceTrack(0, low), scan, BuildSettings())[0].head_cut > 0.15
 
 
@@ -221,7 +222,7 @@ def test_copies_are_found_where_they_are_cut_elsewhere(voice_path: Path) -> None
 
 def curve(best: int, depth: float) -> NDArray[np.float64]:
     """Flat but for a dent; `best` is the shift of the sound, -15 to 15."""
-    values = 1.2 + 0.001 * np.arange(31)
+    values = np.asarray(1.2 + 0.001 * np.arange(31), np.float64)
     values[15 + best] -= depth
     return values
 
@@ -260,8 +261,9 @@ def test_splits_share_neither_people_nor_files() -> None:
     persons = [int(person) for person in rng.integers(0, 300, 900)]
     sources = [f"file{person // 2 if rng.random() < 0.1 else 1000 + person}" for person in persons]
     splits = group_splits(persons, sources, [None] * 900, 0.2)
-    for held in (persons, sources):
-        sides = {}
+    held_by: list[list[int] | list[str]] = [persons, sources]
+    for held in held_by:
+        sides: dict[int | str, Split | None] = {}
         for one, split in zip(held, splits, strict=True):
             assert sides.setdefault(one, split) == split
     assert 0.08 < splits.count("val") / 900 < 0.35
@@ -300,7 +302,8 @@ def test_sources_are_folders_lists_and_shards(tmp_path: Path) -> None:
             tar.add(tmp_path / "member", name)
     (tmp_path / "bad.tar").write_bytes(b"no tar" * 200)
     (tmp_path / "list.jsonl").write_text(
-        '{"path": "raw/b.MOV", "licence": "mine"}\n\n{"path": "s.tar"}\n{"path": "gone.mp4"}\n{"path": "bad.tar"}\n'
+        '{"path": "raw/b.MOV", "licence": "mine"}\n\n{"path": "s.tar"}\n'
+        '{"path": "gone.mp4"}\n{"path": "bad.tar"}\n'
     )
     assert [Path(one.path).name for one in find_sources(folder)] == ["b.MOV", "a.mkv"]
     found = list(find_sources(tmp_path / "list.jsonl", "theirs"))
@@ -337,6 +340,8 @@ def test_a_shard_that_was_being_written_counts_as_nothing(tmp_path: Path) -> Non
     assert [shard.name for shard in shards] == ["train-000000.tar", "train-000001.tar", "val-000000.tar"]
     with tarfile.open(shards[-1]) as tar:
         members = tar.getnames()
-        label = json.load(tar.extractfile("clip2.json") or pytest.fail())
+        said = tar.extractfile("clip2.json")
+        assert said is not None
+        label = json.load(said)
     assert members[:4] == ["clip2.mp4", "clip2.flac", "clip2.npz", "clip2.json"]
     assert label == {"name": "clip2"}

@@ -227,9 +227,11 @@ def _decode_span(
             container.seek(round((start_s - _RUN_IN_S + origin_s) * av.time_base), backward=True)
     converter = _Converter(name, limits)
     samples: npt.NDArray[np.float32] | None = None
-    next_s = 0.0
+    next_s: float | None = None
     for frame in decoded_frames(container, stream, av.AudioFrame, name):
-        clock_s = next_s if frame.time is None else frame.time - origin_s
+        clock_s = (next_s or 0.0) if frame.time is None else frame.time - origin_s
+        if next_s is not None and abs(clock_s - next_s) <= _GAP_S:
+            clock_s = next_s  # the rest is rounding of the clock
         next_s = clock_s + frame.samples / frame.sample_rate
         if clock_s >= stop_s:
             break

@@ -27,7 +27,7 @@ class BuildSettings(StrictModel, allow_inf_nan=False):
     crop_scale: float = Field(2.0, ge=1.2, le=4, description="side of the crop over that of the face box")
     min_clip_s: float = Field(3.0, ge=2.8, le=60, description="shorter stretches are left out")
     max_clip_s: float = Field(12.0, ge=3, le=60, description="longer stretches are cut into equal clips")
-    part_s: float = Field(300.0, ge=20, le=3600, description="of a file that one worker takes at a time")
+    part_s: float = Field(300.0, ge=20, le=1500, description="of a file that one worker takes at a time")
     max_people: int = Field(4, ge=1, le=32, description="faces followed at a time, largest first")
     loudness_dbfs: float = Field(-23.0, ge=-40, le=-6, description="to which the sound is brought")
 

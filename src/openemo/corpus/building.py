@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from openemo.corpus.build_settings import BuildSettings
 from openemo.corpus.collecting import Corpus, collect
@@ -51,24 +51,19 @@ def build(
         OutputError: the folder belongs to a build with other settings, or to one that is running.
     """
     settings, folder = settings or BuildSettings(), BuildFolder(output)
-    with _own(folder, settings):
-        tasks = _missing(source, licence, folder)
-        if ray is None:
-            run_here(tasks, folder, settings, workers=workers, sandbox=sandbox, progress=progress)
-        else:
-            run_on_ray(
-                tasks,
-                folder,
-                settings,
-                address=ray,
-                workers=workers or None,
-                sandbox=sandbox,
-                progress=progress,
-            )
-        corpus = collect(folder, settings)
-        page = corpus_page(corpus, settings, output.name)
-        with whole_file(output / "report.html") as file:
-            file.write(page.encode())
+    try:
+        with _own(folder, settings):
+            tasks = _missing(source, licence, folder)
+            how: dict[str, Any] = {"sandbox": sandbox, "progress": progress}
+            if ray is None:
+                run_here(tasks, folder, settings, workers=workers, **how)
+            else:
+                run_on_ray(tasks, folder, settings, address=ray, workers=workers or None, **how)
+            corpus = collect(folder, settings)
+            with whole_file(output / "report.html") as file:
+                file.write(corpus_page(corpus, settings, output.name).encode())
+    except OSError as error:
+        raise OutputError(f"nothing can be built in {output}", got=str(error)) from error
     return corpus
 
 
@@ -96,8 +91,8 @@ def _own(folder: BuildFolder, settings: BuildSettings) -> Iterator[None]:
             said = {"key": settings.key(), "settings": settings.model_dump()}
             file.write(json.dumps(said, indent=1).encode())
         lock = lock_file(folder.root / ".lock")
-    except (OSError, ValueError, LookupError) as error:
-        raise OutputError(f"nothing can be built in {folder.root}", got=str(error)) from error
+    except (ValueError, LookupError) as error:
+        raise OutputError(f"the settings of {folder.root} cannot be read", got=str(error)) from error
     if lock is None:
         raise OutputError(f"another build works in {folder.root}", fix="Wait until it has ended")
     try:

@@ -110,7 +110,8 @@ class ClipCutter:
         """After the last frame."""
         self._writer.__exit__(None, None, None)
         x0, y0, x1, _ = self.plan.region.box_px
-        points = (self.plan.track.points_px - np.float32((x0, y0, 0))) * np.float32(self._size_px / (x1 - x0))
+        corner = np.array((x0, y0, 0), np.float32)
+        points = (self.plan.track.points_px - corner) * np.float32(self._size_px / (x1 - x0))
         numbers = sorted(self._looks)
         return CutClip(
             self.plan,
@@ -150,7 +151,7 @@ def measure_picture(
         text=float(np.mean([has_text(look, points) for look, points in pairs])),
         motion=_motion(clip.small, small_points),
         loudness_dbfs=None if audio is None else gated_level_dbfs(audio.samples[0], audio.sample_rate_hz),
-        curve=None if embedded is None else sync_curve(shift_distances(embedded)),
+        curve=None if embedded is None else sync_curve(np.asarray(shift_distances(embedded), np.float64)),
         identity=np.asarray(identity.embed(clip.looks, clip.look_points_px).mean(0), np.float32),
     )
 

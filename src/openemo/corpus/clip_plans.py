@@ -66,7 +66,7 @@ def plan_track(track: FaceTrack, scan: Scan, settings: BuildSettings) -> list[Cl
 
 
 def _plan(piece: FaceTrack, whole: FaceTrack, scan: Scan, settings: BuildSettings) -> ClipPlan:
-    points = piece.points_px
+    points = np.asarray(piece.points_px, np.float64)
     heads = _head_boxes(points)
     region = _region(points, heads, scan, settings)
     poses = [head_pose(frame) for frame in points[::_STEP]]

@@ -71,13 +71,13 @@ class Corpus:
     cpu_s: float = 0.0
     clips: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     scores: dict[str, array[float]] = field(default_factory=lambda: defaultdict(lambda: array("f")))
     shifts: Counter[int] = field(default_factory=Counter)
     licences: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[tuple[str, str]]] = field(default_factory=lambda: defaultdict(list))
     people: Counter[int] = field(default_factory=Counter)
-    split_s: Counter[str] = field(default_factory=Counter)
+    split_s: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     split_people: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     shards: int = 0
     packed: int = 0
@@ -94,7 +94,7 @@ class Corpus:
     def leave_out(self, reasons: list[str], clip: dict[str, Any]) -> None:
         """Counts a clip that is left out: once for its first reason, and for each reason it has."""
         self.clips[reasons[0]] += 1
-        self.seconds[reasons[0]] += clip["stop_s"] - clip["start_s"]
+        self.seconds[reasons[0]] += float(clip["stop_s"] - clip["start_s"])
         for reason in reasons:
             self.failed[reason] += 1
             self._show(reason, clip)

@@ -21,7 +21,7 @@ __all__ = ["FaceTrack", "Scan", "ShotFinder", "scan_faces"]
 _SHOT_WIDTH_PX: Final = 320
 _LOOK_FRAMES: Final = 12  # new faces are looked for so often: each is found within half a second
 _LOST_FRAMES: Final = 2  # without a face in a row, and the track has ended
-_SEARCH_ROUNDS: Final = 2
+_SEARCH_ROUNDS: Final = 3  # whole, with a border, and in tiles of half the size where faces are small
 
 
 @dataclass(frozen=True, eq=False)

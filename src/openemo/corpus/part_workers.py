@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -73,37 +74,48 @@ def run_here(
         workers: processes; 0 works in this one.
         progress: is called with the number of tasks that have ended.
     """
-    work, waiting = _Work(folder, settings, sandbox), iter(tasks)
-    done, suspects = 0, []
+    work, waiting, done = _Work(folder, settings, sandbox), iter(tasks), 0
     if workers == 0:
         for done, task in enumerate(waiting, 1):
             work(task)
             progress(done)
         return
     while True:
-        with _pool(workers) as pool:
-            running: dict[Future[None], Task] = {}
-            try:
-                while True:
-                    for task in islice(waiting, _AHEAD * workers - len(running)):
-                        running[pool.submit(work, task)] = task
-                    if not running:
-                        break
-                    ended, _ = wait(running, return_when=FIRST_COMPLETED)
-                    for future in ended:
-                        future.result()
-                        del running[future]
-                        done += 1
-                        progress(done)
-            except BrokenProcessPool:
-                suspects = list(running.values())
+        done, suspects = _until_one_dies(work, waiting, workers, done, progress)
         if not suspects:
             return
-        for task in suspects:  # one of them has ended a process
+        for task in suspects:
             _alone(work, task)
             done += 1
             progress(done)
-        suspects = []
+
+
+def _until_one_dies(
+    work: _Work, waiting: Iterator[Task], workers: int, done: int, progress: Progress
+) -> tuple[int, list[Task]]:
+    """Works until nothing waits, or a process has ended. The number of tasks done, and those begun."""
+    running: dict[Future[None], Task] = {}
+    lost: list[Task] = []
+    with _pool(workers) as pool:
+        try:
+            while True:
+                for task in islice(waiting, _AHEAD * workers - len(running)):
+                    lost = [task]
+                    running[pool.submit(work, task)] = task
+                    lost = []
+                if not running:
+                    return done, []
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    future.result()
+                    del running[future]
+                    done += 1
+                    progress(done)
+        except BrokenProcessPool:
+            return done, [*running.values(), *lost]
+        except BaseException:
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
 
 
 def _alone(work: _Work, task: Task) -> None:
@@ -121,6 +133,7 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 
 def _begin() -> None:
     """Of each process: one thread, and an end when the manager is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the manager ends it
     share_cores(1)
     parent = multiprocessing.parent_process()
 

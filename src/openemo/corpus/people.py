@@ -49,14 +49,14 @@ class People:
         New clips that are near to each other, or to one in between, are one person. So are two new people
         whose means turn out to be near.
         """
-        embeddings = np.asarray(embeddings, np.float64)
-        nearest = _nearest(embeddings, self.means, self.max_distance)
+        given = np.asarray(embeddings, np.float64)
+        nearest = _nearest(given, self.means, self.max_distance)
         new = np.flatnonzero(nearest < 0)
         if len(new):
-            labels = self._clusters(embeddings[new])
+            labels = self._clusters(given[new])
             nearest[new] = labels + len(self.means)
         persons = [int(person) for person in nearest]
-        self.add_known(embeddings, persons)
+        self.add_known(given, persons)
         return persons
 
     def _clusters(self, embeddings: NDArray[np.float64]) -> NDArray[np.int64]:

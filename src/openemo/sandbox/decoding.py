@@ -232,7 +232,7 @@ class FactsDecoding(_Decoding):
         from openemo.video.media_facts import MediaFacts
 
         try:
-            return TypeAdapter(MediaFacts).validate_python(self._header().get("facts"), strict=True)
+            return TypeAdapter(MediaFacts).validate_python(self._header().get("facts"))
         except ValidationError as error:
             raise self._wrong_answer() from error
 
