@@ -26,6 +26,7 @@ if sys.platform != "win32":
 __all__ = [
     "check_fresh_folder",
     "fresh_folder",
+    "lock_file",
     "partial_file",
     "read_bounded",
     "read_json",
@@ -129,6 +130,18 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
         if lock is not None:
             os.close(lock)
+
+
+def lock_file(path: Path) -> int | None:
+    """A lock on a file, which is made if needed, until it is closed or the process ends; None if it is taken.
+
+    Windows has no such locks: there it is never taken.
+    """
+    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    if sys.platform == "win32" or _lock(lock):
+        return lock
+    os.close(lock)
+    return None
 
 
 def try_to_write(folder: Path) -> None:

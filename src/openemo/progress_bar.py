@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any, Self
 
-__all__ = ["Bar"]
+__all__ = ["Bar", "Count"]
 
 
 class Bar:
@@ -33,4 +33,24 @@ class Bar:
     def __call__(self, done: int, total: int) -> None:
         if self._bar.total != total:
             self._bar.reset(total)
+        self._bar.update(done - self._bar.n)
+
+
+class Count:
+    """A count of what is done where nobody knows how much there is, to be called with the number."""
+
+    def __init__(self, unit: str) -> None:
+        self._unit = unit
+        self._bar: Any = None
+
+    def __enter__(self) -> Self:
+        from tqdm.auto import tqdm
+
+        self._bar = tqdm(unit=f" {self._unit}", disable=not sys.stderr.isatty())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def __call__(self, done: int) -> None:
         self._bar.update(done - self._bar.n)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from openemo.errors import ConfigError
 from openemo.files import read_bounded
 
-__all__ = ["StrictModel", "WrongSetting", "load_recipe", "wrong_setting"]
+__all__ = ["StrictModel", "WrongSetting", "load_recipe", "parse_override", "wrong_setting"]
 
 
 _MOST_RECIPE_BYTES = 200_000
@@ -75,7 +75,7 @@ def load_recipe(kind: type[Recipe], path: Path, overrides: list[str]) -> Recipe:
             f"the recipe {path} is not a mapping", got=type(values).__name__, expected="key: value lines"
         )
     try:
-        return kind.model_validate(values | dict(_override(override) for override in overrides))
+        return kind.model_validate(values | dict(parse_override(override) for override in overrides))
     except ValidationError as error:
         wrong = wrong_setting(error)
         raise ConfigError(
@@ -110,7 +110,8 @@ def _parse(text: str) -> Any:
         raise ValueError(f"no YAML: {reason}") from error
 
 
-def _override(text: str) -> tuple[str, Any]:
+def parse_override(text: str) -> tuple[str, Any]:
+    """Name and value of "key=value". Raises ConfigError."""
     key, separator, value = text.partition("=")
     if not separator:
         raise ConfigError("an override is not a setting", got=text, expected="key=value, as in steps=100")

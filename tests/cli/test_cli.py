@@ -92,7 +92,7 @@ def test_help_is_fast_and_loads_nothing_heavy() -> None:
 
 COMMANDS = (
     *("", "animate", "live", "batch", "demo", "evaluate", "compare", "train", "average", "assemble"),
-    *("data", "data prepare"),
+    *("data", "data build", "data prepare"),
     *("weights", *(f"weights {name}" for name in ("list", "pull", "import", "combine", "verify", "upgrade"))),
 )
 

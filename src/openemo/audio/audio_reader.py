@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -39,6 +39,8 @@ _ENCRYPTED: Final = frozenset(("drms", "enca", "aavd"))
 _COPIES: Final = 2  # of the samples: mixed to one channel, and resampled for the networks
 # The mean of two channels with less than this part of the louder one's power has lost the voice.
 _CANCELLED = 0.01
+_RUN_IN_S: Final = 1.0  # decoders need some of what is before
+_SILENT_RATE_HZ: Final = 16_000
 _FORMATS = (
     "Any sound or video file that FFmpeg decodes will do: WAV, FLAC, MP3, M4A, Ogg, MP4, ... "
     "A playlist will not"
@@ -147,16 +149,27 @@ def read_audio(path: str | Path, track: int | None = None, limits: DecodingLimit
 
 
 def decode_audio(
-    source: bytes | BinaryIO, name: str, track: int | None = None, limits: DecodingLimits = DEFAULT_LIMITS
+    source: bytes | BinaryIO,
+    name: str,
+    track: int | None = None,
+    limits: DecodingLimits = DEFAULT_LIMITS,
+    *,
+    span_s: tuple[float, float] | None = None,
 ) -> Audio:
-    """As `read_audio`, from the bytes of a file or a seekable one; `name` is for the errors and warnings."""
+    """As `read_audio`, from the bytes of a file or a seekable one.
+
+    Args:
+        name: for the errors and warnings.
+        span_s: only this much of it, start and end on the file's clock, with silence where it has none. What
+            comes before and after is neither held nor, where the file can be searched, decoded.
+    """
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     with _unreadable(name, limits):
         if file.seek(0, io.SEEK_END) == 0:
             raise AudioError(f"{name} is empty", got="0 bytes", expected="a sound or video file")
         file.seek(0)
         with open_media(file) as container:
-            return _audio(container, name, track, limits)
+            return _audio(container, name, track, limits, span_s)
 
 
 def check_sample_rate(sample_rate_hz: int, name: str) -> None:
@@ -185,12 +198,57 @@ def _unreadable(name: str, limits: DecodingLimits) -> Iterator[None]:
 
 
 def _audio(
-    container: av.container.InputContainer, name: str, track: int | None, limits: DecodingLimits
+    container: av.container.InputContainer,
+    name: str,
+    track: int | None,
+    limits: DecodingLimits,
+    span_s: tuple[float, float] | None,
 ) -> Audio:
     stream = _find_track(container, name, track)
     if stream.codec_context is not None and stream.codec_context.codec_tag in _ENCRYPTED:
         raise AudioError(f"the sound of {name} is encrypted", fix="Give a file without copy protection")
-    return Audio(*_decode(container, stream, name, limits))
+    if span_s is None:
+        return Audio(*_decode(container, stream, name, limits))
+    return _decode_span(container, stream, name, limits, span_s)
+
+
+def _decode_span(
+    container: av.container.InputContainer,
+    stream: av.AudioStream,
+    name: str,
+    limits: DecodingLimits,
+    span_s: tuple[float, float],
+) -> Audio:
+    """The samples between two times, each piece where the file's clock has it."""
+    start_s, stop_s = span_s
+    origin_s = (container.start_time or 0) / av.time_base
+    if start_s > _RUN_IN_S:
+        with suppress(av.FFmpegError, OSError, ValueError):  # without an index: from the file's start
+            container.seek(round((start_s - _RUN_IN_S + origin_s) * av.time_base), backward=True)
+    converter = _Converter(name, limits)
+    samples: npt.NDArray[np.float32] | None = None
+    next_s: float | None = None
+    for frame in decoded_frames(container, stream, av.AudioFrame, name):
+        clock_s = (next_s or 0.0) if frame.time is None else frame.time - origin_s
+        if next_s is not None and abs(clock_s - next_s) <= _GAP_S:
+            clock_s = next_s  # the rest is rounding of the clock
+        next_s = clock_s + frame.samples / frame.sample_rate
+        if clock_s >= stop_s:
+            break
+        if next_s <= start_s:
+            continue
+        values = converter(frame)
+        if samples is None:
+            length = round((stop_s - start_s) * converter.sample_rate_hz)
+            _check_length(length, len(values), converter.sample_rate_hz, name, limits)
+            samples = np.zeros((len(values), length), np.float32)
+        first = round((clock_s - start_s) * converter.sample_rate_hz)
+        values = values[:, max(-first, 0) : max(samples.shape[1] - first, 0)]
+        first = max(first, 0)
+        samples[:, first : first + values.shape[1]] = values
+    if samples is None:
+        return Audio(np.zeros((1, round((stop_s - start_s) * _SILENT_RATE_HZ)), np.float32), _SILENT_RATE_HZ)
+    return Audio(samples, converter.sample_rate_hz)
 
 
 def _too_much_memory(name: str, limits: DecodingLimits) -> AudioError:

@@ -20,6 +20,7 @@ from openemo import __version__
 from openemo.cli.animate import animate
 from openemo.cli.batch import batch
 from openemo.cli.bench import bench
+from openemo.cli.data_build import build
 from openemo.cli.demo import demo
 from openemo.cli.evaluate import compare, evaluate
 from openemo.cli.live import live
@@ -141,6 +142,7 @@ app.command(rich_help_panel=_TRAINING)(train)
 app.command(rich_help_panel=_TRAINING)(average)
 app.command(rich_help_panel=_TRAINING)(assemble)
 data = typer.Typer(help="Prepare training data.")
+data.command()(build)
 data.command()(prepare)
 app.add_typer(data, name="data", rich_help_panel=_TRAINING)
 app.add_typer(weights, name="weights", rich_help_panel=_WEIGHTS)

@@ -209,12 +209,18 @@ def _audio(
 
 @contextmanager
 def open_clip(
-    clip: MediaFile, *, max_s: float, limits: DecodingLimits = DEFAULT_LIMITS, sandbox: bool = True
+    clip: MediaFile,
+    *,
+    max_s: float,
+    start_s: float | None = None,
+    limits: DecodingLimits = DEFAULT_LIMITS,
+    sandbox: bool = True,
 ) -> Iterator[Iterator[TimedFrame]]:
     """The frames of the first `max_s` seconds of a video, one at a time in memory.
 
     Args:
         clip: path, bytes of a file, or file opened for binary reading.
+        start_s: see `decode_clip`.
         sandbox: decode in a process of its own.
 
     Raises:
@@ -223,10 +229,10 @@ def open_clip(
     file, name = _file_of(clip, "video file", InputError, limits)
     with file:
         if sandbox:
-            with ClipDecoding(file, name, limits, max_s=max_s) as decoding:
+            with ClipDecoding(file, name, limits, max_s=max_s, start_s=start_s) as decoding:
                 yield decoding.frames()
         else:
-            yield decode_clip(file, name, limits, max_s=max_s)
+            yield decode_clip(file, name, limits, max_s=max_s, start_s=start_s)
 
 
 @contextmanager

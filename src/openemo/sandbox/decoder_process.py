@@ -15,6 +15,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from typing import Any, BinaryIO, Final
 
 import numpy as np
@@ -53,8 +54,13 @@ def _main() -> None:
     notes = _Notes()
     logging.getLogger("openemo").addHandler(notes)
     file = os.fdopen(0, "rb")
-    prepare = {"image": _prepare_image, "audio": _prepare_audio, "clip": _prepare_clip}[request["kind"]]
-    decode = prepare(file, request, limits)
+    prepare = {
+        "image": _prepare_image,
+        "audio": _prepare_audio,
+        "clip": _prepare_clip,
+        "facts": _prepare_facts,
+    }
+    decode = prepare[request["kind"]](file, request, limits)
     confine(limits, cpu_s=limits.timeout_s + _CPU_S_PER_S * request["max_s"] if "max_s" in request else None)
     try:
         for header, values in decode():
@@ -98,7 +104,7 @@ def _prepare_audio(file: BinaryIO, request: dict[str, Any], limits: DecodingLimi
     from openemo.audio.audio_reader import decode_audio
 
     def decode() -> Iterator[_Answer]:
-        audio = decode_audio(file, request["name"], request["track"], limits)
+        audio = decode_audio(file, request["name"], request["track"], limits, span_s=request["span_s"])
         yield {"shape": audio.samples.shape, "sample_rate_hz": audio.sample_rate_hz}, audio.samples
 
     return decode
@@ -113,9 +119,24 @@ def _prepare_clip(file: BinaryIO, request: dict[str, Any], limits: DecodingLimit
     from openemo.video.clip_frames import decode_clip
 
     def decode() -> Iterator[_Answer]:
-        for time_s, image in decode_clip(file, request["name"], limits, max_s=request["max_s"]):
+        span = {"max_s": request["max_s"], "start_s": request["start_s"]}
+        for time_s, image in decode_clip(file, request["name"], limits, **span):
             yield {"shape": image.shape, "time_s": time_s}, image
         yield {"is_end": True}, _NOTHING
+
+    return decode
+
+
+def _prepare_facts(file: BinaryIO, request: dict[str, Any], limits: DecodingLimits) -> _Decode:
+    # PyAV imports these when a file has such a stream.
+    import av.audio.stream
+    import av.subtitles.stream
+    import av.video.stream  # noqa: F401
+
+    from openemo.video.media_facts import read_facts
+
+    def decode() -> Iterator[_Answer]:
+        yield {"facts": asdict(read_facts(file, request["name"], limits))}, _NOTHING
 
     return decode
 

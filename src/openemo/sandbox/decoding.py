@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
     from openemo.audio.audio_reader import Audio
     from openemo.video.clip_frames import TimedFrame
+    from openemo.video.media_facts import MediaFacts
 
-__all__ = ["AudioDecoding", "ClipDecoding", "ImageDecoding"]
+__all__ = ["AudioDecoding", "ClipDecoding", "FactsDecoding", "ImageDecoding"]
 
 _PROGRAM: Final = "openemo.sandbox.decoder_process"
 _MAX_HEADER_BYTES: Final = 2**20
@@ -160,6 +161,17 @@ class AudioDecoding(_Decoding):
 
     kind, failure = "audio", AudioError
 
+    def __init__(
+        self,
+        file: BinaryIO,
+        name: str,
+        limits: DecodingLimits,
+        *,
+        track: int | None,
+        span_s: tuple[float, float] | None = None,
+    ) -> None:
+        super().__init__(file, name, limits, track=track, span_s=span_s)
+
     def result(self) -> Audio:
         """Waits for the sound. Raises AudioError."""
         from openemo.audio.audio_reader import Audio
@@ -179,15 +191,18 @@ class ClipDecoding(_Decoding):
 
     kind, failure = "clip", InputError
 
-    def __init__(self, file: BinaryIO, name: str, limits: DecodingLimits, *, max_s: float) -> None:
-        super().__init__(file, name, limits, max_s=max_s)
-        self._max_s = max_s
+    def __init__(
+        self, file: BinaryIO, name: str, limits: DecodingLimits, *, max_s: float, start_s: float | None = None
+    ) -> None:
+        super().__init__(file, name, limits, max_s=max_s, start_s=start_s)
+        self._start_s, self._max_s = start_s, max_s
 
     def frames(self) -> Iterator[TimedFrame]:
         """Waits for each frame, `timeout_s` at most. Raises InputError."""
-        from openemo.video.clip_frames import MAX_CLIP_SIDE_PX, MIN_CLIP_STEP_S, TimedFrame
+        from openemo.video.clip_frames import CLOCK_STEP_S, MAX_CLIP_SIDE_PX, MIN_CLIP_STEP_S, TimedFrame
 
-        soonest_s = 0.0
+        soonest_s = self._start_s or 0.0
+        step_s = 0.9 * (MIN_CLIP_STEP_S if self._start_s is None else CLOCK_STEP_S)
         while True:
             header = self._header()
             if header.get("is_end") is True:
@@ -200,9 +215,26 @@ class ClipDecoding(_Decoding):
                 case _:
                     raise self._wrong_answer()
             self._timer.cancel()
-            soonest_s = time_s + 0.9 * MIN_CLIP_STEP_S
+            soonest_s = time_s + step_s
             yield TimedFrame(time_s, image)
             self._timer = self._started_timer()
+
+
+class FactsDecoding(_Decoding):
+    """The header of a video being read, as `read_facts` does."""
+
+    kind, failure = "facts", InputError
+
+    def result(self) -> MediaFacts:
+        """Waits for it. Raises InputError."""
+        from pydantic import TypeAdapter, ValidationError
+
+        from openemo.video.media_facts import MediaFacts
+
+        try:
+            return TypeAdapter(MediaFacts).validate_python(self._header().get("facts"))
+        except ValidationError as error:
+            raise self._wrong_answer() from error
 
 
 def _environment() -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +15,10 @@ from openemo.evaluation.report.embedded_media import contact_sheet_uri, side_by_
 from openemo.evaluation.report.plots import curves_svg, intervals_svg
 from openemo.evaluation.report.report import BETTER, Report, figure, interval
 
-__all__ = ["html_page"]
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+__all__ = ["html_page", "page_environment"]
 
 _ARROWS = {"higher": "↑", "lower": "↓", "near_real": "≈ real", "info": ""}
 _KEY_FIGURES = ("lip_r", "lip_concordance", "sync_own_in_step", "sync_own_confidence", "sync_c")
@@ -23,16 +26,7 @@ _KEY_FIGURES = ("lip_r", "lip_concordance", "sync_own_in_step", "sync_own_confid
 
 def html_page(report: Report, settings: EvaluationSettings, measured: Measured) -> str:
     """The whole page as text, from `templates/page.html.j2`."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("openemo.evaluation.report"),
-        autoescape=True,
-        trim_blocks=True,
-        undefined=StrictUndefined,
-        finalize=_shown,
-        keep_trailing_newline=True,
-    )
+    environment = page_environment("openemo.evaluation.report")
     environment.filters |= {"figure": figure, "interval": interval}
     by_name = {clip.name: clip for clip in measured}
     ranked = [by_name[name] for name in _by_lips(report)]
@@ -46,6 +40,20 @@ def html_page(report: Report, settings: EvaluationSettings, measured: Measured) 
         curve_rows=[row for row in (rows.REAL, report.subject, rows.SILENCE) if row in report.rows],
         clips=[_clip(report, measured, clip) for clip in ranked],
         clip_keys=_clip_keys(report),
+    )
+
+
+def page_environment(*packages: str) -> Environment:
+    """Templates of these packages, which may include each other's; what they show is escaped."""
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=ChoiceLoader([PackageLoader(package) for package in packages]),
+        autoescape=True,
+        trim_blocks=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        keep_trailing_newline=True,
     )
 
 

@@ -17,7 +17,7 @@ from openemo.evaluation.report.report import figure
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["curves_svg", "intervals_svg"]
+__all__ = ["curves_svg", "histogram_svg", "intervals_svg"]
 
 Curve = Sequence[float | None]
 
@@ -37,6 +37,8 @@ _SUBJECT_STYLE: Final[dict[str, Any]] = {"color": _COLOURS["subject"]}
 _CURVES_PX: Final = (560, 154)
 _BARS_WIDTH_PX: Final = 460
 _BAR_STEP_PX: Final = 22
+_HISTOGRAM_PX: Final = (420, 130)
+_HISTOGRAM_BINS: Final = 40
 
 
 def curves_svg(curves: Mapping[str, tuple[Curve, float]], title: str) -> str:
@@ -98,6 +100,34 @@ def intervals_svg(bars: Mapping[str, tuple[float, float, float]], title: str, su
 
     height = _BAR_STEP_PX * len(bars) + 6
     return _svg(title, (_BARS_WIDTH_PX, height), (104, 3, 280, height - 6), draw)
+
+
+def histogram_svg(values: Sequence[float], title: str, limit: float, *, is_least: bool) -> str:
+    """How often values are found; what is beyond the limit has another colour.
+
+    Args:
+        limit: the least value that passes if `is_least`, else the largest one.
+    """
+    found = np.asarray(values, np.float64)
+    low, high = np.percentile([*found, limit], (0.5, 99.5))
+    low, high = min(low, limit), max(high, limit)
+    edges = np.linspace(low, high if high > low else low + 1, _HISTOGRAM_BINS + 1)
+    counts, _ = np.histogram(np.clip(found, edges[0], edges[-1]), edges)
+
+    def draw(axes: Axes) -> None:
+        from matplotlib.ticker import MaxNLocator
+
+        middles = (edges[:-1] + edges[1:]) / 2
+        passes = middles >= limit if is_least else middles <= limit
+        colours = [_COLOURS["subject" if passed else "silence"] for passed in passes]
+        axes.bar(middles, counts, width=0.9 * (edges[1] - edges[0]), color=colours)
+        axes.axvline(limit, color=_COLOURS["real"], linewidth=1.2, linestyle="--")
+        axes.set(xlim=(edges[0], edges[-1]))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
+
+    width, height = _HISTOGRAM_PX
+    return _svg(title, _HISTOGRAM_PX, (44, 26, width - 60, height - 36), draw)
 
 
 def _style(row: str) -> dict[str, Any]:

@@ -1,0 +1,101 @@
+"""A build from its source to its report. The same call again makes only what is missing."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from openemo.corpus.build_settings import BuildSettings
+from openemo.corpus.collecting import Corpus, collect
+from openemo.corpus.corpus_report import corpus_page
+from openemo.corpus.part_making import BuildFolder
+from openemo.corpus.part_workers import Task, run_here, run_on_ray, tasks_of
+from openemo.corpus.source_files import UNKNOWN_LICENCE, find_sources
+from openemo.errors import OutputError
+from openemo.files import lock_file, read_bounded, remove_leftovers, whole_file
+
+__all__ = ["build"]
+
+_SETTINGS: Final = "build.json"
+_MOST_BYTES: Final = 2**20
+
+
+def build(
+    source: Path,
+    output: Path,
+    settings: BuildSettings | None = None,
+    *,
+    licence: str = UNKNOWN_LICENCE,
+    workers: int = 1,
+    ray: str | None = None,
+    sandbox: bool = True,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Corpus:
+    """Makes training clips of all videos of a source, and packs them into WebDataset shards.
+
+    Args:
+        source: see `find_sources`.
+        output: gets shards/, index.jsonl, report.html, quarantine.jsonl; and records/, what is done.
+        licence: of the files that do not say their own, noted with each clip.
+        workers: processes. 0 works in this one; on Ray it takes all processors.
+        ray: None works on this machine; "local" or an address: with Ray Data.
+        sandbox: decode in processes that can do nothing else.
+        progress: is called with the number of files, or parts of long ones, that are done.
+
+    Raises:
+        InputError: there is no such source.
+        OutputError: the folder belongs to a build with other settings, or to one that is running.
+    """
+    settings, folder = settings or BuildSettings(), BuildFolder(output)
+    try:
+        with _own(folder, settings):
+            tasks = _missing(source, licence, folder)
+            how: dict[str, Any] = {"sandbox": sandbox, "progress": progress}
+            if ray is None:
+                run_here(tasks, folder, settings, workers=workers, **how)
+            else:
+                run_on_ray(tasks, folder, settings, address=ray, workers=workers or None, **how)
+            corpus = collect(folder, settings)
+            with whole_file(output / "report.html") as file:
+                file.write(corpus_page(corpus, settings, output.name).encode())
+    except OSError as error:
+        raise OutputError(f"nothing can be built in {output}", got=str(error)) from error
+    return corpus
+
+
+def _missing(source: Path, licence: str, folder: BuildFolder) -> Iterator[Task]:
+    for found in find_sources(source, licence):
+        if not folder.source_record(found.key()).exists():
+            yield from tasks_of(found)
+
+
+@contextmanager
+def _own(folder: BuildFolder, settings: BuildSettings) -> Iterator[None]:
+    """The folder for this run alone, with these settings."""
+    try:
+        folder.scratch.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder.scratch)
+        path = folder.root / _SETTINGS
+        if path.exists():
+            was = json.loads(read_bounded(path, _MOST_BYTES))
+            if was["key"] != settings.key():
+                raise OutputError(
+                    f"{folder.root} holds clips that were made with other settings",
+                    fix=f"Choose another folder, or the settings in {path}",
+                )
+        with whole_file(path) as file:
+            said = {"key": settings.key(), "settings": settings.model_dump()}
+            file.write(json.dumps(said, indent=1).encode())
+        lock = lock_file(folder.root / ".lock")
+    except (ValueError, LookupError) as error:
+        raise OutputError(f"the settings of {folder.root} cannot be read", got=str(error)) from error
+    if lock is None:
+        raise OutputError(f"another build works in {folder.root}", fix="Wait until it has ended")
+    try:
+        yield
+    finally:
+        os.close(lock)

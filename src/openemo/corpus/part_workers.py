@@ -1,0 +1,199 @@
+"""Shares the files of a build between processes, of this machine or of a Ray cluster.
+
+A file is a task of its own; a long one is several. What they make they leave in the folder of the build, and
+nothing comes back to whoever shares: so memory does not grow with the source.
+"""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final
+
+from openemo.corpus.build_settings import BuildSettings
+from openemo.corpus.part_making import BuildFolder, make_source, note_failure
+from openemo.corpus.source_files import SourceFile
+from openemo.errors import ConfigError
+from openemo.threads import share_cores
+
+__all__ = ["Task", "run_here", "run_on_ray", "tasks_of"]
+
+_TASK_BYTES: Final = 2**28  # of a file that one task takes
+_AHEAD: Final = 4  # tasks that wait for each worker
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """The parts number `share`, `share` + `of`, ... of a file."""
+
+    source: SourceFile
+    share: int
+    of: int
+
+
+def tasks_of(source: SourceFile) -> Iterator[Task]:
+    of = max(1, math.ceil(source.size / _TASK_BYTES))
+    return (Task(source, share, of) for share in range(of))
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a process does with a task."""
+
+    folder: BuildFolder
+    settings: BuildSettings
+    sandbox: bool
+
+    def __call__(self, task: Task) -> None:
+        make_source(
+            task.source, self.folder, self.settings, share=task.share, of=task.of, sandbox=self.sandbox
+        )
+
+
+def run_here(
+    tasks: Iterable[Task],
+    folder: BuildFolder,
+    settings: BuildSettings,
+    *,
+    workers: int,
+    sandbox: bool,
+    progress: Progress,
+) -> None:
+    """In processes of this machine. A task that ends its process is tried once more, alone; then it is noted.
+
+    Args:
+        workers: processes; 0 works in this one.
+        progress: is called with the number of tasks that have ended.
+    """
+    work, waiting, done = _Work(folder, settings, sandbox), iter(tasks), 0
+    if workers == 0:
+        for done, task in enumerate(waiting, 1):
+            work(task)
+            progress(done)
+        return
+    while True:
+        done, suspects = _until_one_dies(work, waiting, workers, done, progress)
+        if not suspects:
+            return
+        for task in suspects:
+            _alone(work, task)
+            done += 1
+            progress(done)
+
+
+def _until_one_dies(
+    work: _Work, waiting: Iterator[Task], workers: int, done: int, progress: Progress
+) -> tuple[int, list[Task]]:
+    """Works until nothing waits, or a process has ended. The number of tasks done, and those begun."""
+    running: dict[Future[None], Task] = {}
+    lost: list[Task] = []
+    with _pool(workers) as pool:
+        try:
+            while True:
+                for task in islice(waiting, _AHEAD * workers - len(running)):
+                    lost = [task]
+                    running[pool.submit(work, task)] = task
+                    lost = []
+                if not running:
+                    return done, []
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    future.result()
+                    del running[future]
+                    done += 1
+                    progress(done)
+        except BrokenProcessPool:
+            return done, [*running.values(), *lost]
+        except BaseException:
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+
+
+def _alone(work: _Work, task: Task) -> None:
+    with _pool(1) as pool:
+        try:
+            pool.submit(work, task).result()
+        except BrokenProcessPool:
+            note_failure(task.source, work.folder, "the process that worked on it ended, twice")
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_begin)
+
+
+def _begin() -> None:
+    """Of each process: one thread, and an end when the manager is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the manager ends it
+    share_cores(1)
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def run_on_ray(
+    tasks: Iterable[Task],
+    folder: BuildFolder,
+    settings: BuildSettings,
+    *,
+    address: str,
+    workers: int | None,
+    sandbox: bool,
+    progress: Progress,
+) -> None:
+    """On a Ray cluster, with Ray Data. All its machines see the sources and the folder under one path.
+
+    Args:
+        address: "local" starts Ray on this machine; else that of a cluster.
+        workers: tasks at a time; None: as many as the cluster has processors.
+
+    Raises:
+        ConfigError: Ray is not installed.
+    """
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise ConfigError("Ray is not installed", fix="pip install 'openemo[ray]'") from error
+    ray.init(None if address == "local" else address, log_to_driver=False, logging_level="ERROR")
+    try:
+        count = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        rows = ray.data.from_items([{"task": task} for task in tasks])
+        made = rows.repartition(max(1, min(rows.count(), count * 8))).map(
+            _RayWorker,
+            fn_constructor_args=(_Work(folder, settings, sandbox),),
+            concurrency=count,
+            num_cpus=1,
+        )
+        for done, _ in enumerate(made.iter_rows(), 1):
+            progress(done)
+    finally:
+        ray.shutdown()
+
+
+class _RayWorker:
+    """One for each process of the cluster, so that networks are loaded once."""
+
+    def __init__(self, work: _Work) -> None:
+        share_cores(1)
+        self._work = work
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        self._work(row["task"])
+        return {"done": True}
