@@ -17,7 +17,7 @@ from examples import custom_scheduler, make_readme_animation, several_at_a_time,
 from openemo import EmoPipeline
 from openemo.audio import read_audio
 from openemo.video.images import read_image
-from openemo.video.video_reader import probe
+from openemo.video.video_reader import probe, read_frames
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 TESTED = {
@@ -108,8 +108,8 @@ def test_several_at_a_time_are_those_of_one_after_the_other(
     assert made == [tmp_path / "a.mp4", tmp_path / "b.mp4"]
     for video, voice in zip(made, voices, strict=True):
         alone = tiny_pipeline(portrait_path, voice, framing="crop", size_px=256).save(tmp_path / "alone.mp4")
-        assert video.read_bytes() == alone.read_bytes()
-    assert made[0].read_bytes() != made[1].read_bytes()
+        # Signatures differ each time.
+        assert all(map(np.array_equal, read_frames(video), read_frames(alone)))
 
 
 def test_a_cancelled_task_leaves_nothing(

@@ -17,7 +17,9 @@ from openemo.audio import Audio
 from openemo.errors import ConfigError
 from openemo.pipeline import EmoPipeline
 from openemo.pipeline.output import Animation
-from openemo.video.video_reader import probe
+from openemo.provenance.marking import UNMARKED, Marking
+from openemo.provenance.watermark_detection import find_watermark
+from openemo.video.video_reader import probe, read_frames
 
 Plan = Callable[..., Animation]
 
@@ -28,11 +30,13 @@ def plan(tiny_pipeline: EmoPipeline, portrait_path: Path) -> Plan:
     times_s = np.arange(4_000) / 16_000
     sound = Audio(0.3 * np.sin(900 * times_s + 3000 * times_s**2).astype(np.float32)[None], 16_000)
 
-    def plan(*, seed: int = 0, transparent: bool = False) -> Animation:
+    def plan(*, seed: int = 0, transparent: bool = False, size_px: int = 96) -> Animation:
         opacity = np.full((*photo.shape[:2], 1), 255, np.uint8)
         opacity[:99] = 0
         image = np.concatenate([photo, opacity], 2) if transparent else photo
-        return tiny_pipeline(image, sound, seed=seed, framing="crop", size_px=96, transparent=transparent)
+        return tiny_pipeline(
+            image, sound, seed=seed, framing="crop", size_px=size_px, transparent=transparent
+        )
 
     return plan
 
@@ -40,9 +44,10 @@ def plan(tiny_pipeline: EmoPipeline, portrait_path: Path) -> Plan:
 def test_a_bar_is_shown_where_it_is_asked_for(
     plan: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plan().save(tmp_path / "a.mp4")
+    unsigned = Marking(credentials=False)  # a signature differs each time
+    plan().save(tmp_path / "a.mp4", marking=unsigned)
     assert capsys.readouterr().err == ""
-    plan().save(tmp_path / "b.mp4", progress=True)
+    plan().save(tmp_path / "b.mp4", marking=unsigned, progress=True)
     shown = capsys.readouterr().err
     assert "animating" in shown
     assert "100%" in shown
@@ -99,3 +104,19 @@ def test_threads_make_what_one_makes(plan: Plan) -> None:
     for one, other in zip(alone, together, strict=True):
         assert np.array_equal(one, other)
     assert not np.array_equal(alone[0], alone[1])
+
+
+def test_what_is_written_is_marked_and_what_is_iterated_over_is_not(plan: Plan, tmp_path: Path) -> None:
+    animation = plan(size_px=256)
+    animation.save(tmp_path / "a.mkv")
+    animation.save(tmp_path / "b.mkv", marking=UNMARKED)
+    assert find_watermark(read_frames(tmp_path / "a.mkv")).mark_id == animation.origin.mark_id
+    assert find_watermark(read_frames(tmp_path / "b.mkv")).mark_id is None
+    first = next(iter(animation))
+    assert not np.array_equal(animation.marker().mark(first), first)
+    assert np.array_equal(animation.marker(UNMARKED).mark(first), first)
+
+
+def test_the_mark_stands_for_portrait_voice_and_seed(plan: Plan) -> None:
+    assert plan().origin.mark_id == plan().origin.mark_id
+    assert plan().origin.mark_id != plan(seed=1).origin.mark_id

@@ -5,12 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from openemo.checkpoints.catalogue import MODELS, weights_folder
-from openemo.checkpoints.folder import CheckpointIndex, read_index, verify_hashes, write_hashes, write_index
+from openemo.checkpoints.folder import (
+    CheckpointIndex,
+    list_sha256,
+    read_index,
+    verify_hashes,
+    write_hashes,
+    write_index,
+)
 from openemo.errors import CheckpointError
 
 __all__ = [
     "EMBEDDED",
     "CheckpointIndex",
+    "list_sha256",
     "read_index",
     "resolve",
     "verify_hashes",

@@ -157,6 +157,12 @@ def write_hashes(folder: Path) -> None:
     (folder / HASHES_NAME).write_text("".join(lines), encoding="utf-8", errors="surrogateescape")
 
 
+def list_sha256(folder: Path) -> str | None:
+    """SHA-256 of `SHA256SUMS`, which stands for all files of the checkpoint; None without that list."""
+    path = folder / HASHES_NAME
+    return file_sha256(path) if path.is_file() else None
+
+
 def _hashed_files(folder: Path) -> dict[str, Path]:
     files = sorted(path for path in folder.rglob("*") if path.suffix in _HASHED_SUFFIXES)
     return {path.relative_to(folder).as_posix(): path for path in files}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,6 +12,7 @@ from typer import Argument, Option
 from openemo.cli.options import (
     MODEL_NAMES,
     MODELS_OWN,
+    Certificate,
     Device,
     DTypeOrBest,
     Engine,
@@ -18,6 +20,11 @@ from openemo.cli.options import (
     Machine,
     Model,
     NumInferenceSteps,
+    PrivateKey,
+    TimestampServer,
+    WithBadge,
+    WithCredentials,
+    WithWatermark,
     load_pipeline,
 )
 from openemo.decoding_limits import DEFAULT_LIMITS, DecodingLimits
@@ -91,6 +98,12 @@ def animate(
     transparent: Annotated[
         bool, _Picture("--transparent", help="Leave the portrait's transparent background out.")
     ] = False,
+    watermark: WithWatermark = True,
+    credentials: WithCredentials = True,
+    badge: WithBadge = False,
+    certificate: Certificate = None,
+    private_key: PrivateKey = None,
+    timestamp_server: TimestampServer = None,
     model: Annotated[str, Model(help=MODEL_NAMES)] = "embedded",
     num_inference_steps: NumInferenceSteps = None,
     guidance_scale: GuidanceScale = None,
@@ -120,11 +133,22 @@ def animate(
     from openemo.behaviour.emotion_names import read_emotions
     from openemo.cli.progress import Stopwatch, print_notes, save_with_bar
     from openemo.pipeline.inputs import check_clips, start_inputs, to_seed
+    from openemo.provenance.marking import Marking
+    from openemo.provenance.sealing import check_identity
     from openemo.video.video_target import check_output_path
 
     # The cheap checks come before the networks are loaded.
     watch = Stopwatch()
     kind = check_output_path(output, transparent=transparent)
+    marking = Marking(
+        watermark=watermark,
+        credentials=credentials,
+        badge=badge,
+        certificate=certificate,
+        private_key=private_key,
+        timestamp_server=timestamp_server,
+    )
+    check_identity(marking)
     chosen_seed = to_seed(seed)
     emotions = read_emotions(emotion)
     clips = [clip for clip in (motion_from, motion_style_from) if clip is not None]
@@ -182,8 +206,9 @@ def animate(
         limits=limits,
         sandbox=sandbox,
     )
+    animation = replace(animation, origin=animation.origin.with_files(portrait, audio))
     print_notes(animation.warnings + kind.notes)
-    save_with_bar(animation, output)
+    save_with_bar(animation, output, marking)
     size = f"{animation.width}x{animation.height}"
     print(f"{output}: {animation.duration_s:.2f} s of video, {animation.num_frames} frames, {size}")
     if seed == -1:

@@ -8,7 +8,21 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-from openemo.cli.options import MODEL_NAMES, Device, DTypeOrBest, Engine, Machine, Model, Output
+from openemo.cli.options import (
+    MODEL_NAMES,
+    Certificate,
+    Device,
+    DTypeOrBest,
+    Engine,
+    Machine,
+    Model,
+    Output,
+    PrivateKey,
+    TimestampServer,
+    WithBadge,
+    WithCredentials,
+    WithWatermark,
+)
 from openemo.decoding_limits import DEFAULT_LIMITS
 from openemo.errors import ConfigError
 
@@ -21,6 +35,12 @@ def batch(
     workers: Annotated[
         int | None, Option(help="Processes.", show_default="as cores and memory allow")
     ] = None,
+    watermark: WithWatermark = True,
+    credentials: WithCredentials = True,
+    badge: WithBadge = False,
+    certificate: Certificate = None,
+    private_key: PrivateKey = None,
+    timestamp_server: TimestampServer = None,
     model: Annotated[str, Model(help=MODEL_NAMES)] = "embedded",
     device: Device = "cpu",
     dtype: DTypeOrBest = None,
@@ -39,9 +59,20 @@ def batch(
     from openemo.pipeline.batch_jobs import read_jobs
     from openemo.pipeline.batch_processes import BatchSettings, run_batch, usual_workers
     from openemo.progress_bar import Bar
+    from openemo.provenance.marking import Marking
+    from openemo.provenance.sealing import check_identity
 
     if workers is not None and workers < 1:
         raise ConfigError("too few workers", got=workers, expected="1 or more")
+    marking = Marking(
+        watermark=watermark,
+        credentials=credentials,
+        badge=badge,
+        certificate=certificate,
+        private_key=private_key,
+        timestamp_server=timestamp_server,
+    )
+    check_identity(marking)
     read = read_jobs(jobs, output)
     settings = BatchSettings(
         model=model,
@@ -51,6 +82,7 @@ def batch(
         max_pixels=max_pixels,
         max_seconds=max_seconds,
         sandbox=sandbox,
+        marking=marking,
     )
     with Bar("batch") as bar:
         report = run_batch(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 from typer import Option
 
+from openemo.cli.options import WithBadge, WithCredentials, WithWatermark
 from openemo.errors import OutputError
 from openemo.threads import share_cores
 
@@ -20,6 +22,9 @@ def demo(
     output: Annotated[
         Path, Option("--output", "-o", help="Gets demo.mp4 and demo.png.", metavar="FOLDER")
     ] = Path("out"),
+    watermark: WithWatermark = True,
+    credentials: WithCredentials = True,
+    badge: WithBadge = False,
 ) -> None:
     """Animate the bundled portrait with the bundled voice."""
     share_cores()  # before anything loads torch
@@ -38,15 +43,19 @@ def demo(
 
     from openemo.audio import read_audio
     from openemo.pipeline import EmoPipeline
+    from openemo.provenance.marking import Marking
     from openemo.video.images import contact_sheet, read_image, write_image
     from openemo.video.video_reader import read_frames
 
+    marking = Marking(watermark=watermark, credentials=credentials, badge=badge)
     with as_file(files("openemo") / "assets") as assets:
-        portrait, voice = read_image(assets / "demo_portrait.jpg"), read_audio(assets / "demo_voice.flac")
-    pipeline = EmoPipeline.from_pretrained(engine="auto")
-    watch.loaded()
-    animation = pipeline(portrait, voice, size_px=_SIZE_PX)
-    save_with_bar(animation, video)
+        given = assets / "demo_portrait.jpg", assets / "demo_voice.flac"
+        portrait, voice = read_image(given[0]), read_audio(given[1])
+        pipeline = EmoPipeline.from_pretrained(engine="auto")
+        watch.loaded()
+        animation = pipeline(portrait, voice, size_px=_SIZE_PX)
+        animation = replace(animation, origin=animation.origin.with_files(*given))
+        save_with_bar(animation, video, marking)
     seconds = watch.summary(animation)
 
     # The sheet is made of the written file, so it shows what a viewer sees.

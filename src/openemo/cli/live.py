@@ -17,6 +17,8 @@ from openemo.cli.options import (
     Engine,
     Machine,
     Model,
+    WithBadge,
+    WithWatermark,
     load_pipeline,
 )
 from openemo.decoding_limits import DEFAULT_LIMITS, DecodingLimits
@@ -83,6 +85,8 @@ def live(
     face_index: Annotated[
         int | None, Option(help="Which face. 0 is the leftmost.", show_default="the largest")
     ] = None,
+    watermark: WithWatermark = True,
+    badge: WithBadge = False,
     model: Annotated[str, Model(help=MODEL_NAMES)] = "embedded",
     device: Device = "cpu",
     dtype: DTypeOrBest = None,
@@ -99,6 +103,7 @@ def live(
     share_cores()  # before anything loads torch
     from openemo.cli.live_devices import Source, open_target
     from openemo.cli.progress import print_notes
+    from openemo.provenance.marking import Marking
 
     with Source.open(source, sample_rate_hz) as sound, open_target(target, output_format) as show:
         pipeline = load_pipeline(model, device=device, dtype=dtype, engine=engine)
@@ -122,6 +127,7 @@ def live(
             size_px=512 if size_px is None else size_px,
             framing=framing,
             face_index=face_index,
+            marking=Marking(watermark=watermark, badge=badge),
             limits=DecodingLimits(max_pixels=max_pixels),
             sandbox=sandbox,
         )

@@ -28,6 +28,7 @@ from openemo.cli.notes import warnings_as_notes
 from openemo.cli.streams import forgiving_streams
 from openemo.cli.train import assemble, average, prepare, train
 from openemo.cli.ui import ui
+from openemo.cli.verify import verify
 from openemo.cli.weights import weights
 from openemo.errors import ConfigError, OpenEmoError, printable
 
@@ -135,6 +136,7 @@ app.command(rich_help_panel=_VIDEOS)(live)
 app.command(rich_help_panel=_VIDEOS)(batch)
 app.command(rich_help_panel=_VIDEOS)(demo)
 app.command(rich_help_panel=_VIDEOS)(ui)
+app.command(rich_help_panel=_VIDEOS)(verify)
 app.command(rich_help_panel=_VIDEOS)(bench)
 app.command(rich_help_panel=_EVALUATION)(evaluate)
 app.command(rich_help_panel=_EVALUATION)(compare)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from openemo.pipeline import EmoPipeline
 
 __all__ = [
+    "Certificate",
     "DType",
     "DTypeOrBest",
     "Device",
@@ -26,7 +27,12 @@ __all__ = [
     "NumInferenceSteps",
     "Output",
     "Overrides",
+    "PrivateKey",
     "Recipe",
+    "TimestampServer",
+    "WithBadge",
+    "WithCredentials",
+    "WithWatermark",
     "load_pipeline",
 ]
 
@@ -56,6 +62,22 @@ NumInferenceSteps = Annotated[
 GuidanceScale = Annotated[
     float | None,
     Model(help="Classifier-free guidance on the voice. 1 turns it off.", show_default=MODELS_OWN),
+]
+_Marks = partial(Option, rich_help_panel="Marks of what AI made")
+WithWatermark = Annotated[bool, _Marks("--watermark/--no-watermark", help="An invisible mark in the frames.")]
+WithCredentials = Annotated[
+    bool, _Marks("--credentials/--no-credentials", help="Signed Content Credentials, and plain metadata.")
+]
+WithBadge = Annotated[
+    bool, _Marks("--badge", help="A visible label at the start, and again every half minute.")
+]
+Certificate = Annotated[
+    Path | None,
+    _Marks(help="Chain to sign with (PEM).", metavar="FILE", show_default="made on this computer"),
+]
+PrivateKey = Annotated[Path | None, _Marks(help="Key of the certificate (PEM).", metavar="FILE")]
+TimestampServer = Annotated[
+    str | None, _Marks(help="Confirms when the file was signed (RFC 3161).", metavar="URL")
 ]
 Recipe = Annotated[Path, Argument(help="Recipe file, see recipes/.", metavar="RECIPE.yaml")]
 Overrides = Annotated[list[str] | None, Argument(help="Changes to the recipe.", metavar="KEY=VALUE")]

@@ -15,6 +15,7 @@ from openemo.progress_bar import Bar
 
 if TYPE_CHECKING:
     from openemo.pipeline.output import Animation
+    from openemo.provenance.marking import Marking
 
 __all__ = ["Stopwatch", "print_notes", "save_with_bar"]
 
@@ -53,7 +54,7 @@ def print_notes(notes: Iterable[str]) -> None:
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"openemo: note: {note}", markup=False)
 
 
-def save_with_bar(animation: Animation, path: Path) -> None:
+def save_with_bar(animation: Animation, path: Path, marking: Marking) -> None:
     """Save the video, with a progress bar."""
     with Bar("animating") as bar:
-        animation.save(path, progress=bar)
+        animation.save(path, marking=marking, progress=bar)

@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from openemo.errors import OpenEmoError, OutputError
 from openemo.pipeline.batch_jobs import BatchJob
+from openemo.provenance.marking import Marking
 from openemo.threads import num_cores, share_cores
 
 __all__ = ["BatchReport", "BatchSettings", "run_batch", "usual_workers"]
@@ -33,7 +34,7 @@ _STEPS: Final = 1000  # of progress, for each job
 
 @dataclass(frozen=True, slots=True)
 class BatchSettings:
-    """Of all jobs: as of `EmoPipeline.from_pretrained` and of a call."""
+    """Of all jobs: as of `EmoPipeline.from_pretrained`, of a call and of `Animation.save`."""
 
     model: str = "embedded"
     device: str = "cpu"
@@ -42,11 +43,16 @@ class BatchSettings:
     max_pixels: int | None = None
     max_seconds: float | None = None
     sandbox: bool = True
+    marking: Marking = field(default_factory=Marking)
 
     @property
     def decides(self) -> dict[str, Any]:
         """What a video depends on."""
-        return {"model": self.model, "device": self.device, "dtype": self.dtype, "engine": self.engine}
+        networks = {"model": self.model, "device": self.device, "dtype": self.dtype, "engine": self.engine}
+        marking = self.marking
+        certificate = None if marking.certificate is None else str(marking.certificate)
+        marks = [marking.watermark, marking.credentials, marking.badge, certificate]
+        return {**networks, "marking": marks}
 
 
 @dataclass(slots=True)
@@ -274,4 +280,4 @@ def _make(pipeline: Any, job: BatchJob, key: str, settings: BatchSettings, conne
             shown = steps
             connection.send(("progress", steps))
 
-    animation.save(job.path, progress=progress)
+    animation.save(job.path, marking=settings.marking, progress=progress)

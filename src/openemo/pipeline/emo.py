@@ -47,6 +47,7 @@ from openemo.pipeline.sampling import ClipPlan, initial_noise, sample_clip
 from openemo.pipeline.stream_options import StreamOptions, start_stream
 from openemo.pipeline.streaming import LiveStream
 from openemo.pipeline.working_ahead import working_ahead
+from openemo.provenance.origin import Origin
 from openemo.rendering.expression_flow import expression_weights
 from openemo.rendering.portrait_layers import PortraitPicture
 from openemo.timing import ClipSpan, parse_fps
@@ -181,6 +182,7 @@ class EmoPipeline(AudioEncodingMixin):
             motion_from=self._read_clip(motion_from, sound, limits, sandbox),
             motion_style_from=self._read_clip(motion_style_from, sound, limits, sandbox),
         )
+        origin = Origin.of(self.model_name, self.weights_sha256, seed, image, sound.samples)
         request = _Request(prepared, sound, speech, config, rate, behaviour, length, seed)
         return Animation(
             num_frames=length,
@@ -191,6 +193,7 @@ class EmoPipeline(AudioEncodingMixin):
             transparent=transparent,
             seed=seed,
             warnings=prepared.warnings + _sound_warnings(sound),
+            origin=origin.with_files(portrait, audio),
             make=partial(self._frames, request),
         )
 
@@ -213,7 +216,7 @@ class EmoPipeline(AudioEncodingMixin):
         """
         return start_stream(self, portrait, chunks, options)
 
-    def _frames(self, request: _Request, progress: Progress | None) -> Iterator[Frame]:
+    def _frames(self, request: _Request, progress: Progress | None) -> Generator[Frame]:
         """Steps 3 to 9. Frames are composited while the next ones are denoised and decoded."""
         for crops_B3FHW, head_motion in working_ahead(self._crops(request, progress)):
             yield from self.composite(crops_B3FHW, request.portrait, head_motion)

@@ -36,6 +36,8 @@ class PretrainedPipeline:
 
     Attributes:
         engine: what runs UNet, ReferenceNet and decoder, see `enable_engine`.
+        model_name: as it was loaded, without its folder; told in the videos' credentials.
+        weights_sha256: of the checkpoint's list of hashes; None for networks that come from no checkpoint.
     """
 
     def __init__(
@@ -66,6 +68,8 @@ class PretrainedPipeline:
         self.decode_frames = decode_frames
         self._offload: Offload | None = None
         self.engine: Engine = torch_engine
+        self.model_name = "unnamed"
+        self.weights_sha256: str | None = None
 
     @classmethod
     def from_pretrained(
@@ -104,6 +108,8 @@ class PretrainedPipeline:
             loaded = torch.float32
         parts = load_components(folder, index, device=first, dtype=loaded)
         pipeline = cls(*parts, index.config(), decode_frames=decode_frames)
+        pipeline.model_name = Path(name_or_folder).name
+        pipeline.weights_sha256 = checkpoints.list_sha256(folder)
         pipeline.enable_attention_slicing(attention_slice)
         pipeline.enable_offload(offload, device)
         pipeline.enable_engine(engine, dtype=dtype)

@@ -17,6 +17,9 @@ from openemo.pipeline.controls import check_controls
 from openemo.pipeline.inputs import to_image, to_integer, to_seed
 from openemo.pipeline.streaming import LiveStream
 from openemo.pipeline.streaming_speech_encoder import check_live_encoder
+from openemo.provenance.frame_marker import FrameMarker
+from openemo.provenance.marking import Marking
+from openemo.provenance.origin import Origin
 from openemo.timing import parse_fps
 
 if TYPE_CHECKING:
@@ -42,6 +45,7 @@ class StreamOptions(TypedDict, total=False):
         clip_frames: frames that are made together; they wait for the last one's sound.
         max_queue_s: longest queue of sound. For a microphone, whose clock is not that of the frames, a
             quarter of a second: pauses are shortened to keep it. None keeps all that is sent.
+        marking: watermark and badge of the frames; credentials are for files.
     """
 
     sample_rate_hz: int
@@ -66,6 +70,7 @@ class StreamOptions(TypedDict, total=False):
     framing: Framing
     face_index: int | None
     transparent: bool
+    marking: Marking
     limits: DecodingLimits
     sandbox: bool
 
@@ -100,7 +105,8 @@ def start_stream(
         "motion style from a clip": False,
     }
     check_controls(config, wanted, unet=pipeline.unet, autoencoder=pipeline.autoencoder)
-    fps = options.get("fps")
+    fps = parse_fps(config.fps if options.get("fps") is None else options["fps"])
+    seed = to_seed(options.get("seed", 0))
     image = to_image(
         portrait,
         transparent=transparent,
@@ -114,18 +120,20 @@ def start_stream(
         face_index=options.get("face_index"),
         config=config,
     )
+    origin = Origin.of(pipeline.model_name, pipeline.weights_sha256, seed, image, None)
     stream = LiveStream(
         pipeline,
         prepared,
         chunks,
         config=config,
-        fps=parse_fps(config.fps if fps is None else fps),
-        seed=to_seed(options.get("seed", 0)),
+        fps=fps,
+        seed=seed,
         sample_rate_hz=_checked_rate(options.get("sample_rate_hz", SAMPLE_RATE_HZ)),
         realtime=options.get("realtime", False),
         lookahead_s=options.get("lookahead_s", LOOKAHEAD_S),
         max_queue_s=options.get("max_queue_s"),
         transparent=transparent,
+        marker=FrameMarker(options.get("marking", Marking()), mark_id=origin.mark_id, fps=fps),
     )
     stream.set_emotion(emotion, options.get("emotion_strength", 0.6))
     return stream

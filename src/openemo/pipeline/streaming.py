@@ -38,6 +38,7 @@ from openemo.pipeline.output import Frame
 from openemo.pipeline.portrait import PreparedPortrait
 from openemo.pipeline.streaming_speech_encoder import StreamingSpeechEncoder, check_live_encoder
 from openemo.pipeline.working_ahead import working_ahead
+from openemo.provenance.frame_marker import FrameMarker
 from openemo.timing import frame_to_sample, num_frames
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class LiveFrame:
     Attributes:
         number: from 0.
         time_s: when it appears, in seconds of the stream: number / fps.
-        image: (height, width, 3 or 4) uint8.
+        image: (height, width, 3 or 4) uint8, with watermark and badge as the stream's `marking` asks.
         samples: (num_samples,) float32, mono at the stream's rate, until the next frame appears.
     """
 
@@ -100,6 +101,7 @@ class LiveStream:
         lookahead_s: float,
         max_queue_s: float | None,
         transparent: bool,
+        marker: FrameMarker,
     ) -> None:
         self.width, self.height = portrait.width, portrait.height
         self.warnings = portrait.warnings
@@ -107,6 +109,7 @@ class LiveStream:
         self.transparent = transparent
         self.lookahead_s, self.clip_frames = lookahead_s, config.clip_frames
         self._pipeline, self._portrait, self._config = pipeline, portrait, config
+        self._marker = marker
         self._reference = pipeline.encode_reference(portrait, config=config)
         self._chunks = None if chunks is None else iter(chunks)
         self._clock = FrameClock(fps, config.clip_frames / float(fps) + lookahead_s) if realtime else None
@@ -191,7 +194,8 @@ class LiveStream:
                         self._queue.wait_until(self._clock.due_s(number))
                     if self._queue.is_closed:
                         return
-                    yield LiveFrame(number, float(number / self.fps), image, samples)
+                    marked = self._marker.mark(image)
+                    yield LiveFrame(number, float(number / self.fps), marked, samples)
                     number += 1
             if self._failure is not None:
                 raise self._failure

@@ -23,7 +23,6 @@ from openemo.pipeline.inputs import to_inputs
 from openemo.serving.time_estimate import TimeEstimate
 from openemo.video.images import contact_sheet, write_image
 from openemo.video.transparency import on_white
-from openemo.video.video_writer import VideoWriter
 
 if TYPE_CHECKING:
     from openemo.pipeline import EmoPipeline
@@ -216,6 +215,7 @@ class VideoMaker:
             short = sound.samples[:, : round(_WARM_UP_S * sound.sample_rate_hz)]
             sound = replace(sound, samples=short)
         animation = self.pipeline(portrait, sound, limits=self.limits, **job.options)
+        animation = replace(animation, origin=animation.origin.with_files(job.portrait, job.audio))
         job.warnings, job.seed, job.total = animation.warnings, animation.seed, animation.num_frames
         job.width, job.height, job.duration_s = animation.width, animation.height, animation.duration_s
         job.check()
@@ -231,20 +231,10 @@ class VideoMaker:
         shown: list[Frame] = []
         every = -(-animation.num_frames // _SHEET_FRAMES)
         next_s = job.started_s = time.monotonic()
-        frames = animation.make(job.check)
-        with (
-            closing(frames),  # type: ignore[type-var]  # a generator
-            VideoWriter(
-                job.files[f"video.{job.kind}"],
-                fps=animation.fps,
-                width=animation.width,
-                height=animation.height,
-                audio=animation.audio,
-            ) as writer,
-        ):
+        frames = animation.written(job.files[f"video.{job.kind}"], progress=job.check)
+        with closing(frames):
             for number, frame in enumerate(frames):
                 job.check()
-                writer.write(frame)
                 job.done = number + 1
                 if number % every == 0:
                     shown.append(_small(frame, _SHEET_CELL_PX * 2))

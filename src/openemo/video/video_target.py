@@ -15,7 +15,7 @@ from openemo.errors import OpenEmoError, OutputError
 from openemo.files import check_fresh_folder, fresh_folder, partial_file, try_to_write
 from openemo.video.video_formats import VideoFormat, find_format, is_picture_sequence
 
-__all__ = ["check_output_path", "output_error", "whole_video"]
+__all__ = ["check_output_path", "output_error", "whole_video", "written_files"]
 
 _REASONS: Final = {
     errno.ENOSPC: ("the disk is full", "Free some space or choose another folder"),
@@ -84,6 +84,13 @@ def whole_video(path: Path) -> Iterator[Path]:
         yield partial
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
+
+
+def written_files(partial: Path) -> list[Path]:
+    """The files that were written to what `whole_video` gave."""
+    if is_picture_sequence(partial):
+        return sorted(_target(Path(str(partial).replace("%%", "%"))).glob("*.png"))
+    return [partial]
 
 
 def _target(path: Path) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +19,7 @@ from openemo.errors import OutputError
 from openemo.timing import frame_to_sample
 from openemo.video.gif_palette import GifPalette
 from openemo.video.video_formats import find_format
-from openemo.video.video_target import check_output_path, output_error, whole_video
+from openemo.video.video_target import check_output_path, output_error, whole_video, written_files
 
 __all__ = ["VideoWriter"]
 
@@ -67,6 +67,8 @@ class VideoWriter:
         transparent: frames have a fourth channel, opacity, and the video has an alpha channel.
         crf: quality of H.264 and VP9, 0 (lossless) to 51; None looks like the original.
         preset: of x264, "ultrafast" to "veryslow"; None is "veryfast".
+        comment: a line in the file's metadata. Pictures, GIF and WebP have no place for it.
+        seal: is called with each finished file before it appears, and may change it.
 
     Raises:
         OutputError: `path` cannot be written, the disk is full, a frame has another size, there are no
@@ -84,6 +86,8 @@ class VideoWriter:
         transparent: bool = False,
         crf: int | None = None,
         preset: str | None = None,
+        comment: str | None = None,
+        seal: Callable[[Path], None] | None = None,
     ) -> None:
         check_output_path(path, transparent=transparent)
         self._kind = find_format(Path(path), transparent=transparent)
@@ -105,14 +109,19 @@ class VideoWriter:
         self._palette: GifPalette | None = None
         if self._kind.pixels == "pal8":
             self._palette = GifPalette(width, height, fps, transparent=transparent)
+        self._comment, self._seal = comment, seal
         self._num_samples_written = 0
         self._whole = whole_video(self.path)
 
     def __enter__(self) -> Self:
         kind = self._kind
         try:
-            target = str(self._whole.__enter__())
-            self._container = av.open(target, "w", format=kind.container, options=kind.container_options)
+            self._partial = self._whole.__enter__()
+            self._container = av.open(
+                str(self._partial), "w", format=kind.container, options=kind.container_options
+            )
+            if self._comment is not None:
+                self._container.metadata["comment"] = self._comment
             self._video = self._add_video()
             self._audio_stream = None
             if self._audio is not None and self._audio.num_samples and kind.sound is not None:
@@ -162,6 +171,9 @@ class VideoWriter:
             for packet in stream.encode(None) if stream is not None else ():
                 self._container.mux(packet)
         self._container.close()
+        if self._seal is not None:
+            for file in written_files(self._partial):
+                self._seal(file)
         self._whole.__exit__(None, None, None)
 
     def _abandon(self, error: BaseException) -> BaseException:
