@@ -46,7 +46,7 @@ class Part:
         kind: the class that loads it.
         config: arguments of that class.
         state: exactly the tensors of that class.
-        file_name: "diffusion_pytorch_model.safetensors" for diffusers' networks, "model.safetensors" for
+        file_name: "diffusion_pytorch_model.safetensors" for our networks and diffusers', "model.safetensors" for
             transformers'.
         extra_json: further small files, by name.
     """
