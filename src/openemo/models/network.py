@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import torch
 from safetensors.torch import save_file
@@ -36,6 +36,10 @@ class Network(nn.Module):
 
     config: Any
     gradient_checkpointing: bool = False
+
+    if TYPE_CHECKING:  # the types of nn.Module leave `memory_format` out
+
+        def to(self, *args: Any, **kwargs: Any) -> Self: ...
 
     @property
     def dtype(self) -> torch.dtype:

@@ -257,7 +257,6 @@ def run_layer(
     motion: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Call a layer, with gradient checkpointing if it is enabled for the network."""
-    result: tuple[Tensor, Tensor | None] = network.checkpointed(
-        layer.__call__, hidden, conditions, reference, motion
-    )
+    inputs = (hidden, conditions, reference, motion)
+    result: tuple[Tensor, Tensor | None] = network.checkpointed(layer.__call__, *inputs)
     return result
