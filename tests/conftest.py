@@ -11,11 +11,10 @@ import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from numpy.typing import NDArray
-from transformers import WhisperConfig
-from transformers.models.whisper.modeling_whisper import WhisperEncoder as WhisperNetwork
 
 from openemo import checkpoints
 from openemo.audio import WhisperEncoder
+from openemo.audio.whisper_network import WhisperConfig, WhisperNetwork
 from openemo.behaviour.motion_conditions import MOTION_CONDITIONS
 from openemo.config import PipelineConfig
 from openemo.face import FaceAnalyzer

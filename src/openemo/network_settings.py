@@ -1,24 +1,63 @@
-"""Checks the settings of networks that a file brings, before anything is built of them."""
+"""The settings of networks: kept as `config`, and checked before anything is built of what a file brings."""
 
 from __future__ import annotations
 
 import inspect
 import json
 import math
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache, wraps
 from pathlib import Path
-from typing import Any, Final, get_type_hints
+from typing import Any, Final, Self, TypeVar, cast, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from openemo.errors import CheckpointError
 from openemo.settings import wrong_setting
 
-__all__ = ["check_arguments", "check_numbers"]
+__all__ = ["NetworkConfig", "check_arguments", "check_numbers", "register_to_config"]
 
 _MOST: Final = 2**20  # far above every size in a network
 _LONGEST: Final = 64  # entries of a list: levels, convolutions
+
+InitT = TypeVar("InitT", bound=Callable[..., None])
+
+
+class NetworkConfig(dict[str, Any]):
+    """The arguments of a network's constructor, also as attributes. It does not change."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"the network has no setting {name!r}") from None
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        raise TypeError("the settings of a network do not change")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise TypeError("the settings of a network do not change")
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[type[Self], tuple[dict[str, Any]]]:
+        return type(self), (dict(self),)
+
+
+def register_to_config(init: InitT) -> InitT:
+    """Keep the arguments of a constructor as `config`, which exists from its first line on."""
+    signature = inspect.signature(init)
+
+    @wraps(init)
+    def wrapped(self: object, *args: Any, **kwargs: Any) -> None:
+        given = signature.bind(self, *args, **kwargs)
+        given.apply_defaults()
+        _, *settings = given.arguments.items()
+        object.__setattr__(self, "config", NetworkConfig(settings))
+        init(self, *args, **kwargs)
+
+    return cast(InitT, wrapped)
 
 
 def check_arguments(

@@ -92,9 +92,9 @@ def speech_options(family: Family) -> dict[str, Any]:
 
 
 def scheduler_config(family: Family) -> dict[str, Any]:
-    """Keyword arguments of diffusers' DDIMScheduler, the same for all: velocity, zero terminal SNR.
+    """Keyword arguments of `DDIMScheduler`, the same for all: velocity, zero terminal SNR.
 
-    diffusers steps from t to t - 1000 // steps. For some numbers of steps that is not the next timestep: with
+    It steps from t to t - 1000 // steps. For some numbers of steps that is not the next timestep: with
     6 the last step ends at timestep 0, not at the clean image. The families' own code does the same.
     """
     _known(family)

@@ -92,7 +92,10 @@ def made_on_meta(
 
 
 class _AtMost(TorchFunctionMode):
-    """Stops the construction of a network at a number of tensors. Every layer makes its own with `empty`."""
+    """Stops the construction of a network at a number of tensors. Every layer makes its own with `empty`.
+
+    Initialisers do nothing.
+    """
 
     def __init__(self, most: int) -> None:
         super().__init__()
@@ -105,6 +108,9 @@ class _AtMost(TorchFunctionMode):
             self._made += 1
             if self._made > self._most:
                 raise CheckpointError("the network has far more layers than the weights")
+        # There is nothing to fill, and some of torch's initialisers would import its compiler for it.
+        if getattr(function, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if kwargs and "tensor" in kwargs else args[0]
         return function(*args, **(kwargs or {}))
 
 

@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import WhisperConfig
-from transformers.models.whisper.modeling_whisper import WhisperEncoder as WhisperNetwork
 
 from openemo.audio import Audio, SpeechFeatures, WhisperEncoder
 from openemo.audio.mel import log_mel
+from openemo.audio.whisper_network import WhisperConfig, WhisperNetwork
 from tests.parity import cases, config, folder_of, load
 
 RATE_HZ = 16_000

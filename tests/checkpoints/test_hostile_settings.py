@@ -190,11 +190,8 @@ def test_a_folder_cannot_ask_transformers_for_code(folder: Path, name: str) -> N
     path = folder / "speech_encoder" / "config.json"
     asks = {name: "someone/kernel", "auto_map": {"AutoModel": "code.py"}, "quantization_config": {"a": 1}}
     path.write_text(json.dumps(json.loads(path.read_text()) | asks))
-    encoder = EmoPipeline.from_pretrained(folder, verify=False).speech_encoder.encoder
-    config = encoder.config
-    assert config._attn_implementation in ("sdpa", "eager")  # type: ignore[union-attr, operator]
-    assert not hasattr(config, "auto_map")
-    assert not hasattr(config, "quantization_config")
+    encoder: Any = EmoPipeline.from_pretrained(folder, verify=False).speech_encoder.encoder
+    assert not encoder.config.model_dump().keys() & asks.keys()
 
 
 @pytest.mark.parametrize("name", ["attn_implementation", "_attn_implementation", "auto_map"])

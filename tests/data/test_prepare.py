@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from transformers import Wav2Vec2Config, Wav2Vec2Model, WhisperConfig
-from transformers.models.whisper.modeling_whisper import WhisperEncoder as WhisperNetwork
+from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from openemo.audio import Audio, Wav2VecEncoder, WhisperEncoder, read_audio
+from openemo.audio.whisper_network import WhisperConfig, WhisperNetwork
 from openemo.data.data_recipe import DataRecipe
 from openemo.data.landmark_tracks import decode_frames, track_clips
 from openemo.data.prepare import draw_teeth, make_spoken, prepare, split_clips, split_portraits

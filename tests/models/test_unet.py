@@ -118,9 +118,10 @@ class TestNewLayers:
         assert same(*without)  # without a mask there is nothing to scale
 
     def test_resnet_block_with_scale_and_shift_equals_diffusers(self) -> None:
-        shape: dict[str, Any] = dict(in_channels=8, out_channels=12, temb_channels=10, groups=4)
-        block = ResnetBlock(**shape, time_embedding_norm="scale_shift")
-        published = ResnetBlock2D(**shape, time_embedding_norm="scale_shift")
+        block = ResnetBlock(8, 12, embed_dim=10, norm_num_groups=4, norm_eps=1e-6, scale_shift=True)
+        published = ResnetBlock2D(
+            in_channels=8, out_channels=12, temb_channels=10, groups=4, time_embedding_norm="scale_shift"
+        )
         published.load_state_dict(block.state_dict())
         hidden, embedding = torch.randn(CLIPS, 8, HEIGHT, WIDTH), torch.randn(CLIPS, 10)
         with torch.no_grad():

@@ -101,6 +101,18 @@ def test_what_was_compiled_is_kept_for_the_same_weights(
     assert not torch.equal(other, first)
     assert len(list(tmp_path.iterdir())) == 2
 
+    ahead = OpenVinoEngine(folder=tmp_path)
+    ahead.load_ahead(nn.ModuleList([nn.Linear(2, 3), decoder]))
+    ahead._ahead[decoder].result()
+    stored = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    for file in stored:
+        file.unlink()
+    caplog.clear()
+    assert torch.equal(ahead(decoder)(*inputs(2)), other)
+    assert not caplog.records
+    for file, content in stored.items():
+        file.write_bytes(content)
+
     kept.write_bytes(b"damaged")
     decoder.norm_out.weight[0] -= 1
     assert torch.equal(OpenVinoEngine(folder=tmp_path)(decoder)(*inputs(2)), first)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler
-from transformers import Wav2Vec2Config, Wav2Vec2Model, WhisperConfig
-from transformers.models.whisper.modeling_whisper import WhisperEncoder as WhisperNetwork
+from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from openemo.audio import Audio, Wav2VecEncoder, WhisperEncoder
+from openemo.audio.whisper_network import WhisperConfig, WhisperNetwork
 from openemo.checkpoints.completing import complete
 from openemo.config import PipelineConfig
 from openemo.errors import CheckpointError, ConfigError

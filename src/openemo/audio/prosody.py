@@ -10,12 +10,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, median_filter, minimum_filter1d
-from scipy.signal import find_peaks
 
 from openemo.arrays import Doubles, Samples
 from openemo.audio.audio_reader import Audio
 from openemo.audio.beat_tracking import track_beats
 from openemo.audio.loudness import gated_level_dbfs
+from openemo.audio.peaks import find_peaks
 from openemo.audio.pitch import PITCH_RATE_HZ, SAMPLE_RATE_HZ, PitchTrack, track_pitch
 
 __all__ = ["Prosody", "measure_prosody", "prosody_of_track"]
@@ -201,13 +201,13 @@ def _accents(loudness_db: Doubles, pitch: Doubles, is_speech: Mask) -> tuple[Dou
     means = [float(curve[is_speech].mean()) for curve in curves]
     salience = sum((curve - mean) / scale for curve, mean, scale in zip(curves, means, scales, strict=True))
     salience = np.where(is_speech, salience, -4.0)
-    steps, found = find_peaks(
+    steps, prominences = find_peaks(
         np.pad(salience, 1, constant_values=-4.0),
         distance=max(1, round(_ACCENT_DISTANCE_S / _STEP_S)),
         prominence=_ACCENT_PROMINENCE,
     )
     steps = steps - 1
-    ranks = np.argsort(np.argsort(found["prominences"] + salience[steps]))
+    ranks = np.argsort(np.argsort(prominences + salience[steps]))
     reach = round(_RISE_S / _STEP_S)
     lowest = minimum_filter1d(curves[1], reach, origin=(reach - 1) // 2, mode="nearest")
     return steps.astype(np.float64), (ranks + 1) / (len(steps) + 1), (curves[1] - lowest)[steps]

@@ -20,7 +20,7 @@ class SpeechEncoder(Protocol):
 
     @property
     def encoder(self) -> nn.Module:
-        """The network itself, from transformers."""
+        """The network itself."""
 
     @property
     def feature_dim(self) -> int:

@@ -1,4 +1,4 @@
-"""Speech networks of transformers on disk: config.json and model.safetensors."""
+"""Speech networks on disk, as transformers writes them: config.json and model.safetensors."""
 
 from __future__ import annotations
 
@@ -10,43 +10,38 @@ from typing import Any, ClassVar, Final, Self
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from pydantic import ValidationError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from openemo.errors import CheckpointError
 from openemo.files import read_json
 from openemo.network_settings import check_numbers
+from openemo.settings import StrictModel, wrong_setting
 from openemo.weight_files import load_network_weights
 
 __all__ = ["PretrainedSpeechEncoder", "speech_config"]
 
 WEIGHTS_NAME = "model.safetensors"
-# The settings that the networks read; transformers' configurations have more. By some of those,
+# The settings that wav2vec 2.0 reads; transformers' configuration has more. By some of those,
 # `attn_implementation` and `auto_map` among them, a file can make transformers download code and run it.
-_SETTINGS: Final = {
-    "whisper": frozenset({
-        "d_model", "encoder_layers", "encoder_attention_heads", "encoder_ffn_dim", "num_mel_bins",
-        "max_source_positions", "activation_function", "dropout", "attention_dropout",
-        "activation_dropout", "encoder_layerdrop", "scale_embedding", "init_std",
-    }),
-    "wav2vec2": frozenset({
-        "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act",
-        "hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "layerdrop",
-        "layer_norm_eps", "feat_extract_norm", "feat_extract_activation", "conv_dim", "conv_kernel",
-        "conv_stride", "conv_bias", "num_feat_extract_layers", "num_conv_pos_embeddings",
-        "num_conv_pos_embedding_groups", "do_stable_layer_norm", "apply_spec_augment", "mask_time_prob",
-        "mask_time_length", "mask_time_min_masks", "mask_feature_prob", "mask_feature_length",
-        "mask_feature_min_masks", "add_adapter", "adapter_kernel_size", "adapter_stride",
-        "num_adapter_layers", "output_hidden_size", "adapter_attn_dim", "initializer_range",
-    }),
-}  # fmt: skip
+_WAV2VEC2_SETTINGS: Final = frozenset({
+    "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act",
+    "hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "layerdrop",
+    "layer_norm_eps", "feat_extract_norm", "feat_extract_activation", "conv_dim", "conv_kernel",
+    "conv_stride", "conv_bias", "num_feat_extract_layers", "num_conv_pos_embeddings",
+    "num_conv_pos_embedding_groups", "do_stable_layer_norm", "apply_spec_augment", "mask_time_prob",
+    "mask_time_length", "mask_time_min_masks", "mask_feature_prob", "mask_feature_length",
+    "mask_feature_min_masks", "add_adapter", "adapter_kernel_size", "adapter_stride",
+    "num_adapter_layers", "output_hidden_size", "adapter_attn_dim", "initializer_range",
+})  # fmt: skip
 
 
 class PretrainedSpeechEncoder(ABC):
-    """Loading, saving and moving of an encoder around a network of transformers.
+    """Loading, saving and moving of an encoder around a speech network.
 
     Attributes:
-        network_class, config_class: of transformers.
+        network_class, config_class: our own, or of transformers.
         encoder: the network.
     """
 
@@ -106,15 +101,21 @@ class PretrainedSpeechEncoder(ABC):
 
 
 def speech_config(config_class: Any, values: Mapping[str, Any], path: Path) -> Any:
-    """A configuration of transformers with those of the settings that the network reads, and no others.
+    """A configuration with those of the settings that the network reads, and no others.
 
     Raises:
         CheckpointError: a setting is wrong or absurd.
     """
-    names = _SETTINGS[config_class.model_type]
+    is_own = issubclass(config_class, StrictModel)
+    names = config_class.model_fields.keys() if is_own else _WAV2VEC2_SETTINGS
     known = {name: value for name, value in values.items() if name in names}
     check_numbers(known, path, least=0)
     try:
         return config_class(**known)
+    except ValidationError as error:
+        wrong = wrong_setting(error)
+        raise CheckpointError(
+            f"{path} has a wrong setting `{wrong.name}`", got=repr(wrong.got), expected=wrong.expected
+        ) from error
     except (TypeError, ValueError, StrictDataclassError) as error:
         raise CheckpointError(f"{path} has a wrong setting", got=str(error).splitlines()[0]) from error

@@ -11,14 +11,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import WhisperConfig
-from transformers.models.whisper.modeling_whisper import WhisperEncoder as WhisperNetwork
 
 from openemo.audio.audio_reader import Audio
 from openemo.audio.loudness import normalise_loudness
 from openemo.audio.mel import HOP_SAMPLES, SAMPLE_RATE_HZ, log_mel
 from openemo.audio.speech_features import SpeechFeatures
 from openemo.audio.speech_networks import PretrainedSpeechEncoder
+from openemo.audio.whisper_network import WhisperConfig, WhisperNetwork
 from openemo.errors import AudioError, ConfigError
 from openemo.timing import Anchor
 
@@ -36,7 +35,7 @@ class WhisperEncoder(PretrainedSpeechEncoder):
     """A frozen Whisper encoder. Its features are the concatenated hidden states of some of its layers.
 
     Layer 0 is the embedding, layer i the output of block i. The last layer goes through the encoder's final
-    layer norm, as in transformers. The loudness of the audio is normalised first.
+    layer norm. The loudness of the audio is normalised first.
 
     The states depend strongly on the absolute position in the window: a linear read-out fitted on 3 s clips
     has seven times the error at the end of a 30 s window. So the windows are short, and tokens of long and
@@ -183,17 +182,11 @@ class WhisperEncoder(PretrainedSpeechEncoder):
         return torch.cat(parts)
 
     def _encode_window(self, mel_MT: Tensor) -> Tensor:
-        """(num_mel_bins, 2 T) to (T, feature_dim) float32.
-
-        The same as `WhisperNetwork.forward`, which accepts only windows of 30 s.
-        """
+        """(num_mel_bins, 2 T) to (T, feature_dim) float32."""
         encoder = self.encoder
-        hidden = functional.gelu(encoder.conv1(mel_MT[None].to(self.device, self.dtype)))
-        hidden_BTC = functional.gelu(encoder.conv2(hidden)).transpose(1, 2)
-        hidden_BTC = hidden_BTC + encoder.embed_positions.weight[: hidden_BTC.shape[1]]
-        states = [hidden_BTC]
-        for block in encoder.layers[: max(self.layers)]:
-            states.append(block(states[-1], None))
+        states = [encoder.embed(mel_MT[None].to(self.device, self.dtype))]
+        for layer in encoder.layers[: max(self.layers)]:
+            states.append(layer(states[-1]))
         if self.final_norm and len(states) == len(encoder.layers) + 1:
             states[-1] = encoder.layer_norm(states[-1])
         return torch.cat([states[layer][0] for layer in self.layers], dim=-1).float()

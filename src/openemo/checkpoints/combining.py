@@ -7,19 +7,16 @@ AnimateDiff compute.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from diffusers import DDIMScheduler
-from torch import Tensor, nn
+from torch import Tensor
 
 from openemo import __version__
 from openemo.audio.speech_networks import speech_config
-from openemo.checkpoints.components import WEIGHTS_NAME
 from openemo.checkpoints.folder import (
     CheckpointIndex,
     Wav2VecOptions,
@@ -39,9 +36,11 @@ from openemo.checkpoints.parts import (
 )
 from openemo.checkpoints.verifying import verify
 from openemo.config import PipelineConfig
+from openemo.ddim_scheduler import DDIMScheduler
 from openemo.errors import CheckpointError
 from openemo.files import fresh_folder, read_json
 from openemo.models import EmoUNet, ReferenceNet, reference_config, unet_config
+from openemo.models.network import WEIGHTS_NAME, Network
 from openemo.weight_files import map_weights
 
 __all__ = ["StartNetworks", "combine", "start_networks"]
@@ -234,10 +233,8 @@ def _speech_size(folder: Path) -> tuple[int, int]:
     return int(encoder.num_hidden_layers), int(encoder.hidden_size)
 
 
-def _part(name: str, network: nn.Module) -> Part:
-    settings: dict[str, Any] = json.loads(network.to_json_string())  # type: ignore[operator]
-    config = {key: value for key, value in settings.items() if not key.startswith("_")}
-    return Part(name, type(network).__name__, config, dict(network.state_dict()))
+def _part(name: str, network: Network) -> Part:
+    return Part(name, type(network).__name__, dict(network.config), dict(network.state_dict()))
 
 
 def _record(

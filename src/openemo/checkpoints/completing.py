@@ -5,10 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from diffusers import DDIMScheduler
-
 from openemo import __version__
 from openemo.checkpoints.folder import CheckpointIndex, parse_speech_options, write_hashes, write_index
+from openemo.ddim_scheduler import DDIMScheduler
 from openemo.errors import CheckpointError
 from openemo.pipeline_presets import Family, pipeline_config, scheduler_config, speech_options
 

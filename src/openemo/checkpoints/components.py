@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import diffusers
 import torch
-from diffusers.models.modeling_utils import ModelMixin
-from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from torch import nn
 
 from openemo import __version__
-from openemo.audio import SpeechEncoder, Wav2VecEncoder, WhisperEncoder
+from openemo.audio import SpeechEncoder
 from openemo.checkpoints.folder import (
     REPAIR,
     CheckpointIndex,
@@ -22,38 +21,42 @@ from openemo.checkpoints.folder import (
     write_index,
 )
 from openemo.config import PipelineConfig
+from openemo.ddim_scheduler import DDIMScheduler, Scheduler
 from openemo.errors import CheckpointError, OutputError
 from openemo.face import FaceAnalyzer
 from openemo.files import read_json
 from openemo.models import EmoUNet, ReferenceNet
 from openemo.models.autoencoder import Autoencoder
-from openemo.models.image_autoencoder import ImageAutoencoder
-from openemo.models.motion_autoencoder import MotionAutoencoder
-from openemo.network_settings import check_arguments, check_numbers
-from openemo.weight_files import load_network_weights
+from openemo.models.network import Network
+from openemo.network_settings import check_numbers
 
 __all__ = ["Components", "load_components", "load_network", "load_scheduler", "move", "save_components"]
 
-Network = TypeVar("Network", bound=nn.Module)
+NetworkT = TypeVar("NetworkT", bound=Network)
 _MOST_TIMESTEPS = 100_000
-WEIGHTS_NAME = "diffusion_pytorch_model.safetensors"
-# Classes that a component may have.
-_CLASSES: dict[str, tuple[type[Any], ...]] = {
-    "unet": (EmoUNet,),
-    "reference_net": (ReferenceNet,),
-    "autoencoder": (MotionAutoencoder, ImageAutoencoder),
-    "speech_encoder": (WhisperEncoder, Wav2VecEncoder),
-    "face_analyzer": (FaceAnalyzer,),
+# Classes that a component may have, and where they are: some import what takes seconds.
+_CLASSES: dict[str, dict[str, str]] = {
+    "unet": {"EmoUNet": "openemo.models.unet"},
+    "reference_net": {"ReferenceNet": "openemo.models.reference_net"},
+    "autoencoder": {
+        "MotionAutoencoder": "openemo.models.motion_autoencoder",
+        "ImageAutoencoder": "openemo.models.image_autoencoder",
+    },
+    "speech_encoder": {"WhisperEncoder": "openemo.audio.whisper", "Wav2VecEncoder": "openemo.audio.wav2vec"},
+    "face_analyzer": {"FaceAnalyzer": "openemo.face.analyzer"},
 }
+# Of diffusers' DDIMScheduler: settings that ours lacks, with the values at which they do nothing.
+_UNUSED_BY_DDIM: dict[str, Any] = {"thresholding": False, "trained_betas": None}
+_MORE_OF_DDIM = frozenset({"dynamic_thresholding_ratio", "sample_max_value"})
 
 
 class Components(NamedTuple):
-    """The components of a pipeline, in the order of its arguments. `scheduler` is one of diffusers'."""
+    """The components of a pipeline, in the order of its arguments."""
 
     unet: EmoUNet
     reference_net: ReferenceNet
     autoencoder: Autoencoder[Any]
-    scheduler: SchedulerMixin
+    scheduler: Scheduler
     speech_encoder: SpeechEncoder
     face_analyzer: FaceAnalyzer
 
@@ -91,24 +94,21 @@ def load_components(
 
 
 def _class_of(name: str, index: CheckpointIndex) -> type[Any]:
-    for cls in _CLASSES[name]:
-        if index.components.get(name) == cls.__name__:
-            return cls
+    got = index.components.get(name, "none")
+    if got in _CLASSES[name]:
+        cls: type[Any] = getattr(import_module(_CLASSES[name][got]), got)
+        return cls
     raise CheckpointError(
         f"the component {name!r} is of an unknown class",
-        got=index.components.get(name, "none"),
-        expected=" or ".join(cls.__name__ for cls in _CLASSES[name]),
+        got=got,
+        expected=" or ".join(_CLASSES[name]),
         fix=f"If openemo {index.version} made it, run `openemo weights upgrade`; or install that version",
     )
 
 
-def load_network(cls: type[Network], folder: Path) -> Network:
-    """A diffusers network on the CPU, in the dtype of its file. Raises CheckpointError.
-
-    diffusers' own `from_pretrained` only warns about unknown settings and missing weights.
-    """
-    config = _network_config(cls, folder / "config.json")
-    return load_network_weights(lambda: cls(**config), folder / WEIGHTS_NAME, fix=REPAIR)
+def load_network(cls: type[NetworkT], folder: Path) -> NetworkT:
+    """A network of a checkpoint on the CPU, in the dtype of its file. Raises CheckpointError."""
+    return cls.from_pretrained(folder, fix=REPAIR)
 
 
 def save_components(
@@ -140,47 +140,61 @@ def save_components(
 
 def move(part: Any, device: torch.device | str | None, dtype: torch.dtype | None) -> Any:
     """Moves a network or speech encoder in place; None keeps the present device or dtype."""
-    if isinstance(part, ModelMixin):
-        # Not `ModelMixin.to`, which warns about precision at every change of dtype.
-        return nn.Module.to(part, device=device, dtype=dtype)
     return part.to(device=device, dtype=dtype)
 
 
 def _cast_copy(part: Any, dtype: torch.dtype) -> Any:
     part = move(copy.deepcopy(part), None, dtype)
-    network = part if isinstance(part, ModelMixin) else part.encoder
+    network = part if isinstance(part, nn.Module) else part.encoder
     for name, tensor in network.state_dict().items():
         if not torch.isfinite(tensor).all():
             raise CheckpointError(f"the weight {name} is not finite as {dtype}", fix="Save as torch.float32")
     return part
 
 
-def _network_config(cls: type[Any], path: Path) -> dict[str, Any]:
-    config = {key: value for key, value in read_json(path, fix=REPAIR).items() if not key.startswith("_")}
-    check_arguments(cls, config, path, fix=REPAIR)
-    return config
-
-
 def load_scheduler(folder: Path) -> Any:
-    """A scheduler of diffusers from its saved settings, which name its class. Raises CheckpointError."""
+    """A scheduler of diffusers from its saved settings, which name its class; or ours, where it is DDIM.
+
+    Raises:
+        CheckpointError: the file is missing or damaged, or its settings make no scheduler.
+    """
     path = folder / "scheduler_config.json"
     settings = read_json(path, fix=REPAIR, infinity=True)
     class_name = str(settings.get("_class_name", "none"))
-    cls: Any = getattr(diffusers, class_name, None) if class_name.endswith("Scheduler") else None
-    if not (isinstance(cls, type) and issubclass(cls, SchedulerMixin)):
-        raise CheckpointError(
-            "the scheduler is of an unknown class", got=class_name, expected="a scheduler of diffusers"
-        )
+    make = _own_ddim if class_name == "DDIMScheduler" and _is_plain(settings) else _of_diffusers(class_name)
     # Schedulers have tables of so many steps.
     most = _MOST_TIMESTEPS
     check_numbers(settings, path, least=-most, most=most, longest=most, infinity=True, fix=REPAIR)
     steps = settings.get("num_train_timesteps", 1)
     if not isinstance(steps, int) or steps < 1:
         raise CheckpointError(f"{path} has a wrong setting", got=f"num_train_timesteps {steps}", fix=REPAIR)
-    scheduler_class: Any = cls
     try:
         with torch.device("cpu"):  # whatever default the program has set
-            return scheduler_class.from_config(settings)
+            return make(settings)
     except Exception as error:  # its constructors raise anything for settings that do not fit
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise CheckpointError(f"{path} makes no {class_name}", got=reason, fix=REPAIR) from error
+
+
+def _is_plain(settings: dict[str, Any]) -> bool:
+    """Whether our DDIM has all that these ask for."""
+    is_unused = all(settings.get(name, value) == value for name, value in _UNUSED_BY_DDIM.items())
+    return is_unused and settings.get("beta_schedule", "linear") in ("linear", "scaled_linear")
+
+
+def _own_ddim(settings: dict[str, Any]) -> DDIMScheduler:
+    others = _UNUSED_BY_DDIM.keys() | _MORE_OF_DDIM
+    return DDIMScheduler(**{k: v for k, v in settings.items() if k[0] != "_" and k not in others})
+
+
+def _of_diffusers(class_name: str) -> Callable[[dict[str, Any]], Any]:
+    import diffusers
+    from diffusers.schedulers.scheduling_utils import SchedulerMixin
+
+    cls: Any = getattr(diffusers, class_name, None) if class_name.endswith("Scheduler") else None
+    if not (isinstance(cls, type) and issubclass(cls, SchedulerMixin)):
+        raise CheckpointError(
+            "the scheduler is of an unknown class", got=class_name, expected="a scheduler of diffusers"
+        )
+    make: Callable[[dict[str, Any]], Any] = cls.from_config
+    return make

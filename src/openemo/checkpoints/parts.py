@@ -46,8 +46,7 @@ class Part:
         kind: the class that loads it.
         config: arguments of that class.
         state: exactly the tensors of that class.
-        file_name: "diffusion_pytorch_model.safetensors" for diffusers' networks, "model.safetensors" for
-            transformers'.
+        file_name: "model.safetensors" for speech encoders, "diffusion_pytorch_model.safetensors" for others.
         extra_json: further small files, by name.
     """
 

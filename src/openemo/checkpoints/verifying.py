@@ -75,10 +75,10 @@ def _header(path: Path) -> Shapes:
 def _expected() -> Mapping[str, Callable[[dict[str, Any], Path, int], Shapes]]:
     """Class name -> function from its settings, their file, and the number of its tensors, to the shapes of
     its tensors."""
-    from transformers import Wav2Vec2Config, Wav2Vec2Model, WhisperConfig
-    from transformers.models.whisper.modeling_whisper import WhisperEncoder as WhisperNetwork
+    from transformers import Wav2Vec2Config, Wav2Vec2Model
 
     from openemo.audio.speech_networks import speech_config
+    from openemo.audio.whisper_network import WhisperConfig, WhisperNetwork
     from openemo.models import EmoUNet, ReferenceNet
     from openemo.models.image_autoencoder import ImageAutoencoder
     from openemo.models.motion_autoencoder import MotionAutoencoder

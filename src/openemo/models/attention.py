@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 import torch.nn.functional as F
-from diffusers.models.attention import FeedForward
-from diffusers.models.attention_processor import Attention as DiffusersAttention
 from torch import Tensor, nn
 
 from openemo.errors import ConfigError
 from openemo.models.conditioning import Conditions, zero_
+from openemo.models.layers import FeedForward
 
 __all__ = ["Attention", "SpatialTransformer", "SpatialTransformerBlock", "attend", "slice_attention"]
 
@@ -23,14 +22,30 @@ __all__ = ["Attention", "SpatialTransformer", "SpatialTransformerBlock", "attend
 _MAX_PLAIN_SCORES = 2**18
 
 
-class Attention(DiffusersAttention):
-    """The layers of diffusers' `Attention`; `attend` runs them.
+class Attention(nn.Module):
+    """The layers of multi-head attention, under diffusers' names; `attend` runs them.
+
+    Args:
+        query_dim: of the queries' tokens, and of the output.
+        cross_attention_dim: of the tokens for keys and values; None is `query_dim`.
 
     Attributes:
         slice_rows: number of sequences (frames, or pixels over time) that are computed at once; None is all.
     """
 
     slice_rows: int | None = None
+
+    def __init__(
+        self, query_dim: int, *, heads: int, dim_head: int, cross_attention_dim: int | None = None
+    ) -> None:
+        super().__init__()
+        self.heads = heads
+        inner_dim = heads * dim_head
+        context_dim = query_dim if cross_attention_dim is None else cross_attention_dim
+        self.to_q = nn.Linear(query_dim, inner_dim, bias=False)
+        self.to_k = nn.Linear(context_dim, inner_dim, bias=False)
+        self.to_v = nn.Linear(context_dim, inner_dim, bias=False)
+        self.to_out = nn.ModuleList([nn.Linear(inner_dim, query_dim)])
 
 
 def attend(

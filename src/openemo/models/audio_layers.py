@@ -39,7 +39,7 @@ class AudioProjection(nn.Module):
         self.linear_1 = nn.Linear(feature_dim, dim)
         self.act = nn.GELU()
         self.linear_2 = nn.Linear(dim, dim)
-        self.position = nn.Parameter(torch.randn(num_tokens, dim) * 0.02)
+        self.position = nn.Parameter(nn.init.normal_(torch.empty(num_tokens, dim), std=0.02))
 
     def forward(self, audio_BFTD: Tensor) -> Tensor:
         check_features(audio_BFTD, (self.position.shape[0], self.norm.normalized_shape[0]))

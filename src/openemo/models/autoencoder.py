@@ -10,11 +10,10 @@ from collections.abc import Callable
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 import numpy as np
-from diffusers.configuration_utils import ConfigMixin
-from diffusers.models.modeling_utils import ModelMixin
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from openemo.models.network import Network
 from openemo.rendering.portrait_layers import PortraitPicture
 
 __all__ = ["MAX_SAMPLE_PX", "Autoencoder", "Engine", "Reference", "torch_engine"]
@@ -44,7 +43,7 @@ class Reference(Protocol):
 ReferenceT = TypeVar("ReferenceT", bound=Reference)
 
 
-class Autoencoder(ModelMixin, ConfigMixin, ABC, Generic[ReferenceT]):
+class Autoencoder(Network, ABC, Generic[ReferenceT]):
     """Frames <-> latents of about unit spread, given a reference."""
 
     @property

@@ -12,10 +12,10 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import torch
-from diffusers.models.embeddings import SinusoidalPositionalEmbedding
 from torch import Tensor, nn
 
 from openemo.errors import ConfigError
+from openemo.models.layers import SinusoidalPositionalEmbedding
 
 __all__ = [
     "SPEED_CENTRES_RAD_S",

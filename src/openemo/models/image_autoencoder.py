@@ -14,13 +14,13 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from diffusers.configuration_utils import register_to_config
 from diffusers.models.autoencoders.vae import Decoder, DiagonalGaussianDistribution, Encoder
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from openemo.errors import ConfigError
 from openemo.models.autoencoder import MAX_SAMPLE_PX, Autoencoder, Engine, torch_engine
+from openemo.network_settings import register_to_config
 from openemo.rendering.portrait_layers import PortraitPicture
 
 __all__ = ["SD15_SCALING_FACTOR", "ImageAutoencoder", "ImageReference"]

@@ -21,13 +21,13 @@ from typing import Literal, Self
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers.configuration_utils import register_to_config
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from openemo.errors import ConfigError
 from openemo.models.autoencoder import MAX_SAMPLE_PX, Autoencoder, Engine, torch_engine
 from openemo.models.motion_decoder import PIXEL_STRIDE, MotionDecoder, ReferencePyramid, ResBlock
+from openemo.network_settings import register_to_config
 from openemo.rendering.flow import FLOW_STRIDES, LATENT_STRIDE, pack_flow, unpack_flow, warp
 from openemo.rendering.mouth_interior import TEETH_SIZE
 from openemo.rendering.portrait_layers import PortraitLayers, PortraitPicture

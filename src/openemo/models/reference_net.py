@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.embeddings import TimestepEmbedding, Timesteps
-from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from openemo.errors import ConfigError
 from openemo.models.conditioning import Conditions, fold
-from openemo.models.unet_blocks import Layer, build_unet, run_layer, upsample
+from openemo.models.layers import TimestepEmbedding, Timesteps
+from openemo.models.network import Network
+from openemo.models.unet_blocks import Layer, build_unet, run_layer
 from openemo.models.unet_spec import UNetSpec, per_level
+from openemo.network_settings import register_to_config
 
 __all__ = ["ReferenceFeatures", "ReferenceNet", "ReferenceNetConfig"]
 
@@ -118,7 +118,7 @@ class ReferenceFeatures:
         )
 
 
-class ReferenceNet(ModelMixin, ConfigMixin):
+class ReferenceNet(Network):
     """SD-1.5 UNet without the output head, at timestep 0, that returns features instead of a prediction.
 
     It has the size of the denoising UNet, but no audio layers and no temporal modules. It runs once per clip;
@@ -136,8 +136,6 @@ class ReferenceNet(ModelMixin, ConfigMixin):
     """
 
     config: ReferenceNetConfig
-
-    _supports_gradient_checkpointing = True
 
     @register_to_config
     def __init__(
@@ -170,10 +168,9 @@ class ReferenceNet(ModelMixin, ConfigMixin):
             text_dim=cross_attention_dim,
         )
         self.conv_in = nn.Conv2d(in_channels, channels[0], 3, padding=1)
-        self.time_proj = Timesteps(channels[0], flip_sin_to_cos=True, downscale_freq_shift=0)
+        self.time_proj = Timesteps(channels[0])
         self.time_embedding = TimestepEmbedding(channels[0], 4 * channels[0])
         self.down_blocks, self.mid_block, self.up_blocks = build_unet(spec)
-        self.gradient_checkpointing = False
 
     def forward(
         self, sample_BCNHW: Tensor, *, encoder_hidden_states: Tensor | None = None
@@ -222,7 +219,7 @@ class ReferenceNet(ModelMixin, ConfigMixin):
             for layer in block.layers():
                 hidden = run(layer, torch.cat([hidden, skips.pop()], dim=1))
             if block.upsamplers is not None:
-                hidden = upsample(block.upsamplers, hidden, skips[-1].shape[-2:])
+                hidden = block.upsamplers[0](hidden, skips[-1].shape[-2:])
         return ReferenceFeatures(tuple(tokens), tuple(maps))
 
     if TYPE_CHECKING:  # the call of nn.Module has no types

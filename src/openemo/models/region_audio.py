@@ -10,12 +10,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import torch
-from diffusers.models.attention import FeedForward
 from torch import Tensor, nn
 
 from openemo.errors import ConfigError
 from openemo.models.attention import Attention, attend
 from openemo.models.conditioning import Conditions, zero_
+from openemo.models.layers import FeedForward
 
 __all__ = ["REGIONS", "RegionAudioTransformer", "with_regions"]
 

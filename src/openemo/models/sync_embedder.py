@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 import torch.nn.functional as F
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from openemo.errors import ConfigError
+from openemo.models.network import Network
+from openemo.network_settings import register_to_config
 
 __all__ = ["MEL_BINS", "ROWS_PER_FRAME", "SYNC_FPS", "WINDOW_FRAMES", "SyncEmbedder", "rows_of_frames"]
 
@@ -68,7 +68,7 @@ class _PerRowConv(nn.Module):
         return F.silu(cast(Tensor, self.norm(y))).permute(0, 3, 1, 2)
 
 
-class SyncEmbedder(ModelMixin, ConfigMixin):
+class SyncEmbedder(Network):
     """Embeds mouth crops and log-mel rows as unit vectors, one for each window of five frames.
 
     Args:

@@ -8,13 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 import torch
-from diffusers.models.attention import FeedForward
-from diffusers.models.embeddings import SinusoidalPositionalEmbedding
 from torch import Tensor, nn
 
 from openemo.errors import ConfigError
 from openemo.models.attention import Attention, attend
 from openemo.models.conditioning import Conditions, zero_
+from openemo.models.layers import FeedForward, SinusoidalPositionalEmbedding
 
 __all__ = ["TemporalModule", "TemporalTransformerBlock"]
 

@@ -11,9 +11,6 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.embeddings import TimestepEmbedding, Timesteps
-from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from openemo.errors import ConfigError
@@ -35,17 +32,20 @@ from openemo.models.conditioning import (
     modulate,
     zero_,
 )
+from openemo.models.layers import TimestepEmbedding, Timesteps
+from openemo.models.network import Network
 from openemo.models.reference_net import ReferenceFeatures
 from openemo.models.region_audio import with_regions
-from openemo.models.unet_blocks import Layer, build_unet, run_layer, upsample
+from openemo.models.unet_blocks import Layer, build_unet, run_layer
 from openemo.models.unet_spec import AudioAttention, UNetConfig, backbone_spec
+from openemo.network_settings import register_to_config
 
 __all__ = ["EmoUNet"]
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
-class EmoUNet(ModelMixin, ConfigMixin):
+class EmoUNet(Network):
     """Denoises a clip of F latent frames (EMO 3.2, fig. 2).
 
     Spatial layers have the names and shapes of SD-1.5, temporal layers those of AnimateDiff. The outputs of
@@ -95,8 +95,6 @@ class EmoUNet(ModelMixin, ConfigMixin):
 
     config: UNetConfig
 
-    _supports_gradient_checkpointing = True
-
     @register_to_config
     def __init__(
         self,
@@ -145,7 +143,7 @@ class EmoUNet(ModelMixin, ConfigMixin):
         channels = tuple(block_out_channels)
         time_embed_dim = 4 * channels[0]
         self.conv_in = nn.Conv2d(in_channels, channels[0], 3, padding=1)
-        self.time_proj = Timesteps(channels[0], flip_sin_to_cos=True, downscale_freq_shift=0)
+        self.time_proj = Timesteps(channels[0])
         self.time_embedding = TimestepEmbedding(channels[0], time_embed_dim)
         self.down_blocks, self.mid_block, self.up_blocks = build_unet(backbone_spec(self.config))
         self.conv_norm_out = nn.GroupNorm(norm_num_groups, channels[0], eps=norm_eps)
@@ -186,7 +184,6 @@ class EmoUNet(ModelMixin, ConfigMixin):
             self.speed_encoder = SpeedEncoder(
                 speed_centres_rad_s, speed_radii_rad_s, speed_window, speed_dim, max_frames
             )
-        self.gradient_checkpointing = False
 
     def encode_audio(self, audio_BFTD: Tensor) -> Tensor:
         """Speech features to audio tokens (B, F, T, A), the same for all denoising steps.
@@ -328,7 +325,7 @@ class EmoUNet(ModelMixin, ConfigMixin):
                 hidden = torch.cat([hidden, skips.pop()], dim=1)
                 hidden = self._run(layer, hidden, conditions, *next(features))
             if block.upsamplers is not None:
-                hidden = upsample(block.upsamplers, hidden, skips[-1].shape[-2:])
+                hidden = block.upsamplers[0](hidden, skips[-1].shape[-2:])
         return cast(Tensor, hidden)
 
     def _run(

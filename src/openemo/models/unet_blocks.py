@@ -9,31 +9,51 @@ from collections.abc import Iterator, Sequence
 from itertools import starmap, zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-import torch
 import torch.nn.functional as F
-from diffusers.models.downsampling import Downsample2D
-from diffusers.models.modeling_utils import ModelMixin
-from diffusers.models.resnet import ResnetBlock2D
-from diffusers.models.upsampling import Upsample2D
-from torch import Size, Tensor, nn
+from torch import Tensor, nn
 
 from openemo.models.attention import SpatialTransformer
 from openemo.models.conditioning import Conditions, modulate
+from openemo.models.layers import Downsample2D, Upsample2D
+from openemo.models.network import Network
 from openemo.models.region_audio import RegionAudioTransformer
 from openemo.models.temporal import TemporalModule
 from openemo.models.unet_spec import TemporalSpec, UNetSpec
 
-__all__ = ["Layer", "ResnetBlock", "UNetBlock", "UNetBlocks", "build_unet", "run_layer", "upsample"]
+__all__ = ["Layer", "ResnetBlock", "UNetBlock", "UNetBlocks", "build_unet", "run_layer"]
 
 
-class ResnetBlock(ResnetBlock2D):
-    """diffusers' ResNet block. `forward` keeps channels_last and takes the embedding after its activation."""
+class ResnetBlock(nn.Module):
+    """SD-1.5's ResNet block.
+
+    Args:
+        scale_shift: the embedding scales and shifts the second norm; otherwise it is added before it.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        embed_dim: int,
+        norm_num_groups: int,
+        norm_eps: float,
+        scale_shift: bool,
+    ) -> None:
+        super().__init__()
+        self.scale_shift = scale_shift
+        self.norm1 = nn.GroupNorm(norm_num_groups, in_channels, eps=norm_eps)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.time_emb_proj = nn.Linear(embed_dim, (1 + scale_shift) * out_channels)
+        self.norm2 = nn.GroupNorm(norm_num_groups, out_channels, eps=norm_eps)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.conv_shortcut = None if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, 1)
 
     def forward(self, hidden: Tensor, time_embedding: Tensor) -> Tensor:
         """hidden (BF, C_in, H, W), time_embedding (BF, E) after its activation -> (BF, C_out, H, W)."""
         residual: Tensor = self.conv1(F.silu(self.norm1(hidden)))
         embedding = self.time_emb_proj(time_embedding)
-        if self.time_embedding_norm == "scale_shift":
+        if self.scale_shift:
             residual = modulate(self.norm2(residual), embedding)
         else:
             residual = self.norm2(residual + embedding[:, :, None, None])
@@ -100,12 +120,12 @@ class UNetBlock(nn.Module):
         channels = spec.channels[level]
         self.resnets = nn.ModuleList(
             ResnetBlock(
-                in_channels=before,
-                out_channels=channels,
-                temb_channels=4 * spec.channels[0],
-                groups=spec.norm_num_groups,
-                eps=spec.norm_eps,
-                time_embedding_norm="scale_shift" if spec.time_scale_shift else "default",
+                before,
+                channels,
+                embed_dim=4 * spec.channels[0],
+                norm_num_groups=spec.norm_num_groups,
+                norm_eps=spec.norm_eps,
+                scale_shift=spec.time_scale_shift,
             )
             for before in in_channels
         )
@@ -143,10 +163,9 @@ class UNetBlock(nn.Module):
         self.downsamplers: nn.ModuleList | None = None
         self.upsamplers: nn.ModuleList | None = None
         if resample == "down":
-            # diffusers registers the convolution twice under its default name; "op" keeps one, SD-1.5's
-            self.downsamplers = nn.ModuleList([Downsample2D(channels, use_conv=True, name="op")])
+            self.downsamplers = nn.ModuleList([Downsample2D(channels)])
         elif resample == "up":
-            self.upsamplers = nn.ModuleList([Upsample2D(channels, use_conv=True)])
+            self.upsamplers = nn.ModuleList([Upsample2D(channels)])
 
     def layers(self) -> Iterator[Layer]:
         """The layers of this block, in the order in which they run."""
@@ -229,24 +248,15 @@ class UNetBlocks(nn.ModuleList):
         return cast("Iterator[UNetBlock]", super().__iter__())
 
 
-def upsample(upsamplers: nn.ModuleList, hidden: Tensor, size: Size) -> Tensor:
-    """Nearest-neighbour upsampling to the size of the skip connection, which may be odd, then convolution."""
-    conv = cast(Upsample2D, upsamplers[0]).conv
-    return cast(Tensor, conv(F.interpolate(hidden, size=tuple(size), mode="nearest")))
-
-
 def run_layer(
-    network: ModelMixin,
+    network: Network,
     layer: Layer,
     hidden: Tensor,
     conditions: Conditions,
     reference: Tensor | None = None,
     motion: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Call a layer, with gradient checkpointing if it is enabled for the network (as in diffusers)."""
-    if network.gradient_checkpointing and torch.is_grad_enabled():
-        result: tuple[Tensor, Tensor | None] = network._gradient_checkpointing_func(
-            layer, hidden, conditions, reference, motion
-        )
-        return result
-    return layer(hidden, conditions, reference, motion)
+    """Call a layer, with gradient checkpointing if it is enabled for the network."""
+    inputs = (hidden, conditions, reference, motion)
+    result: tuple[Tensor, Tensor | None] = network.checkpointed(layer.__call__, *inputs)
+    return result

@@ -74,7 +74,7 @@ class Offload:
 
 
 def _move(network: nn.Module, device: torch.device) -> None:
-    nn.Module.to(network, device)  # past diffusers' own, which warns
+    network.to(device)
 
 
 def _by_layers(network: nn.Module, device: torch.device) -> None:

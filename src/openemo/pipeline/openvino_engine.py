@@ -2,7 +2,7 @@
 
 A network is traced and compiled for each form of its inputs: their shapes, and what stands beside tensors.
 That takes seconds, so what was compiled is kept in the user's cache, for this processor, these weights and
-this code.
+this code. Reading it back takes a second, so `load_ahead` does it while other things are done.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from functools import partial
@@ -30,6 +31,7 @@ import openemo
 from openemo.errors import ConfigError
 from openemo.files import whole_file
 from openemo.models.motion_decoder import MotionDecoder
+from openemo.models.reference_net import ReferenceNet
 from openemo.models.unet import EmoUNet
 
 __all__ = ["EngineKind", "OpenVinoEngine", "cache_folder", "has_openvino"]
@@ -38,6 +40,9 @@ EngineKind = Literal["auto", "torch", "openvino"]
 """What runs the networks; "auto" takes OpenVINO where it is faster and the networks can be compiled."""
 
 _BY_ITEM: Final = (MotionDecoder,)  # the items of a batch know nothing of each other
+_AHEAD: Final = (ReferenceNet, EmoUNet, MotionDecoder)  # in the order in which a video needs them
+_MOST_AHEAD: Final = 3  # forms of one network
+_KEY_DIGITS: Final = 32
 _Form = tuple[Any, ...]
 _TENSOR: Final[_Form] = ("tensor",)
 _log = logging.getLogger(__name__)
@@ -93,30 +98,72 @@ class OpenVinoEngine:
         self._batch = batch
         self._folder = folder
         self._has_told = False
-        self._networks: dict[nn.Module, Callable[..., Any]] = {}
+        self._networks: dict[nn.Module, _CompiledNetwork] = {}
+        self._keys: dict[nn.Module, str] = {}
+        self._ahead: dict[nn.Module, Future[dict[str, Any]]] = {}
 
     def __call__(self, network: nn.Module) -> Callable[..., Any]:
         """The network as a function of the same inputs, compiled."""
+        compiled = self._compiled(network)
+        return partial(network, body=compiled) if isinstance(network, EmoUNet) else compiled
+
+    def load_ahead(self, *parts: nn.Module) -> None:
+        """From now on a thread reads what earlier runs have compiled of the networks in these."""
+        if self._folder is None:
+            return
+        networks = [module for part in parts for module in part.modules()]
+        with_place = ((_AHEAD.index(type(each)), each) for each in networks if type(each) in _AHEAD)
+        pool = ThreadPoolExecutor(1)
+        for _, network in sorted(with_place, key=lambda pair: pair[0]):
+            body = self._compiled(network).network
+            self._ahead[body] = pool.submit(self._read_all, body)
+        pool.shutdown(wait=False)
+
+    def _compiled(self, network: nn.Module) -> _CompiledNetwork:
         if network not in self._networks:
             batch = self._batch if isinstance(network, _BY_ITEM) else None
-            if isinstance(network, EmoUNet):
-                body = _CompiledNetwork(_Body(network), self._compile, batch)
-                self._networks[network] = partial(network, body=body)
-            else:
-                self._networks[network] = _CompiledNetwork(network, self._compile, batch)
+            body = _Body(network) if isinstance(network, EmoUNet) else network
+            self._networks[network] = _CompiledNetwork(body, self._compile, batch)
         return self._networks[network]
+
+    def _read_all(self, network: nn.Module) -> dict[str, Any]:
+        """By the names of their files, the newest first."""
+        assert self._folder is not None
+        with suppress(OSError):
+            kept = self._folder.glob(f"{self._key(network)}-*")
+            newest = sorted(kept, key=lambda file: -file.stat().st_mtime)[:_MOST_AHEAD]
+            read = ((file.name, self._read(file)) for file in newest)
+            return {name: compiled for name, compiled in read if compiled is not None}
+        return {}
+
+    def _read(self, file: Path) -> Any | None:
+        """What was compiled; None if it is not there, or damaged."""
+        with suppress(OSError, RuntimeError):
+            return self._core.import_model(file.read_bytes(), "CPU", self._options())
+        return None
+
+    def _key(self, network: nn.Module) -> str:
+        """Of what was compiled of this network here, whatever its inputs."""
+        if network not in self._keys:
+            key = _identity(network)
+            processor = self._core.get_property("CPU", "FULL_DEVICE_NAME")
+            key.update(repr((processor, self._options())).encode())
+            self._keys[network] = key.hexdigest()[:_KEY_DIGITS]
+        return self._keys[network]
 
     def _compile(self, network: nn.Module, form: _Form, inputs: list[Tensor]) -> Any:
         """A model of OpenVINO, from the cache or for it."""
         options = self._options()
         if self._folder is None:
             return self._core.compile_model(_converted(network, form, inputs), "CPU", options)
-        key = _identity(network)
-        processor = self._core.get_property("CPU", "FULL_DEVICE_NAME")
-        key.update(repr((processor, options, form, [tensor.shape for tensor in inputs])).encode())
-        file = self._folder / f"{key.hexdigest()}.blob"
-        with suppress(OSError, RuntimeError):  # none is there, or it is damaged
-            return self._core.import_model(file.read_bytes(), "CPU", options)
+        shapes = hashlib.sha256(repr((form, [tensor.shape for tensor in inputs])).encode())
+        file = self._folder / f"{self._key(network)}-{shapes.hexdigest()[:_KEY_DIGITS]}.blob"
+        ahead = self._ahead.get(network)
+        read = ahead.result().pop(file.name, None) if ahead else None
+        if read is None:
+            read = self._read(file)
+        if read is not None:
+            return read
         if not self._has_told:
             _log.warning("OpenVINO compiles the networks for this processor: some 10 s, this once")
             self._has_told = True
@@ -148,7 +195,7 @@ class _CompiledNetwork:
     def __init__(
         self, network: nn.Module, compile_: Callable[[nn.Module, _Form, list[Tensor]], Any], batch: int | None
     ) -> None:
-        self._network, self._compile, self._batch = network, compile_, batch
+        self.network, self._compile, self._batch = network, compile_, batch
         self._compiled: dict[_Form, tuple[Any, _Form]] = {}
         self._lock = threading.Lock()  # one pipeline may serve several threads
 
@@ -171,8 +218,8 @@ class _CompiledNetwork:
         key = (form, *(tensor.shape for tensor in inputs))
         with self._lock:
             if key not in self._compiled:
-                model = self._compile(self._network, form, inputs)
-                self._compiled[key] = model.create_infer_request(), _result_form(self._network, form, inputs)
+                model = self._compile(self.network, form, inputs)
+                self._compiled[key] = model.create_infer_request(), _result_form(self.network, form, inputs)
             request, result = self._compiled[key]
             outputs = request.infer([tensor.detach().contiguous().numpy() for tensor in inputs])
             return [torch.from_numpy(array) for array in outputs.to_tuple()], result
@@ -227,15 +274,12 @@ def _converted(network: nn.Module, form: _Form, inputs: list[Tensor]) -> Any:
 
 
 def _result_form(network: nn.Module, form: _Form, inputs: list[Tensor]) -> _Form:
-    """Found without computing anything."""
+    """Found by one run in torch, where the types do not say it: without memory it would take longer."""
     if type(network).forward.__annotations__.get("return") in (Tensor, "Tensor"):
         return _TENSOR
-    weights = {
-        name: tensor.to("meta") for name, tensor in chain(network.named_parameters(), network.named_buffers())
-    }
-    args, kwargs = _rebuilt(form, (tensor.to("meta") for tensor in inputs))
+    args, kwargs = _rebuilt(form, iter(inputs))
     with torch.no_grad():
-        return _flatten(torch.func.functional_call(network, weights, args, kwargs))[1]
+        return _flatten(network(*args, **kwargs))[1]
 
 
 def _flatten(value: Any) -> tuple[list[Tensor], _Form]:

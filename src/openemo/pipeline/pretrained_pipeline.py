@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any, Self, get_args
 
 import torch
-from diffusers.schedulers.scheduling_utils import SchedulerMixin
 
 from openemo import checkpoints
 from openemo.audio import SpeechEncoder
 from openemo.checkpoints.components import Components, load_components, move, save_components
 from openemo.config import PipelineConfig
+from openemo.ddim_scheduler import Scheduler
 from openemo.errors import ConfigError
 from openemo.face import FaceAnalyzer
 from openemo.face.face_embedder import FaceEmbedder
@@ -45,7 +45,7 @@ class PretrainedPipeline:
         unet: EmoUNet,
         reference_net: ReferenceNet,
         autoencoder: Autoencoder[Any],
-        scheduler: SchedulerMixin,
+        scheduler: Scheduler,
         speech_encoder: SpeechEncoder,
         face_analyzer: FaceAnalyzer,
         config: PipelineConfig,
@@ -191,7 +191,11 @@ class PretrainedPipeline:
                 fix="Choose the engine torch, or leave device, dtype and offload out",
             )
         engine = OpenVinoEngine(dtype=dtype, batch=self.decode_frames, folder=cache_folder())
-        self.engine = engine if engine.has_bfloat16 or not is_auto else torch_engine
+        if is_auto and not engine.has_bfloat16:
+            self.engine = torch_engine
+            return
+        engine.load_ahead(self.reference_net, self.unet, self.autoencoder)
+        self.engine = engine
 
     def enable_attention_slicing(self, attention_slice: int | None) -> None:
         """Compute attention for at most so many frames at once: less memory, more time; None for all."""

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from torch import Tensor
 
 from openemo.config import PipelineConfig
+from openemo.ddim_scheduler import Scheduler
 from openemo.pipeline.guidance import combine, unconditional_run
 from openemo.timing import ClipSpan, plan_clips
 
@@ -98,7 +98,7 @@ def initial_noise(shape: tuple[int, ...], generator: torch.Generator, limit: flo
 @torch.no_grad()
 def sample_clip(
     unet: Callable[..., Tensor],
-    scheduler: SchedulerMixin,
+    scheduler: Scheduler,
     noise_BCFHW: Tensor,
     *,
     audio_BFTD: Tensor,
@@ -114,7 +114,7 @@ def sample_clip(
 
     Args:
         unet: called as unet(sample, timestep_B, audio_BFTD=..., **conditions).
-        scheduler: any of diffusers' with `set_timesteps` and `step`. It is copied: it counts its steps.
+        scheduler: it is copied: it counts its steps.
         noise_BCFHW: standard normal.
         guidance_scale: 1 is none. Otherwise each step also runs without conditions, see `guidance`.
         unconditional: conditions that differ in that run; None drops the audio alone.

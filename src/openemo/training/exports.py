@@ -6,20 +6,20 @@ from pathlib import Path
 from typing import Final, TypeVar, cast
 
 import torch
-from torch import nn
 
 from openemo.checkpoints.components import load_network, move
 from openemo.errors import TrainingError
+from openemo.models.network import Network
 
 __all__ = ["load_export", "load_widened"]
 
 _GUIDE: Final = "expression_guide_in."
 _MOTION_CONDITIONS: Final = "motion_condition_encoder.linear_1.weight"
 
-Network = TypeVar("Network", bound=nn.Module)
+NetworkT = TypeVar("NetworkT", bound=Network)
 
 
-def load_widened(network: Network, folder: Path) -> Network:
+def load_widened(network: NetworkT, folder: Path) -> NetworkT:
     """Fills a network with the weights of an exported one that has fewer channels; what it lacks is zero.
 
     New channels lie behind the old ones. Of motion conditions the first ones stay, others are left out. The
@@ -42,7 +42,7 @@ def load_widened(network: Network, folder: Path) -> Network:
     return network
 
 
-def load_export(kind: type[Network], folder: Path) -> Network:
+def load_export(kind: type[NetworkT], folder: Path) -> NetworkT:
     """Loads strictly, as float32: all training is in float32, and checkpoints are float16.
 
     Raises:
@@ -50,4 +50,4 @@ def load_export(kind: type[Network], folder: Path) -> Network:
     """
     if not (folder / "config.json").is_file():
         raise TrainingError(f"no trained network in {folder}", fix="Run the stage before this one first")
-    return cast(Network, move(load_network(kind, folder), None, torch.float32))
+    return cast(NetworkT, move(load_network(kind, folder), None, torch.float32))

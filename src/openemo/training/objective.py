@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 import torch
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
+from openemo.ddim_scheduler import DDIMScheduler, Scheduler
 from openemo.errors import ConfigError
 from openemo.training.recipes import MixedPrecision, PredictionType
 
@@ -22,9 +21,7 @@ def autocast(mixed_precision: MixedPrecision, device: torch.device | str) -> tor
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=mixed_precision == "bf16")
 
 
-def make_scheduler(
-    prediction_type: PredictionType, *, shift: float = _FLOW_SHIFT
-) -> DDIMScheduler | FlowMatchEulerDiscreteScheduler:
+def make_scheduler(prediction_type: PredictionType, *, shift: float = _FLOW_SHIFT) -> Scheduler:
     """The schedule of a network without initial weights.
 
     Args:
@@ -34,6 +31,8 @@ def make_scheduler(
         shift: of flow matching.
     """
     if prediction_type == "flow_prediction":
+        from diffusers import FlowMatchEulerDiscreteScheduler
+
         return FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=shift)
     return DDIMScheduler(
         beta_start=0.00085,

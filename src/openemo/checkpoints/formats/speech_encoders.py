@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from transformers import Wav2Vec2Config, Wav2Vec2Model, WhisperConfig
-from transformers.models.whisper.modeling_whisper import WhisperEncoder as WhisperNetwork
+from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from openemo.audio.speech_networks import speech_config
+from openemo.audio.whisper_network import WhisperConfig, WhisperNetwork
 from openemo.checkpoints.formats.shapes import axes, on_meta
 from openemo.checkpoints.key_map import KeyMap
 from openemo.checkpoints.parts import Imported, Part

@@ -76,8 +76,7 @@ class SyncStage:
 
     def export(self, modules: Mapping[str, nn.Module], folder: Path) -> None:
         """Writes the network as float16, with its hash: a folder that `SyncScorer` reads."""
-        # `ModelMixin.half` would warn of lower precision.
-        nn.Module.half(copy.deepcopy(self.model)).save_pretrained(folder / "sync")
+        copy.deepcopy(self.model).half().save_pretrained(folder / "sync")
         write_hashes(folder / "sync")
 
 
