@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DDIMScheduler
 from torch import Tensor
 
 from openemo.audio import SpeechFeatures
@@ -18,6 +17,7 @@ from openemo.behaviour import Behaviour
 from openemo.checkpoints.families import echomimic, hallo
 from openemo.checkpoints.key_map import split
 from openemo.config import PipelineConfig
+from openemo.ddim_scheduler import DDIMScheduler
 from openemo.models import EmoUNet, ReferenceNet
 from openemo.models.image_autoencoder import ImageAutoencoder
 from openemo.pipeline import EmoPipeline

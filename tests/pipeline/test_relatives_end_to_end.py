@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from openemo.audio import Audio, Wav2VecEncoder, WhisperEncoder
 from openemo.audio.whisper_network import WhisperConfig, WhisperNetwork
 from openemo.checkpoints.completing import complete
 from openemo.config import PipelineConfig
+from openemo.ddim_scheduler import DDIMScheduler
 from openemo.errors import CheckpointError, ConfigError
 from openemo.face import FaceAnalyzer
 from openemo.models import EmoUNet, ReferenceNet

@@ -1,4 +1,4 @@
-"""The schedule of the open relatives, through diffusers: zero terminal SNR, trailing steps, velocity."""
+"""The schedule of the open relatives: zero terminal SNR, trailing steps, velocity."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 
 import pytest
 import torch
-from diffusers import DDIMScheduler
 
+from openemo.ddim_scheduler import DDIMScheduler
 from tests.parity import assert_close, cases, config, folder_of, load
 
 TOLERANCE = 1e-5  # a few roundings of float32

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from openemo.rendering.tone import channel_range, colour_share, match_tone
+from openemo.rendering.tone import PictureTone, channel_range, colour_share
 
 
 def _noise(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -23,7 +23,7 @@ SEPIA = (
 def test_changes_of_grey_and_sepia_pictures_keep_their_tone(slope: torch.Tensor, shift: torch.Tensor) -> None:
     picture = 0.6 * _noise(1, 1, 20, 24) * slope + shift
     change = _noise(1, 4, 3, 40, 30, seed=1)
-    toned = match_tone(picture, change)
+    toned = PictureTone.of(picture).match(change)
     assert toned.shape == change.shape
     slope = slope / slope.mean()
     torch.testing.assert_close(toned, change.mean(2, keepdim=True) * slope[:, None], atol=1e-5, rtol=1e-4)
@@ -32,13 +32,13 @@ def test_changes_of_grey_and_sepia_pictures_keep_their_tone(slope: torch.Tensor,
 def test_changes_of_colour_pictures_stay_also_beside_grey_ones_in_the_batch() -> None:
     pictures = torch.cat([_noise(1, 3, 20, 20), _noise(1, 1, 20, 20).expand(-1, 3, -1, -1)])
     change = _noise(2, 3, 3, 8, 8, seed=1)
-    toned = match_tone(pictures, change)
+    toned = PictureTone.of(pictures).match(change)
     assert torch.equal(toned[0], change[0])
     assert torch.allclose(toned[1], change[1].mean(1, keepdim=True).expand_as(change[1]), atol=1e-5)
 
 
 def test_a_picture_of_one_value_gives_no_nan() -> None:
-    assert torch.isfinite(match_tone(torch.zeros(1, 3, 9, 9), _noise(1, 2, 3, 9, 9))).all()
+    assert torch.isfinite(PictureTone.of(torch.zeros(1, 3, 9, 9)).match(_noise(1, 2, 3, 9, 9))).all()
 
 
 @pytest.mark.parametrize(("spread", "share"), [(0, 0), (15, 0), (24, 0.6), (30, 1), (90, 1)])

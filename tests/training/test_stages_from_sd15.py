@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler
 from safetensors.torch import load_file
 
 from openemo import training
 from openemo.checkpoints.components import load_scheduler
+from openemo.ddim_scheduler import DDIMScheduler
 from openemo.errors import ConfigError
 from openemo.models import EmoUNet, ReferenceNet
 from openemo.models.image_autoencoder import ImageAutoencoder

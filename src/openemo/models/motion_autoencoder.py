@@ -31,7 +31,7 @@ from openemo.network_settings import register_to_config
 from openemo.rendering.flow import FLOW_STRIDES, LATENT_STRIDE, pack_flow, unpack_flow, warp
 from openemo.rendering.mouth_interior import TEETH_SIZE
 from openemo.rendering.portrait_layers import PortraitLayers, PortraitPicture
-from openemo.rendering.tone import match_tone
+from openemo.rendering.tone import PictureTone
 
 __all__ = ["MotionAutoencoder", "MotionReference"]
 
@@ -49,11 +49,13 @@ class MotionReference:
     Attributes:
         image_B3SS: the crop in [-1, 1] at the size that the networks read.
         pyramid: its features.
+        tone: in which the decoder's residual stays.
         layers: the crop as it is shown, of a single portrait; None decodes from `image_B3SS` alone.
     """
 
     image_B3SS: Tensor
     pyramid: ReferencePyramid
+    tone: PictureTone
     layers: PortraitLayers | None = None
 
     def with_lip_motion(self, gain: float) -> Self:
@@ -193,7 +195,9 @@ class MotionAutoencoder(Autoencoder[MotionReference]):
                 flow_size=self.flow_size,
                 device=image_B3SS.device,
             )
-        return MotionReference(image_B3SS, self.encode_pyramid(image_B3SS), layers)
+        return MotionReference(
+            image_B3SS, self.encode_pyramid(image_B3SS), PictureTone.of(image_B3SS), layers
+        )
 
     def still_latents(self, features_BCHW: Tensor, num_frames: int) -> Tensor:
         """Zeros: no motion."""
@@ -271,7 +275,7 @@ class MotionAutoencoder(Autoencoder[MotionReference]):
             margin=int(_MARGIN * min(latents_BCFHW.shape[-2:])),
         )
         residual = torch.unflatten(residual, 0, (batch, num_frames))
-        residual = match_tone(picture, residual).flatten(0, 1)
+        residual = reference.tone.match(residual).flatten(0, 1)
         if layers is not None:
             frames = layers.animate(flow, residual, gaze_F2, eyes_closed_F2, expression_FE, tongue_F)
         else:

@@ -37,7 +37,7 @@ from openemo.rendering.mouth_interior import (
 )
 from openemo.rendering.picture_manner import PictureManner, face_pixels
 from openemo.rendering.smile_teeth import complete_teeth
-from openemo.rendering.tone import match_tone
+from openemo.rendering.tone import PictureTone
 
 __all__ = ["draw_mouth_interior"]
 
@@ -288,11 +288,12 @@ class _Layers:
         lower_edge_px = mouth.lower_px - rise * width * down
         lower, lower_opacity = mouth.draw_teeth(teeth, lower_edge_px, lower=True)
         cavity = np.stack([colours.throat, colours.cheeks, colours.tongue, colours.line])
-        *cavity, line = _match_tone_of(image, cavity[None])[0]
+        tone = _Tone.of(image)
+        *cavity, line = tone.match(cavity[None])[0]
         return cls(
-            _match_tone_of(image, upper),
+            tone.match(upper),
             upper_opacity,
-            _match_tone_of(image, _LOWER_SHADE * white * lower),
+            tone.match(_LOWER_SHADE * white * lower),
             lower_opacity,
             lower_edge_px,
             np.stack(cavity),
@@ -301,9 +302,10 @@ class _Layers:
 
     def of_stone(self, face: Image, share: float) -> _Layers:
         """By a share in [0, 1] as shadow in the tone of the face's pixels (N, 3)."""
-        mean = face.reshape(-1, 3).mean(0)
-        shadow = _match_tone_of(face[None], np.full((1, 1, 3), _STONE_SHADOW * mean.mean()))[0, 0]
-        relief = _match_tone_of(face[None], np.repeat(self.upper.mean(-1, keepdims=True), 3, -1)) - mean
+        tone = _Tone.of(face[None])
+        mean = tone.mean
+        shadow = tone.match(np.full((1, 1, 3), _STONE_SHADOW * mean.mean()))[0, 0]
+        relief = tone.match(np.repeat(self.upper.mean(-1, keepdims=True), 3, -1)) - mean
         shaded = shadow + _STONE_RELIEF * (relief + (1 - _STONE_SHADOW) * mean)
         return replace(
             self,
@@ -480,9 +482,23 @@ def _rgba(colour: Floats, opacity: Floats) -> Tensor:
     return layer_to_tensor(np.concatenate([colour / 127.5 - 1, opacity], -1))
 
 
-def _match_tone_of(image: Image, colours: Floats) -> Floats:
-    """Colours (h, w, 3) in grey levels, reduced to the tone of the image; see `match_tone`."""
-    mean = image.reshape(-1, 3).mean(0)
-    change_1N3hw = layer_to_tensor((colours - mean) / 127.5)[:, None]
-    toned = match_tone(images_to_tensor([image]), change_1N3hw)[0, 0]
-    return np.asarray(toned.permute(1, 2, 0).numpy() * 127.5 + mean)
+@dataclass(frozen=True, slots=True)
+class _Tone:
+    """The tone of an image, for colours in grey levels.
+
+    Attributes:
+        mean: colour of the image, (3,).
+    """
+
+    tone: PictureTone
+    mean: Floats
+
+    @classmethod
+    def of(cls, image: Image) -> _Tone:
+        return cls(PictureTone.of(images_to_tensor([image])), image.reshape(-1, 3).mean(0))
+
+    def match(self, colours: Floats) -> Floats:
+        """Colours (h, w, 3), reduced to the tone of the image."""
+        change_1N3hw = layer_to_tensor((colours - self.mean) / 127.5)[:, None]
+        toned = self.tone.match(change_1N3hw)[0, 0]
+        return np.asarray(toned.permute(1, 2, 0).numpy() * 127.5 + self.mean)

@@ -5,14 +5,15 @@ Shapes: B pictures, N frames of each, H x W and h x w any sizes.
 
 from __future__ import annotations
 
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["channel_range", "colour_share", "match_tone", "tone_distance"]
+__all__ = ["PictureTone", "channel_range", "colour_share", "tone_distance"]
 
 # Distance of a picture from a single tone: standard deviation of its pixels about the best line through RGB
 # space, where each channel spans 2. Prints and sepia photographs measured 0 to 0.02, colour portraits 0.04 to
@@ -23,22 +24,36 @@ _COLOURED: Final = 0.035
 _SINGLE_TONE_RANGE, _COLOURED_RANGE = 15.0, 30.0
 
 
-def match_tone(picture_B3HW: Tensor, change_BN3HW: Tensor) -> Tensor:
-    """Reduces a change (B, N, 3, h, w) of a picture to brightness along the picture's own tone.
+@dataclass(frozen=True, slots=True)
+class PictureTone:
+    """The tone of B pictures, measured once for all that is drawn on them.
 
-    In a grey or toned picture each channel is a linear function of brightness, and the change is laid along
-    these lines. A coloured picture takes the change as it is. Between the two limits both are blended.
+    In a grey or toned picture each channel is a linear function of brightness.
 
-    Args:
-        picture_B3HW: in [-1, 1].
-        change_BN3HW: (B, N, 3, h, w), what is to be added to N frames of each picture.
+    Attributes:
+        slopes_B31: of each channel over brightness.
+        share_B: 1 for pictures of a single tone, 0 for coloured ones, between the two limits in between.
     """
-    slopes_B31, distance_B = _fit_tone(picture_B3HW.float().flatten(2))
-    share = ((_COLOURED - distance_B) / (_COLOURED - _SINGLE_TONE)).clamp(0, 1)[:, None, None, None, None]
-    if not share.any():
-        return change_BN3HW
-    toned = change_BN3HW.mean(2, keepdim=True) * slopes_B31[:, None, :, :, None].to(change_BN3HW.dtype)
-    return change_BN3HW + share.to(change_BN3HW.dtype) * (toned - change_BN3HW)
+
+    slopes_B31: Tensor
+    share_B: Tensor
+
+    @classmethod
+    def of(cls, picture_B3HW: Tensor) -> Self:
+        """Of pictures in [-1, 1]."""
+        slopes_B31, distance_B = _fit_tone(picture_B3HW.float().flatten(2))
+        return cls(slopes_B31, ((_COLOURED - distance_B) / (_COLOURED - _SINGLE_TONE)).clamp(0, 1))
+
+    def match(self, change_BN3HW: Tensor) -> Tensor:
+        """Reduces a change (B, N, 3, h, w) of N frames of each picture to brightness along its tone.
+
+        Coloured pictures take it as it is.
+        """
+        if not self.share_B.any():
+            return change_BN3HW
+        dtype = change_BN3HW.dtype
+        toned = change_BN3HW.mean(2, keepdim=True) * self.slopes_B31[:, None, :, :, None].to(dtype)
+        return change_BN3HW + self.share_B[:, None, None, None, None].to(dtype) * (toned - change_BN3HW)
 
 
 def tone_distance(pixels: NDArray[np.uint8]) -> float:
