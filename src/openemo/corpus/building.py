@@ -9,10 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from openemo.corpus.build_folder import BuildFolder
 from openemo.corpus.build_settings import BuildSettings
 from openemo.corpus.collecting import Corpus, collect
-from openemo.corpus.corpus_report import corpus_page
-from openemo.corpus.part_making import BuildFolder
 from openemo.corpus.part_workers import Task, run_here, run_on_ray, tasks_of
 from openemo.corpus.source_files import UNKNOWN_LICENCE, find_sources
 from openemo.errors import OutputError
@@ -59,6 +58,8 @@ def build(
                 run_here(tasks, folder, settings, workers=workers, **how)
             else:
                 run_on_ray(tasks, folder, settings, address=ray, workers=workers or None, **how)
+            from openemo.corpus.corpus_report import corpus_page  # loads torch
+
             corpus = collect(folder, settings)
             with whole_file(output / "report.html") as file:
                 file.write(corpus_page(corpus, settings, output.name).encode())
