@@ -26,9 +26,9 @@ import numpy as np
 
 from benchmarks.raw_videos.made_videos import make_raw_videos, write
 from openemo.audio.audio_reader import Audio, read_audio
+from openemo.corpus.build_folder import BuildFolder
 from openemo.corpus.build_settings import BuildSettings
 from openemo.corpus.collecting import collect
-from openemo.corpus.part_making import BuildFolder
 from openemo.video.video_reader import read_frames
 
 PARTS = ("speed", "memory", "workers", "index", "ray")

@@ -190,8 +190,6 @@ def make_raw_videos(clips: Sequence[Path], folder: Path, names: Iterable[str] | 
 
 
 def _cut_off(path: Path, frames: Sequence[Image], audio: Audio) -> None:
-    """A file whose end, with the index, is missing."""
-    whole = path.with_name("whole.mov")
-    write(whole, frames, audio)
-    path.write_bytes(whole.read_bytes()[:40_000])
-    whole.unlink()
+    """A file whose end, with the index, is missing, as after a camera lost its power."""
+    phone_video(path, frames, audio)
+    path.write_bytes(path.read_bytes()[:40_000])

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from benchmarks.raw_videos.made_videos import shifted, subtitled, write
 from openemo.arrays import Image
 from openemo.audio.audio_reader import Audio, decode_audio, read_audio
+from openemo.corpus.build_folder import BuildFolder
 from openemo.corpus.build_settings import FPS, BuildSettings, read_settings
 from openemo.corpus.burnt_in_text import has_text
 from openemo.corpus.clip_filters import CLIP_FILTERS, failed_filters
 from openemo.corpus.clip_plans import plan_stretches, plan_track
 from openemo.corpus.duplicates import find_duplicates
 from openemo.corpus.face_scan import FaceTrack, Scan, ShotFinder
-from openemo.corpus.part_making import BuildFolder
 from openemo.corpus.people import People, Split, group_splits
 from openemo.corpus.shard_packing import pack, read_packed
 from openemo.corpus.sound_print import difference, sound_print
@@ -261,9 +261,8 @@ def test_splits_share_neither_people_nor_files() -> None:
     persons = [int(person) for person in rng.integers(0, 300, 900)]
     sources = [f"file{person // 2 if rng.random() < 0.1 else 1000 + person}" for person in persons]
     splits = group_splits(persons, sources, [None] * 900, 0.2)
-    held_by: list[list[int] | list[str]] = [persons, sources]
-    for held in held_by:
-        sides: dict[int | str, Split | None] = {}
+    for held in (map(str, persons), sources):
+        sides: dict[str, Split | None] = {}
         for one, split in zip(held, splits, strict=True):
             assert sides.setdefault(one, split) == split
     assert 0.08 < splits.count("val") / 900 < 0.35

@@ -11,7 +11,8 @@
 | crop, and what is measured in it | `clip_cutting.py`, `burnt_in_text.py`, `sound_print.py` |
 | sound in step with the picture | `sync_shift.py` |
 | what is kept | `clip_filters.py` |
-| all of these for one stretch of one file | `part_making.py`, shared between processes by `part_workers.py` |
+| all of these for one stretch of one file | `part_making.py` |
+| which processes do it, what is done | `part_workers.py`, `build_folder.py` |
 | who is who, duplicates, splits | `people.py`, `duplicates.py` |
 | shards and index | `shard_packing.py` |
 | report.html | `corpus_report.py` |

@@ -6,16 +6,16 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
+from openemo.corpus.build_folder import BuildFolder
 from openemo.corpus.build_settings import BuildSettings
 from openemo.corpus.collecting import Corpus, collect
-from openemo.corpus.corpus_report import corpus_page
-from openemo.corpus.part_making import BuildFolder
 from openemo.corpus.part_workers import Task, run_here, run_on_ray, tasks_of
 from openemo.corpus.source_files import UNKNOWN_LICENCE, find_sources
-from openemo.errors import OutputError
+from openemo.errors import ConfigError, OutputError
 from openemo.files import lock_file, read_bounded, remove_leftovers, whole_file
 
 __all__ = ["build"]
@@ -48,9 +48,11 @@ def build(
 
     Raises:
         InputError: there is no such source.
+        ConfigError: the extra `data`, or Ray, is not installed.
         OutputError: the folder belongs to a build with other settings, or to one that is running.
     """
     settings, folder = settings or BuildSettings(), BuildFolder(output)
+    _check_extra()
     try:
         with _own(folder, settings):
             tasks = _missing(source, licence, folder)
@@ -59,12 +61,23 @@ def build(
                 run_here(tasks, folder, settings, workers=workers, **how)
             else:
                 run_on_ray(tasks, folder, settings, address=ray, workers=workers or None, **how)
+            from openemo.corpus.corpus_report import corpus_page  # loads torch
+
             corpus = collect(folder, settings)
             with whole_file(output / "report.html") as file:
                 file.write(corpus_page(corpus, settings, output.name).encode())
     except OSError as error:
         raise OutputError(f"nothing can be built in {output}", got=str(error)) from error
     return corpus
+
+
+def _check_extra() -> None:
+    missing = [name for name in ("scenedetect", "jinja2", "matplotlib") if find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            f"a build needs {' and '.join(missing)}, which the extra `data` brings",
+            fix="pip install 'openemo[data]'",
+        )
 
 
 def _missing(source: Path, licence: str, folder: BuildFolder) -> Iterator[Task]:

@@ -14,10 +14,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from openemo.corpus.build_folder import BuildFolder
 from openemo.corpus.build_settings import BuildSettings
 from openemo.corpus.clip_filters import CLIP_FILTERS, SET_REASONS
 from openemo.corpus.duplicates import find_duplicates
-from openemo.corpus.part_making import BuildFolder
 from openemo.corpus.people import People, Split, group_splits
 from openemo.corpus.shard_packing import facts_of, pack, read_packed, write_index
 from openemo.files import whole_file

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import logging
 import math
 import resource
@@ -30,6 +29,7 @@ from openemo import checkpoints
 from openemo.arrays import Image
 from openemo.audio.audio_reader import Audio, decode_audio
 from openemo.audio.loudness import normalise_loudness
+from openemo.corpus.build_folder import BuildFolder, note_failure, said_of, save_record
 from openemo.corpus.build_settings import FPS, BuildSettings
 from openemo.corpus.clip_cutting import ClipCutter, CutClip, PictureScores, measure_picture, thumbnail
 from openemo.corpus.clip_filters import failed_filters
@@ -50,42 +50,12 @@ from openemo.sandbox.decoding import AudioDecoding, ClipDecoding, FactsDecoding
 from openemo.video.clip_frames import TimedFrame, decode_clip
 from openemo.video.media_facts import MediaFacts, read_facts
 
-__all__ = ["BuildFolder", "Networks", "load_networks", "make_source", "note_failure"]
+__all__ = ["Networks", "load_networks", "make_source"]
 
 log = logging.getLogger(__name__)
 _SOUND_MARGIN_S: Final = 1.0  # before and after a stretch, for sound that is early or late
 _POINT_STEPS: Final = 16  # of a pixel, in which landmarks are stored
 _PEAK: Final = 0.98
-
-
-@dataclass(frozen=True, slots=True)
-class BuildFolder:
-    """Where a build keeps what."""
-
-    root: Path
-
-    @property
-    def scratch(self) -> Path:
-        return self.root / "scratch"
-
-    @property
-    def shards(self) -> Path:
-        return self.root / "shards"
-
-    @property
-    def records(self) -> Path:
-        return self.root / "records"
-
-    def source_record(self, key: str) -> Path:
-        """Says that all of a file is done."""
-        return self.records / key[:2] / f"{key}.json"
-
-    def part_record(self, key: str, part: int) -> Path:
-        return self.records / key[:2] / f"{key}-{part:05d}.json"
-
-    def part_clips(self, key: str, part: int) -> Path:
-        """The clips of a part, until they are in a shard."""
-        return self.root / "parts" / key[:2] / f"{key}-{part:05d}.tar"
 
 
 @dataclass(frozen=True)
@@ -136,29 +106,14 @@ def make_source(
                 span_s = (start_s, stop_s)
                 _make_part(file, source, facts, part, span_s, folder, settings, sandbox=sandbox)
     if all(folder.part_record(key, part).exists() for part in range(parts)):
-        record = {**_said(source), "parts": parts, "error": None, "facts": asdict(facts)}
-        _save(folder.source_record(key), record)
-
-
-def note_failure(source: SourceFile, folder: BuildFolder, reason: str) -> None:
-    """Notes that nothing can be made of a file."""
-    _save(folder.source_record(source.key()), {**_said(source), "parts": 0, "error": reason})
+        record = {**said_of(source), "parts": parts, "error": None, "facts": asdict(facts)}
+        save_record(folder.source_record(key), record)
 
 
 def _processor_s() -> float:
     """Of this process and of those that decoded for it."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime
-
-
-def _said(source: SourceFile) -> dict[str, Any]:
-    return {"source": source.name, "licence": source.licence}
-
-
-def _save(path: Path, record: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as file:
-        file.write(json.dumps(record).encode())
 
 
 def _make_part(
@@ -175,7 +130,7 @@ def _make_part(
     """Clips of a stretch as a tar, and then its record. An error becomes part of the record."""
     start_s = _processor_s()
     key = source.key()
-    record: dict[str, Any] = {**_said(source), "part": part, "span_s": span_s, "error": None, "clips": []}
+    record: dict[str, Any] = {**said_of(source), "part": part, "span_s": span_s, "error": None, "clips": []}
     folder.scratch.mkdir(parents=True, exist_ok=True)
     try:
         with temporary_folder(folder.scratch) as scratch:
@@ -192,7 +147,7 @@ def _make_part(
         log.exception("part %d of %s", part, source.name)
         record["error"] = f"unexpected {type(error).__name__}: {error}"
     record["cpu_s"] = round(_processor_s() - start_s, 3)
-    _save(folder.part_record(key, part), record)
+    save_record(folder.part_record(key, part), record)
 
 
 class _PartMaker:

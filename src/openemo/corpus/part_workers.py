@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
+from openemo.corpus.build_folder import BuildFolder, note_failure
 from openemo.corpus.build_settings import BuildSettings
-from openemo.corpus.part_making import BuildFolder, make_source, note_failure
 from openemo.corpus.source_files import SourceFile
 from openemo.errors import ConfigError
 from openemo.threads import share_cores
@@ -54,6 +54,8 @@ class _Work:
     sandbox: bool
 
     def __call__(self, task: Task) -> None:
+        from openemo.corpus.part_making import make_source  # all networks: not for the manager
+
         make_source(
             task.source, self.folder, self.settings, share=task.share, of=task.of, sandbox=self.sandbox
         )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from openemo.corpus.part_making import BuildFolder
+from openemo.corpus.build_folder import BuildFolder
 from openemo.corpus.people import Split
 from openemo.files import whole_file
 
