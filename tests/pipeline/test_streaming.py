@@ -187,7 +187,12 @@ def test_frames_are_marked_unless_that_is_switched_off(
     tiny_pipeline: EmoPipeline, portrait: Frame, voice: Samples
 ) -> None:
     def first(**options: Any) -> Frame:
-        with tiny_pipeline.stream(portrait, iter([voice[:8000]]), **SMALL, **options) as stream:
+        with tiny_pipeline.stream(
+            portrait,
+            iter([voice[:8000]]),
+            **SMALL,  # type: ignore[arg-type]
+            **options,
+        ) as stream:
             return next(iter(stream)).image
 
     plain = first(marking=UNMARKED)

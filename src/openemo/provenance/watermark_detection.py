@@ -201,7 +201,7 @@ def _surface(band: Band, pattern: Band, side_px: int) -> npt.NDArray[np.float64]
     """(side, side): how alike they are at each shift, in standard deviations."""
     surface = from_band(band * np.conj(pattern), side_px)
     # Both are of size 1 in one half of the plane.
-    return surface * side_px**2 / np.sqrt(2 * np.count_nonzero(pattern))
+    return np.asarray(surface * side_px**2 / np.sqrt(2 * np.count_nonzero(pattern)))
 
 
 def _sync_score(band: Band) -> float:
