@@ -16,7 +16,8 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from functools import partial
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,8 +52,8 @@ def h264(frames: Sequence[Image], crf: int, preset: str = "medium", fps: int = 2
             container.mux(stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
         container.mux(stream.encode(None))
     file.seek(0)
-    with av.open(file) as container:
-        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    with av.open(file, "r") as source:
+        return [np.asarray(one.to_ndarray(format="rgb24"), np.uint8) for one in source.decode(video=0)]
 
 
 def resized(frames: Sequence[Image], scale: float) -> list[Image]:
@@ -133,7 +134,9 @@ def large_photos(data: Path, count: int) -> list[Path]:
 
 
 def attack_jobs(data: Path, count: int) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
-    def job(frames: list[Image], kind: str) -> dict[str, Any]:
+    def job(path: Path, kind: str) -> dict[str, Any]:
+        is_photo = path.suffix == ".jpg"
+        frames = swaying(read_image(path)) if is_photo else list(islice(read_frames(path), FRAMES))
         watermark = Watermark(MARK_ID)
         marked = [watermark.mark(frame) for frame in frames]
         error = np.mean((marked[0].astype(float) - frames[0]) ** 2)
@@ -147,24 +150,26 @@ def attack_jobs(data: Path, count: int) -> Iterator[tuple[str, Callable[[], dict
     photos = large_photos(data, count)
     clips = evenly(sorted((data / "grid/s1").glob("*.mp4")), count)
     for photo, clip in zip(photos, clips, strict=False):
-        yield photo.name, lambda photo=photo: job(swaying(read_image(photo)), "photo, 512x512")
-        yield clip.name, lambda clip=clip: job(list(islice(read_frames(clip), FRAMES)), "GRID, 360x288")
+        yield photo.name, partial(job, photo, "photo, 512x512")
+        yield clip.name, partial(job, clip, "GRID, 360x288")
 
 
 def unmarked_jobs(data: Path, count: int) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
-    def job(frames: Iterator[Image], kind: str) -> dict[str, Any]:
-        reading = find_watermark(frames)
-        return {"kind": kind, "found": reading.mark_id is not None, "score": reading.score}
+    def job(path: Path) -> dict[str, Any]:
+        is_photo = path.suffix == ".jpg"
+        reading = find_watermark([read_image(path)] if is_photo else islice(read_frames(path), 0, 60, 20))
+        return {
+            "kind": "photo" if is_photo else "clip",
+            "found": reading.mark_id is not None,
+            "score": reading.score,
+        }
 
     photos = evenly(sorted((data / "portraits").rglob("*.jpg")), 2 * count // 3)
     clips = evenly(sorted((data / "grid").rglob("*.mp4")), count - len(photos))
-    for index in range(max(len(photos), len(clips))):
-        if index < len(photos):
-            path = photos[index]
-            yield path.name, lambda path=path: job(iter([read_image(path)]), "photo")
-        if index < len(clips):
-            path = clips[index]
-            yield path.name, lambda path=path: job(islice(read_frames(path), 0, 60, 20), "clip")
+    for pair in zip_longest(photos, clips):
+        for path in pair:
+            if path is not None:
+                yield path.name, partial(job, path)
 
 
 def cost_jobs(data: Path, count: int) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
@@ -180,7 +185,7 @@ def cost_jobs(data: Path, count: int) -> Iterator[tuple[str, Callable[[], dict[s
         return {"first_ms": 1000 * (first_s - start_s), "ms": 1000 * (time.process_time() - first_s) / count}
 
     for side_px in (512, 1080):
-        yield f"{side_px} px", lambda side_px=side_px: job(side_px)
+        yield f"{side_px} px", partial(job, side_px)
 
 
 def attacks_table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from openemo.errors import AudioError, ConfigError
 from openemo.pipeline import EmoPipeline, LiveFrame
 from openemo.pipeline.output import Frame
 from openemo.pipeline.stream_options import LOOKAHEAD_S
+from openemo.provenance.marking import UNMARKED, Marking
 from openemo.video.images import read_image
 
 RATE_HZ = 16_000
@@ -179,6 +181,26 @@ def test_an_interruption_drops_what_waits(
                 break
     assert any(loud[:9])
     assert not any(loud[9 + 2 * stream.clip_frames + 2 :])
+
+
+def test_frames_are_marked_unless_that_is_switched_off(
+    tiny_pipeline: EmoPipeline, portrait: Frame, voice: Samples
+) -> None:
+    def first(**options: Any) -> Frame:
+        with tiny_pipeline.stream(
+            portrait,
+            iter([voice[:8000]]),
+            **SMALL,  # type: ignore[arg-type]
+            **options,
+        ) as stream:
+            return next(iter(stream)).image
+
+    plain = first(marking=UNMARKED)
+    change = first().astype(int) - plain
+    assert 0 < np.abs(change).mean() < 3
+    badged = first(marking=Marking(watermark=False, badge=True))
+    assert np.array_equal(badged[:32], plain[:32])
+    assert not np.array_equal(badged[32:], plain[32:])
 
 
 def test_who_stops_reading_ends_the_stream(tiny_pipeline: EmoPipeline, portrait: Frame) -> None:

@@ -55,8 +55,8 @@ def h264(frames: Sequence[Image], crf: int, fps: int) -> list[Image]:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode(None))
     file.seek(0)
-    with av.open(file) as container:
-        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    with av.open(file, "r") as source:
+        return [np.asarray(one.to_ndarray(format="rgb24"), np.uint8) for one in source.decode(video=0)]
 
 
 def half(frame: Image) -> Image:

@@ -14,6 +14,7 @@ from PIL import Image
 from openemo.decoding_limits import DEFAULT_LIMITS
 from openemo.errors import AudioError, ConfigError
 from openemo.pipeline import EmoPipeline
+from openemo.provenance.content_credentials import read_credentials
 from openemo.serving.time_estimate import TimeEstimate, spoken_time
 from openemo.serving.video_jobs import VideoMaker
 from openemo.video.video_reader import probe
@@ -58,6 +59,9 @@ def test_a_video_with_all_its_files(maker: VideoMaker, portrait_path: Path, shor
     assert (job.state, job.error) == ("done", None)
     found = probe(job.files["video.mp4"])
     assert (found.num_frames, found.width, job.done, job.total, job.seed) == (10, 96, 10, 10, 3)
+    told = read_credentials(job.files["video.mp4"])
+    assert told is not None
+    assert {"portrait_file_sha256", "voice_file_sha256"} <= set(told.generation)
     assert sorted(path.name for path in job.folder.iterdir()) == sorted(job.files)
     with Image.open(job.files["sheet.jpg"]) as sheet:
         assert sheet.width == 4 * 240 + 3 * 4

@@ -105,7 +105,8 @@ def start_stream(
         "motion style from a clip": False,
     }
     check_controls(config, wanted, unet=pipeline.unet, autoencoder=pipeline.autoencoder)
-    fps = parse_fps(config.fps if options.get("fps") is None else options["fps"])
+    asked_fps = options.get("fps")
+    fps = parse_fps(config.fps if asked_fps is None else asked_fps)
     seed = to_seed(options.get("seed", 0))
     image = to_image(
         portrait,

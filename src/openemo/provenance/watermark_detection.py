@@ -42,6 +42,8 @@ _CALM_PX: Final = 4.0  # of a tile of 128: what is taken out before, light and l
 _NOISE: Final = 1.0  # variance that every place has at least
 # Side of the tile, of the longer side of the frame, from a picture with wide borders to a small piece of one.
 _LEAST_TILE, _MOST_TILE = 0.11, 0.9
+# Sizes of the tile, of 128 px: from, to, the one that the frame is made calm for, and the frame's own size.
+_SIZES: Final = ((0.0, 0.8, 0.55, 1.0), (0.8, 1.6, 1.1, 1.0), (1.6, np.inf, 2.2, 0.5))
 _STEP: Final = 0.008  # between the sizes that are tried: half a wave at the picture's edge
 _FINE_STEPS: Final = (-0.004, 0.0, 0.004)
 _SEARCH_PX: Final = 64  # side of the tile while sizes are tried: enough for its waves
@@ -110,27 +112,28 @@ class _Level(NamedTuple):
 
 
 def _add_up(frames: Iterable[Image]) -> tuple[list[_Level], float]:
-    """The levels, and how much smaller than the frames."""
+    """The levels, and how much smaller than the frames. Those of another size than the first do not count."""
     sums: list[Plane] = []
-    reduction, sizes = 1.0, [(1.0, 0.55), (1.0, 1.1), (0.5, 2.2)]
-    shape: tuple[int, int] = (0, 0)
+    reduction = 1.0
     for frame in frames:
-        luma, reduction = _luma(frame)
-        if sums and luma.shape != shape:
+        luma, smaller = _luma(frame)
+        if sums and luma.shape != sums[0].shape:
             continue
-        shape = (luma.shape[0], luma.shape[1])
+        reduction = smaller
         half = cv2.resize(luma, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-        calm = [_calm(half if factor < 1 else luma, _CALM_PX * scale * factor) for factor, scale in sizes]
-        sums = calm if not sums else [total + one for total, one in zip(sums, calm, strict=True)]
+        calm = [
+            _calm(half if factor < 1 else luma, _CALM_PX * scale * factor) for _, _, scale, factor in _SIZES
+        ]
+        sums = [total + one for total, one in zip(sums, calm, strict=True)] if sums else calm
     if not sums:
         return [], reduction
-    side_px = max(shape)
-    least, most = (share * side_px / TILE_PX for share in (_LEAST_TILE, _MOST_TILE))
-    bounds = [(least, 0.8), (0.8, 1.6), (1.6, most)]
-    return [
+    side_px = max(sums[0].shape)
+    least, most = _LEAST_TILE * side_px / TILE_PX, _MOST_TILE * side_px / TILE_PX
+    levels = [
         _Level(total, factor, (max(least, low), min(most, high)))
-        for total, (factor, _), (low, high) in zip(sums, sizes, bounds, strict=True)
-    ], reduction
+        for total, (low, high, _, factor) in zip(sums, _SIZES, strict=True)
+    ]
+    return levels, reduction
 
 
 def _luma(frame: Image) -> tuple[Plane, float]:
@@ -198,7 +201,7 @@ def _surface(band: Band, pattern: Band, side_px: int) -> npt.NDArray[np.float64]
     """(side, side): how alike they are at each shift, in standard deviations."""
     surface = from_band(band * np.conj(pattern), side_px)
     # Both are of size 1 in one half of the plane.
-    return surface * side_px**2 / np.sqrt(2 * np.count_nonzero(pattern))
+    return np.asarray(surface * side_px**2 / np.sqrt(2 * np.count_nonzero(pattern)))
 
 
 def _sync_score(band: Band) -> float:
