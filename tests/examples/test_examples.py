@@ -22,6 +22,7 @@ from openemo.video.video_reader import probe, read_frames
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 TESTED = {
     "animate",
+    "api_client",  # in tests/serving/api
     "batch_of_voices",
     "custom_scheduler",
     "make_readme_animation",

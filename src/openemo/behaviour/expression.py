@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from openemo.arrays import Doubles, Floats
-from openemo.audio.live_voice import Heard
-from openemo.audio.prosody import Prosody
 from openemo.behaviour.curves import Lag, ease, smoothed
 from openemo.behaviour.tracks import EMOTIONS
 from openemo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from openemo.audio.live_voice import Heard
+    from openemo.audio.prosody import Prosody
 
 __all__ = [
     "NEUTRAL",

@@ -17,12 +17,12 @@ import numpy as np
 
 from openemo.array_files import ArrayKind, read_arrays
 from openemo.arrays import Floats
+from openemo.behaviour.tracks import EMOTIONS
 from openemo.errors import CheckpointError
 from openemo.face.landmarks import LEFT_EYE, NUM_POINTS, RIGHT_EYE, face_width_px
 
 __all__ = ["EMOTIONS", "EYES", "EyeContour", "brow_displacement", "expression_displacement", "eye_gaps"]
 
-EMOTIONS: Final = ("happy", "sad", "angry", "surprised", "disgusted", "afraid", "smug")
 _FILE: Final = "expressions.npz"
 
 

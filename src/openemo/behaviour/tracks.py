@@ -11,10 +11,10 @@ from typing import Final, Self
 import numpy as np
 
 from openemo.arrays import Floats
-from openemo.behaviour.expression_shapes import EMOTIONS
 
 __all__ = ["EMOTIONS", "HEAD_AXES", "Behaviour"]
 
+EMOTIONS: Final = ("happy", "sad", "angry", "surprised", "disgusted", "afraid", "smug")
 HEAD_AXES: Final = ("yaw", "pitch", "roll", "right", "down", "closer")
 
 

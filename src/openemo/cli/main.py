@@ -25,6 +25,7 @@ from openemo.cli.demo import demo
 from openemo.cli.evaluate import compare, evaluate
 from openemo.cli.live import live
 from openemo.cli.notes import warnings_as_notes
+from openemo.cli.serve import serve
 from openemo.cli.streams import forgiving_streams
 from openemo.cli.train import assemble, average, prepare, train
 from openemo.cli.ui import ui
@@ -137,6 +138,7 @@ app.command(rich_help_panel=_VIDEOS)(batch)
 app.command(rich_help_panel=_VIDEOS)(demo)
 app.command(rich_help_panel=_VIDEOS)(ui)
 app.command(rich_help_panel=_VIDEOS)(verify)
+app.add_typer(serve, name="serve", rich_help_panel=_VIDEOS)
 app.command(rich_help_panel=_VIDEOS)(bench)
 app.command(rich_help_panel=_EVALUATION)(evaluate)
 app.command(rich_help_panel=_EVALUATION)(compare)

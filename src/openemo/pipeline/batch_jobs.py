@@ -9,14 +9,15 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from pydantic import ValidationError
 
 from openemo import __version__
 from openemo.errors import ConfigError
 from openemo.files import read_bounded, whole_file
-from openemo.settings import StrictModel, wrong_setting
+from openemo.pipeline.video_options import VideoOptions
+from openemo.settings import wrong_setting
 from openemo.video.video_formats import find_format, is_picture_sequence
 
 __all__ = ["BatchJob", "JobOptions", "read_jobs"]
@@ -27,38 +28,19 @@ _TEXTS: Final = (*_PATHS, "output", "emotion", "framing", "fps")
 _RECORDS: Final = ".jobs"
 
 
-class JobOptions(StrictModel):
-    """A line of a file of jobs. Names and defaults are those of `EmoPipeline.__call__`.
+class JobOptions(VideoOptions):
+    """A line of a file of jobs.
 
     Attributes:
         portrait, audio, motion_from, motion_style_from: paths, from the folder of the file.
         output: name of the video in the folder of the batch; None makes one of number, portrait and sound.
-        emotion: as on the command line: a name, or TIME:NAME:STRENGTH and so on.
     """
 
     portrait: str
     audio: str
     output: str | None = None
-    seed: int = 0
-    num_inference_steps: int | None = None
-    guidance_scale: float | None = None
-    speed: float | None = None
-    blinks_per_minute: float | None = None
-    lip_motion: float | None = None
-    head_motion: float | None = None
-    gaze: float | None = None
-    brows: float | None = None
-    expression: float | None = None
-    emotion: str = "neutral"
-    emotion_strength: float = 0.6
     motion_from: str | None = None
     motion_style_from: str | None = None
-    fps: str | float | None = None
-    size_px: int | None = None
-    framing: Literal["full", "crop"] = "full"
-    face_index: int | None = None
-    transparent: bool = False
-    audio_track: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -254,22 +254,21 @@ def _work(connection: Connection, settings: BatchSettings) -> None:
 
 
 def _make(pipeline: Any, job: BatchJob, key: str, settings: BatchSettings, connection: Connection) -> None:
-    from openemo.behaviour.emotion_names import read_emotions
     from openemo.decoding_limits import DEFAULT_LIMITS, DecodingLimits
 
     limits = DecodingLimits(
         max_pixels=settings.max_pixels or DEFAULT_LIMITS.max_pixels,
         max_seconds=settings.max_seconds or DEFAULT_LIMITS.max_seconds,
     )
-    options = job.options.model_dump(exclude={"output", "portrait", "audio", "emotion"})
     job.begin(key)
     animation = pipeline(
         job.options.portrait,
         job.options.audio,
-        emotion=read_emotions(job.options.emotion),
+        motion_from=job.options.motion_from,
+        motion_style_from=job.options.motion_style_from,
         limits=limits,
         sandbox=settings.sandbox,
-        **options,
+        **job.options.arguments(),
     )
     shown = 0
 

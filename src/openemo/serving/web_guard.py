@@ -9,20 +9,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Iterator
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, Final
 from urllib.parse import parse_qs
 
+from openemo.serving.asgi import App, Message, Receive, Scope, Send, headers_of
 from openemo.serving.visitors import COOKIE, Visitor, Visitors
 
-__all__ = ["WebGuard", "local_hosts"]
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+__all__ = ["WebGuard"]
 
 _API: Final = "/gradio_api/"
 _FILE: Final = f"{_API}file="
@@ -58,13 +53,6 @@ _HEADERS: Final = {
 _PRIVATE: Final = {"cache-control": "private, no-store"}
 
 
-def local_hosts(port: int) -> frozenset[str]:
-    """Names by which a browser on this machine asks for the page. A page of another name, which somebody
-    may point at this machine, gets nothing.
-    """
-    return frozenset(f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]"))
-
-
 class WebGuard:
     """ASGI middleware.
 
@@ -88,7 +76,7 @@ class WebGuard:
             await send({"type": "websocket.close", "code": 1008})
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path, headers = scope["path"], _headers_of(scope)
+        path, headers = scope["path"], headers_of(scope)
         if self._hosts is not None and headers.get("host") not in self._hosts:
             return await _refuse(send, 421, "This page has another address.")
         allowed = _READ if scope["method"] in ("GET", "HEAD") else _WRITE
@@ -190,10 +178,6 @@ class WebGuard:
             await send(message)
 
         return out
-
-
-def _headers_of(scope: Scope) -> dict[str, str]:
-    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
 
 
 def _cookie_of(headers: dict[str, str]) -> str | None:

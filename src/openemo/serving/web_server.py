@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 import tempfile
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from openemo.decoding_limits import DEFAULT_LIMITS, DecodingLimits
 from openemo.errors import ConfigError
 from openemo.files import temporary_folder
+from openemo.serving.addresses import http_address, is_loopback, listening, local_hosts
 
 if TYPE_CHECKING:
     from openemo.pipeline import EmoPipeline
@@ -49,7 +49,7 @@ class ServerSettings:
 
     @property
     def is_local(self) -> bool:
-        return _is_loopback(self.host)
+        return is_loopback(self.host)
 
 
 def check_address(settings: ServerSettings, *, force: bool) -> None:
@@ -79,7 +79,7 @@ def serve_page(
         ConfigError: Gradio is not installed, or the port is in use.
     """
     with (
-        _listening(settings) as listener,
+        listening(settings.host, settings.port) as listener,
         temporary_folder(Path(tempfile.gettempdir())) as folder,
         _temporary_files_in(folder),
     ):
@@ -113,7 +113,7 @@ def _serve(
     maker.warm_up(EXAMPLE_FILES["demo_portrait.jpg"], EXAMPLE_FILES[VOICE])
     is_over = threading.Event()
     threading.Thread(target=_forget_absent, args=(visitors, is_over), daemon=True).start()
-    on_ready(_address(settings.host, port))
+    on_ready(http_address(settings.host, port))
     try:
         uvicorn.Server(config).run(sockets=[listener])
     finally:
@@ -128,7 +128,7 @@ def guarded_page(maker: VideoMaker, visitors: Visitors, settings: ServerSettings
         port: that browsers ask.
     """
     _uvicorn()
-    from openemo.serving.web_guard import WebGuard, local_hosts
+    from openemo.serving.web_guard import WebGuard
 
     return WebGuard(
         _application(maker, visitors, settings),
@@ -198,23 +198,6 @@ def _uvicorn() -> Any:
 
 
 @contextmanager
-def _listening(settings: ServerSettings) -> Iterator[socket.socket]:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    with socket.socket(family) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((settings.host, settings.port))
-            listener.listen(128)  # whoever comes before the page is ready waits
-        except (OSError, OverflowError) as error:
-            raise ConfigError(
-                "the page cannot be served there",
-                got=f"{settings.host}, port {settings.port}: {getattr(error, 'strerror', None) or error}",
-                fix="Choose another with `--port`; 0 takes a free one",
-            ) from error
-        yield listener
-
-
-@contextmanager
 def _temporary_files_in(folder: Path) -> Iterator[None]:
     """Uploads, and what libraries write meanwhile, go there and with it."""
     before, known = tempfile.tempdir, os.environ.get("GRADIO_TEMP_DIR")
@@ -233,14 +216,3 @@ def _temporary_files_in(folder: Path) -> Iterator[None]:
 def _forget_absent(visitors: Visitors, is_over: threading.Event) -> None:
     while not is_over.wait(_LOOK_FOR_ABSENT_S):
         visitors.forget_absent()
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _address(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
