@@ -167,7 +167,7 @@ class AudioDecoding(_Decoding):
         name: str,
         limits: DecodingLimits,
         *,
-        track: int | None,
+        track: int | None = None,
         span_s: tuple[float, float] | None = None,
     ) -> None:
         super().__init__(file, name, limits, track=track, span_s=span_s)
