@@ -37,12 +37,13 @@ def test_steps_are_diffusers(settings: dict[str, Any], prediction_type: str) -> 
         ours.set_timesteps(steps)
         theirs.set_timesteps(steps)
         assert torch.equal(ours.timesteps, theirs.timesteps)
-        got = expected = torch.randn(1, 3, 2, 5, 4, generator=generator)
+        got = torch.randn(1, 3, 2, 5, 4, generator=generator)
         for timestep in ours.timesteps:
             output = torch.randn(got.shape, generator=generator)
-            got = ours.step(output, timestep, got)[0]
-            expected = theirs.step(output, timestep, expected, return_dict=False)[0]
+            step, expected_step = (each.step(output, timestep, got) for each in (ours, theirs))
+            got, expected = step.prev_sample, expected_step.prev_sample
             assert torch.equal(got, expected)
+            assert torch.equal(step.pred_original_sample, expected_step.pred_original_sample)
         assert got.isfinite().all()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol, get_args
+from typing import Any, Final, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 from openemo.errors import ConfigError
 from openemo.network_settings import NetworkConfig, register_to_config
 
-__all__ = ["DDIM_SETTINGS", "DDIMScheduler", "Scheduler"]
+__all__ = ["DDIM_SETTINGS", "DDIMOutput", "DDIMScheduler", "Scheduler"]
 
 BetaSchedule = Literal["linear", "scaled_linear"]
 PredictionType = Literal["epsilon", "sample", "v_prediction"]
@@ -40,6 +40,13 @@ class Scheduler(Protocol):
         """Of (model_output, timestep, sample): a tuple that begins with the sample of the step before."""
 
     def save_pretrained(self, save_directory: str | Path) -> None: ...
+
+
+class DDIMOutput(NamedTuple):
+    """The sample of the timestep before, and the clean sample that the network's output means."""
+
+    prev_sample: Tensor
+    pred_original_sample: Tensor
 
 
 class DDIMScheduler:
@@ -118,16 +125,16 @@ class DDIMScheduler:
         self.timesteps = torch.from_numpy(steps.astype(np.int64)).to(device)
 
     def step(
-        self, model_output: Tensor, timestep: Tensor | int, sample: Tensor, *, return_dict: bool = False
-    ) -> tuple[Tensor]:
+        self, model_output: Tensor, timestep: Tensor | int, sample: Tensor, *, return_dict: bool = True
+    ) -> DDIMOutput:
         """The sample of the timestep before, of shape and dtype of `sample`.
 
         Args:
             model_output: what the network predicts, as `prediction_type` says.
-            return_dict: as in diffusers, for callers that ask for a tuple; there is no other result.
+            return_dict: for callers of diffusers' schedulers; the result is a tuple with names either way.
         """
-        if self._num_inference_steps is None or return_dict:
-            raise ConfigError("the scheduler has no steps yet", fix="Call `set_timesteps`, and take a tuple")
+        if self._num_inference_steps is None:
+            raise ConfigError("the scheduler has no steps yet", fix="Call `set_timesteps` first")
         before = int(timestep) - self.config.num_train_timesteps // self._num_inference_steps
         alpha = self.alphas_cumprod[int(timestep)]
         alpha_before = self.alphas_cumprod[before] if before >= 0 else self._final
@@ -135,7 +142,7 @@ class DDIMScheduler:
         if self.config.clip_sample:
             limit = self.config.clip_sample_range
             clean = clean.clamp(-limit, limit)
-        return (alpha_before**0.5 * clean + (1 - alpha_before) ** 0.5 * noise,)
+        return DDIMOutput(alpha_before**0.5 * clean + (1 - alpha_before) ** 0.5 * noise, clean)
 
     def _parts(self, output: Tensor, sample: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
         """Clean sample and noise (Song et al. 2021, eq. 9 and 12)."""

@@ -6,20 +6,23 @@ import logging
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
 from openemo.arrays import Samples
-from openemo.audio import Audio, Wav2VecEncoder, WhisperEncoder, read_audio
+from openemo.audio import Audio, WhisperEncoder, read_audio
 from openemo.data.data_recipe import DataRecipe
 from openemo.data.singing import STEP_S, accompany, sing
 from openemo.data.songs import Song
 from openemo.data.voice_augmentation import SAMPLE_RATE_HZ, vary_voice
 from openemo.files import whole_file
 from openemo.timing import parse_fps
+
+if TYPE_CHECKING:
+    from openemo.audio import Wav2VecEncoder
 
 __all__ = ["encode_songs", "encode_voices"]
 
@@ -114,6 +117,8 @@ def _spoken(clip: Path) -> Samples:
 def _load_encoder(recipe: DataRecipe) -> Encode:
     options: dict[str, Any] = {} if recipe.speech_layers is None else {"layers": recipe.speech_layers}
     if recipe.speech == "wav2vec2":
+        from openemo.audio import Wav2VecEncoder  # imports transformers
+
         return partial(_encode_alone, Wav2VecEncoder.from_pretrained(recipe.speech_weights, **options))
     return partial(_encode_in_a_row, WhisperEncoder.from_pretrained(recipe.speech_weights, **options))
 

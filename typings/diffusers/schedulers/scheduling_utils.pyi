@@ -7,6 +7,7 @@ from torch import Tensor
 
 class SchedulerOutput(NamedTuple):
     prev_sample: Tensor
+    pred_original_sample: Tensor
 
 # At run time only the files are the base class's; the rest is what all of its schedulers have in common.
 class SchedulerMixin(ConfigMixin):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -17,11 +17,13 @@ from openemo.data.retargeting import lower_face_motion
 from openemo.data.sequences import FrameSequence
 from openemo.image_tensors import images_to_tensor
 from openemo.models.autoencoder import Autoencoder
-from openemo.models.image_autoencoder import ImageAutoencoder
 from openemo.models.motion_autoencoder import MotionAutoencoder
 from openemo.rendering.expression_flow import expression_flows
 from openemo.training.datasets.autoencoder_dataset import flow_between
 from openemo.training.exports import load_export
+
+if TYPE_CHECKING:
+    from openemo.models.image_autoencoder import ImageAutoencoder
 
 __all__ = ["LatentCoder", "image_coder", "load_coder", "motion_coder", "read_pictures"]
 
@@ -45,6 +47,8 @@ def load_coder(latents: Literal["motion", "image"], folder: Path) -> LatentCoder
     """The coder of an exported autoencoder."""
     if latents == "motion":
         return motion_coder(load_export(MotionAutoencoder, folder))
+    from openemo.models.image_autoencoder import ImageAutoencoder  # imports diffusers
+
     return image_coder(load_export(ImageAutoencoder, folder))
 
 
