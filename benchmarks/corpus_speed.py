@@ -1,6 +1,6 @@
 """What `openemo data build` costs: core-hours, memory at 1 and 10 times the source, workers, a large index.
 
-    python benchmarks/corpus_speed.py --clips FOLDER -o FOLDER [--parts speed memory workers index ray]
+    python benchmarks/corpus_speed.py --clips FOLDER -o FOLDER [--parts speed memory workers index]
 
 `FOLDER` of clips has eight or more of 3 s, such as GRID's. Times are of processors, because a busy
 machine makes any command wait.
@@ -31,7 +31,7 @@ from openemo.corpus.build_settings import BuildSettings
 from openemo.corpus.collecting import collect
 from openemo.video.video_reader import read_frames
 
-PARTS = ("speed", "memory", "workers", "index", "ray")
+PARTS = ("speed", "memory", "workers", "index")
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -39,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--clips", type=Path, required=True)
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=["speed", "memory", "workers", "index"])
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument(
         "--seconds", type=int, default=21, help="of the source of `memory`, and a tenth of it"
     )
@@ -52,8 +52,8 @@ def main() -> None:
             speed(clips, arguments.output)
         elif part == "memory":
             memory(clips, arguments.output, arguments.seconds)
-        elif part in ("workers", "ray"):
-            workers(clips, arguments.output, ray=part == "ray")
+        elif part == "workers":
+            workers(clips, arguments.output)
         else:
             index(arguments.output, arguments.index_clips)
 
@@ -147,15 +147,11 @@ def memory(clips: list[Path], output: Path, seconds: int) -> None:
         say(part="memory", times=times, source_s=times * seconds, **figures)
 
 
-def workers(clips: list[Path], output: Path, *, ray: bool) -> None:
+def workers(clips: list[Path], output: Path) -> None:
     make_raw_videos(clips[1:8], output / "raw")
-    ways = [["--ray", "local", "--workers", "1"]] if ray else [["--workers", "1"], ["--workers", "2"]]
-    for options in ways:
-        say(
-            part="workers",
-            options=options,
-            **run(output / "raw", output / "workers", *options, "size_px=256"),
-        )
+    for count in (1, 2):
+        figures = run(output / "raw", output / "workers", "--workers", str(count), "size_px=256")
+        say(part="workers", count=count, **figures)
 
 
 def index(output: Path, count: int) -> None:

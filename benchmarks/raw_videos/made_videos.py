@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
+from functools import cache
 from itertools import repeat
 from pathlib import Path
 from typing import Final
@@ -156,33 +157,44 @@ def make_raw_videos(clips: Sequence[Path], folder: Path, names: Iterable[str] | 
         names: of those to make; None makes all.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    read = [(list(read_frames(clip)), read_audio(clip)) for clip in clips]
-    (a, voice_a), (b, voice_b), (c, voice_c), (d, voice_d), (e, voice_e), (f, voice_f), (g, voice_g) = read[
-        :7
-    ]
-    both = Audio(np.concatenate([voice_c.samples, voice_d.samples], axis=1), voice_c.sample_rate_hz)
+
+    @cache
+    def frames(number: int) -> list[Image]:
+        return list(read_frames(clips[number]))
+
+    @cache
+    def voice(number: int) -> Audio:
+        return read_audio(clips[number])
+
+    def blurred(image: Image) -> Image:
+        return np.asarray(cv2.GaussianBlur(image, (0, 0), 4), np.uint8)
+
+    def two_voices() -> Audio:
+        both = [voice(2).samples, voice(3).samples]
+        return Audio(np.concatenate(both, axis=1), voice(2).sample_rate_hz)
+
+    def side_by_side() -> Iterator[Image]:
+        return (np.hstack(pair) for pair in zip(frames(4), frames(1), strict=True))
+
+    text = "Please set blue at F two now"
     makers: dict[str, Callable[[Path], object]] = {
-        "plain.mp4": lambda path: write(path, a, voice_a),
-        "two_people.mp4": lambda path: write(
-            path, (np.hstack(pair) for pair in zip(e, b, strict=True)), voice_e
-        ),
-        "cut.mp4": lambda path: write(path, [*c, *d], both),
-        "subtitles.mp4": lambda path: write(
-            path, (subtitled(frame, "Please set blue at F two now") for frame in b), voice_b
-        ),
-        "late_sound.mp4": lambda path: write(path, b, shifted(voice_b, 9)),
-        "early_sound.mp4": lambda path: write(path, f, shifted(voice_f, -6)),
-        "phone.mp4": lambda path: phone_video(path, g, voice_g),
-        "second_track.mkv": lambda path: _two_tracks(path, d, voice_d),
-        "no_sound.mp4": lambda path: write(path, c, None),
-        "photo.mp4": lambda path: write(path, repeat(a[0], 75), voice_a),
-        "small.mp4": lambda path: write(path, (_on_large(frame) for frame in c), voice_c),
-        "blurred.mp4": lambda path: write(path, (cv2.GaussianBlur(x, (0, 0), 4) for x in f), voice_f),
-        "other_voice.mp4": lambda path: write(path, e, voice_g),
-        "copy.webm": lambda path: write(path, a, voice_a, crf=36),
+        "plain.mp4": lambda path: write(path, frames(0), voice(0)),
+        "two_people.mp4": lambda path: write(path, side_by_side(), voice(4)),
+        "cut.mp4": lambda path: write(path, [*frames(2), *frames(3)], two_voices()),
+        "subtitles.mp4": lambda path: write(path, (subtitled(x, text) for x in frames(1)), voice(1)),
+        "late_sound.mp4": lambda path: write(path, frames(1), shifted(voice(1), 9)),
+        "early_sound.mp4": lambda path: write(path, frames(5), shifted(voice(5), -6)),
+        "phone.mp4": lambda path: phone_video(path, frames(6), voice(6)),
+        "second_track.mkv": lambda path: _two_tracks(path, frames(3), voice(3)),
+        "no_sound.mp4": lambda path: write(path, frames(2), None),
+        "photo.mp4": lambda path: write(path, repeat(frames(0)[0], 75), voice(0)),
+        "small.mp4": lambda path: write(path, (_on_large(x) for x in frames(2)), voice(2)),
+        "blurred.mp4": lambda path: write(path, (blurred(x) for x in frames(5)), voice(5)),
+        "other_voice.mp4": lambda path: write(path, frames(4), voice(6)),
+        "copy.webm": lambda path: write(path, frames(0), voice(0), crf=36),
         "empty.mp4": lambda path: path.write_bytes(b""),
         "garbage.mp4": lambda path: path.write_bytes(np.random.default_rng(0).bytes(20_000)),
-        "broken.mp4": lambda path: _cut_off(path, a, voice_a),
+        "broken.mp4": lambda path: _cut_off(path, frames(6), voice(6)),
     }
     for name, make in makers.items():
         if names is None or name in names:

@@ -21,7 +21,7 @@ from openemo.audio.audio_reader import decode_audio, read_audio
 from openemo.corpus.build_settings import BuildSettings
 from openemo.corpus.building import build
 from openemo.corpus.collecting import Corpus
-from openemo.errors import OutputError
+from openemo.errors import ConfigError, OutputError
 from openemo.files import lock_file
 
 MADE = ("late_sound.mp4", "phone.mp4", *BROKEN)
@@ -73,7 +73,9 @@ def killed(grid: list[Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[
 @pytest.fixture(scope="module")
 def resumed(killed: tuple[Path, dict[str, int]]) -> tuple[Path, Corpus]:
     folder, _ = killed
-    return folder / "out", build(folder / "raw", folder / "out", SETTINGS, licence="CC BY 4.0", workers=0)
+    corpus = build(folder / "raw", folder / "out", SETTINGS, licence="CC BY 4.0", workers=0)
+    assert corpus is not None
+    return folder / "out", corpus
 
 
 @pytest.mark.slow
@@ -89,6 +91,7 @@ def test_a_killed_build_goes_on_and_makes_nothing_twice(
     assert corpus.packed == corpus.clips[""] == 2
     again = build(folder / "raw", output, SETTINGS, workers=0)
     assert records(output) == after
+    assert again is not None
     assert (again.packed, again.clips[""], again.shards) == (0, 2, corpus.shards)
     assert not list(output.glob("parts/*/*.tar"))
     assert not list((output / "scratch").iterdir())
@@ -153,3 +156,26 @@ def test_a_folder_is_for_one_build_with_one_choice_of_settings(resumed: tuple[Pa
     with pytest.raises(OutputError, match="another build works in"):
         build(output, output, SETTINGS)
     os.close(lock)
+
+
+def test_shares_are_made_apart_and_packed_together(tmp_path: Path) -> None:
+    raw, output = tmp_path / "raw", tmp_path / "out"
+    raw.mkdir()
+    for name in ("a.mp4", "b.mkv", "c.webm"):
+        (raw / name).write_bytes(name.encode() * 100)
+    assert build(raw, output, workers=0, share="1/2", sandbox=False) is None
+    assert len(records(output)) == 2
+    assert not (output / "report.html").exists()
+    lock = lock_file(output / ".lock")  # shares do not wait for each other
+    assert build(raw, output, workers=0, share="2/2", sandbox=False) is None
+    assert lock is not None
+    os.close(lock)
+    before = records(output)
+    corpus = build(raw, output, workers=0, sandbox=False)
+    assert corpus is not None
+    assert (corpus.sources, len(corpus.quarantined), corpus.clips[""]) == (3, 3, 0)
+    assert records(output) == before
+    assert "Nothing." in (output / "report.html").read_text()
+    for wrong in ("0/2", "3/2", "1", "a/b"):
+        with pytest.raises(ConfigError, match="is no share; got"):
+            build(raw, output, share=wrong)

@@ -26,11 +26,9 @@ def build(
     licence: Annotated[
         str, Option(help="Of files that do not say their own; noted with each clip.")
     ] = "unknown",
-    workers: Annotated[
-        int | None, Option(help="Processes.", show_default="one for each core; on Ray, all it has")
-    ] = None,
-    ray: Annotated[
-        str | None, Option(help='Work on a Ray cluster: its address, or "local".', metavar="ADDRESS")
+    workers: Annotated[int | None, Option(help="Processes.", show_default="one for each core")] = None,
+    share: Annotated[
+        str | None, Option(help="Make only this share of the files, beside other machines.", metavar="K/N")
     ] = None,
     sandbox: Annotated[
         bool, Option("--sandbox/--no-sandbox", help="Decode files in processes that can do nothing else.")
@@ -54,11 +52,14 @@ def build(
             output,
             settings,
             licence=licence,
-            workers=workers or (num_cores() if ray is None else 0),
-            ray=ray,
+            workers=workers or num_cores(),
+            share=share,
             sandbox=sandbox,
             progress=count,
         )
+    if corpus is None:
+        print(f"share {share} is made; the same command without --share packs all of them")
+        return
     left_out = sum(clips for reason, clips in corpus.clips.items() if reason)
     print(
         f"{corpus.clips['']} clips of {len(corpus.people)} people, {corpus.seconds[''] / 60:.1f} min of "

@@ -29,14 +29,27 @@ def find_duplicates(
         prints: of the clips, see `sound_print`, in the order in which they count.
         persons: two people may be heard in one recording: those are no copies.
     """
-    places: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
+    of_person: dict[int, list[int]] = defaultdict(list)
+    for number, person in enumerate(persons):
+        of_person[person].append(number)
     copies: dict[int, int] = {}
-    for number, (print_, person) in enumerate(zip(prints, persons, strict=True)):
+    for numbers in of_person.values():  # the codes of one person are held at a time
+        copies |= _copies_among(numbers, prints, max_difference)
+    return copies
+
+
+def _copies_among(
+    numbers: Sequence[int], prints: Sequence[NDArray[np.uint16]], max_difference: float
+) -> dict[int, int]:
+    places: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    copies: dict[int, int] = {}
+    for number in numbers:
+        print_ = prints[number]
         codes = (print_[:-1].astype(np.int64) << 16 | print_[1:]).tolist()
         votes = Counter(
             (other, place - step)
             for step, code in enumerate(codes)
-            if len(found := places.get((person, code), ())) <= _MOST_CLIPS
+            if len(found := places.get(code, ())) <= _MOST_CLIPS
             for other, place in found
         )
         for (other, shift), count in votes.most_common(5):
@@ -47,5 +60,5 @@ def find_duplicates(
                 break
         if number not in copies:
             for step, code in enumerate(codes):
-                places[person, code].append((number, step))
+                places[code].append((number, step))
     return copies

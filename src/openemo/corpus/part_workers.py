@@ -1,4 +1,4 @@
-"""Shares the files of a build between processes, of this machine or of a Ray cluster.
+"""Shares the files of a build between processes of this machine.
 
 A file is a task of its own; a long one is several. What they make they leave in the folder of the build, and
 nothing comes back to whoever shares: so memory does not grow with the source.
@@ -16,15 +16,14 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 
 from openemo.corpus.build_folder import BuildFolder, note_failure
 from openemo.corpus.build_settings import BuildSettings
 from openemo.corpus.source_files import SourceFile
-from openemo.errors import ConfigError
 from openemo.threads import share_cores
 
-__all__ = ["Task", "run_here", "run_on_ray", "tasks_of"]
+__all__ = ["Task", "run_tasks", "tasks_of"]
 
 _TASK_BYTES: Final = 2**28  # of a file that one task takes
 _AHEAD: Final = 4  # tasks that wait for each worker
@@ -61,7 +60,7 @@ class _Work:
         )
 
 
-def run_here(
+def run_tasks(
     tasks: Iterable[Task],
     folder: BuildFolder,
     settings: BuildSettings,
@@ -145,57 +144,3 @@ def _begin() -> None:
             os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def run_on_ray(
-    tasks: Iterable[Task],
-    folder: BuildFolder,
-    settings: BuildSettings,
-    *,
-    address: str,
-    workers: int | None,
-    sandbox: bool,
-    progress: Progress,
-) -> None:
-    """On a Ray cluster, with Ray Data. All its machines see the sources and the folder under one path.
-
-    Args:
-        address: "local" starts Ray on this machine; else that of a cluster.
-        workers: tasks at a time; None: as many as the cluster has processors.
-
-    Raises:
-        ConfigError: Ray is not installed.
-    """
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise ConfigError("Ray is not installed", fix="pip install 'openemo[ray]'") from error
-    ray.init(None if address == "local" else address, log_to_driver=False, logging_level="ERROR")
-    try:
-        count = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        rows = ray.data.from_items([{"task": task} for task in tasks])
-        made = rows.repartition(max(1, min(rows.count(), count * 8))).map(
-            _RayWorker,
-            fn_constructor_args=(_Work(folder, settings, sandbox),),
-            concurrency=count,
-            num_cpus=1,
-        )
-        for done, _ in enumerate(made.iter_rows(), 1):
-            progress(done)
-    finally:
-        ray.shutdown()
-
-
-class _RayWorker:
-    """One for each process of the cluster, so that networks are loaded once."""
-
-    def __init__(self, work: _Work) -> None:
-        share_cores(1)
-        self._work = work
-
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        self._work(row["task"])
-        return {"done": True}
