@@ -25,7 +25,10 @@ from openemo.pipeline.stream_options import StreamOptions
 from openemo.video.images import read_image
 
 # Options that are no arguments of the stream.
-OWN = {"portrait", "source", "target", "output_format", "model", "device", "dtype", "engine", "max_pixels"}
+OWN = {
+    *("portrait", "source", "target", "output_format", "model", "device", "dtype", "engine", "max_pixels"),
+    *("watermark", "badge"),  # fields of its `marking`
+}
 
 
 def pcm(voice: Path, seconds: float) -> bytes:
@@ -84,6 +87,7 @@ def test_options_are_arguments_of_the_stream() -> None:
     assert set(StreamOptions.__annotations__) - options == {
         "guidance_scale",
         "limits",
+        "marking",
         "num_inference_steps",
         "speed",
         "transparent",

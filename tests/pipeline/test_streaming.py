@@ -197,7 +197,7 @@ def test_frames_are_marked_unless_that_is_switched_off(
 
     plain = first(marking=UNMARKED)
     change = first().astype(int) - plain
-    assert 0 < np.abs(change).mean() < 3
+    assert 0 < np.abs(change).max() < 24
     badged = first(marking=Marking(watermark=False, badge=True))
     assert np.array_equal(badged[:32], plain[:32])
     assert not np.array_equal(badged[32:], plain[32:])
