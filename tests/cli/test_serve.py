@@ -97,7 +97,7 @@ def test_kills_lose_no_accepted_video(
         return as_json({"image_reference": picture.read_bytes(), "audio_reference": sound}, **options)
 
     with server(tiny_dir, data) as (process, address):
-        first = ask(f"{address}/videos", request(2.0))["id"]
+        first = ask(f"{address}/videos", request(1.2))["id"]
         end = time.monotonic() + 300
         while ask(f"{address}/videos/{first}")["status"] != "in_progress":
             assert time.monotonic() < end
@@ -129,4 +129,4 @@ def test_kills_lose_no_accepted_video(
         ("completed", 1),
     ]
     frames = [probe(files.result(job) / "video.mp4").num_frames for job in found if job is not None]
-    assert frames == [50, 10]
+    assert frames == [30, 10]

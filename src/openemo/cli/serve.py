@@ -26,6 +26,7 @@ _Limit = partial(Option, rich_help_panel="Limits")
 _DATABASE = "Such as postgresql+psycopg://USER@HOST/NAME."
 _FORCE = "Serve others than this machine without a key."
 _GRACE = "That a video in the making may take when the server stops."
+_LIVE = "Live streams at a time, by WS /v1/live; their networks are in the server itself."
 _REQUIRE_CONSENT = "Refuse videos without a statement of consent."
 
 Data = Annotated[
@@ -60,6 +61,7 @@ def _serve(
     database_url: DatabaseUrl = None,
     workers: Annotated[int, _Server(help="Processes, each with its own networks.", min=0)] = 1,
     force: Annotated[bool, _Server("--force", help=_FORCE)] = False,
+    live: Annotated[int, _Server(help=_LIVE, min=0)] = 0,
     require_consent: Annotated[bool, _Server("--require-consent", help=_REQUIRE_CONSENT)] = False,
     json_logs: Annotated[bool, _Server("--json-logs", help="Log requests, as JSON.")] = False,
     keep_hours: Annotated[float, _Server(help="How long videos are kept.", min=0)] = 24.0,
@@ -104,6 +106,7 @@ def _serve(
         max_size_px=max_size_px,
         require_consent=require_consent,
         json_logs=json_logs,
+        live=live,
     )
 
     def on_ready(address: str) -> None:

@@ -6,12 +6,14 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 from openemo.errors import ConfigError
 from openemo.serving.addresses import http_address, is_loopback, listening, local_hosts
 from openemo.serving.api.api_settings import ApiSettings, check_api_address
 from openemo.serving.api.json_logs import log_as_json
+from openemo.threads import share_cores
 
 __all__ = ["database", "serve_api"]
 
@@ -20,6 +22,7 @@ _log: Final = logging.getLogger(__name__)
 _SWEEP_EVERY_S: Final = 30.0
 _LAST_WORDS_S: Final = 5  # that an answer may take when the server stops
 _CONNECTIONS: Final = 256
+_MESSAGE_BYTES: Final = 2**25  # of a web socket: the first has a portrait
 
 
 def serve_api(
@@ -39,6 +42,8 @@ def serve_api(
     from openemo.serving.api.api_keys import ApiKeys
     from openemo.serving.api.job_files import JobFiles
     from openemo.serving.api.job_store import JobStore
+    from openemo.serving.api.live_socket import LiveSockets
+    from openemo.serving.api.model_loading import load_model
     from openemo.serving.api.video_routes import guarded_api
     from openemo.serving.api.video_service import VideoService
     from openemo.serving.api.worker_processes import WorkerProcesses
@@ -54,14 +59,19 @@ def serve_api(
         service = VideoService(store, files, keys, settings, is_stopping=is_over.is_set)
         port = listener.getsockname()[1]
         is_closed = is_loopback(settings.host) and not keys.are_needed
+        live = None
+        if settings.live:
+            share_cores()  # before anything loads torch
+            live = LiveSockets(service, partial(load_model, settings.model), settings.live)
         config = uvicorn.Config(
-            guarded_api(service, hosts=local_hosts(port) if is_closed else None),
+            guarded_api(service, hosts=local_hosts(port) if is_closed else None, live=live),
             log_level="warning",
             access_log=False,
             server_header=False,
             limit_concurrency=_CONNECTIONS,
             timeout_graceful_shutdown=_LAST_WORDS_S,
-            ws="none",
+            ws="websockets-sansio" if settings.live else "none",
+            ws_max_size=_MESSAGE_BYTES,
         )
         workers = WorkerProcesses(store, settings)
         sweeper = threading.Thread(target=_sweep, args=(files, store, settings, is_over), daemon=True)
@@ -96,11 +106,12 @@ def _uvicorn() -> Any:
         import python_multipart
         import sqlalchemy
         import uvicorn
+        import websockets
     except ImportError as error:
         raise ConfigError(
             "the API needs more packages", got=f"no {error.name}", fix="pip install 'openemo[serve]'"
         ) from error
-    assert fastapi and prometheus_client and python_multipart and sqlalchemy  # noqa: PT018
+    assert fastapi and prometheus_client and python_multipart and sqlalchemy and websockets  # noqa: PT018
     return uvicorn
 
 

@@ -56,6 +56,7 @@ class ApiSettings:
         max_size_px: longest side of a video that may be asked for.
         require_consent: each job must have a statement of consent.
         json_logs: requests and events as a JSON object a line.
+        live: streams at a time, with networks in the server's process; 0 for none.
     """
 
     data: Path
@@ -76,6 +77,7 @@ class ApiSettings:
     max_size_px: int = 1920
     require_consent: bool = False
     json_logs: bool = False
+    live: int = 0
 
     @property
     def url(self) -> str:

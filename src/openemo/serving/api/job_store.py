@@ -170,7 +170,7 @@ class JobStore:
         if after is not None:
             last = self.find(key, after)
             if last is None:
-                raise ApiError(400, "invalid_parameter", "`after` is no video of yours", param="after")
+                raise ApiError(404, "video_not_found", "`after` is no video of yours", param="after")
             later = VIDEOS.c.number < last.number if is_descending else VIDEOS.c.number > last.number
             query = query.where(later)
         order = VIDEOS.c.number.desc() if is_descending else VIDEOS.c.number
@@ -189,6 +189,11 @@ class JobStore:
         earlier = VIDEOS.c.status.in_(_OPEN) & (VIDEOS.c.number < job.number)
         with self._engine.connect() as connection:
             return _how_many(connection, earlier)
+
+    def use(self, key: ApiKey, seconds: float) -> None:
+        """Counts video that is no job. Raises ApiError where the key has none left today."""
+        with changing(self._engine) as connection:
+            self._use(connection, key, seconds)
 
     # What workers do.
 

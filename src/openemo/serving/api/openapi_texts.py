@@ -49,7 +49,7 @@ def request_body() -> dict[str, Any]:
         "seed": 7,
     }
 
-    def content(file: dict[str, Any]) -> dict[str, Any]:
+    def content(file: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
         files = {name: {**file, "description": text} for name, text in _FILES.items()}
         return {
             "type": "object",
@@ -64,8 +64,8 @@ def request_body() -> dict[str, Any]:
         "requestBody": {
             "required": True,
             "content": {
-                "multipart/form-data": {"schema": content(binary)},
-                "application/json": {"schema": content(url), "example": example},
+                "multipart/form-data": {"schema": content(binary, _without_null(fields))},
+                "application/json": {"schema": content(url, fields), "example": example},
             },
         },
         "parameters": [
@@ -79,3 +79,13 @@ def request_body() -> dict[str, Any]:
             }
         ],
     }
+
+
+def _without_null(fields: dict[str, Any]) -> dict[str, Any]:
+    """Fields of a form are texts: one that is null is left out."""
+    found = {}
+    for name, field in fields.items():
+        kinds = [kind for kind in field.get("anyOf", ()) if kind != {"type": "null"}]
+        plain = {key: value for key, value in field.items() if key != "anyOf" and value is not None}
+        found[name] = plain | (kinds[0] if len(kinds) == 1 else {"anyOf": kinds} if kinds else {})
+    return found

@@ -12,12 +12,14 @@ from fastapi.security import HTTPBearer
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
+from starlette.websockets import WebSocket
 
 from openemo import __version__
 from openemo.serving.api.api_errors import ApiError, add_error_handlers
 from openemo.serving.api.api_keys import ApiKey
 from openemo.serving.api.api_metrics import ApiMetrics
 from openemo.serving.api.job_store import StoredJob
+from openemo.serving.api.live_socket import LiveSockets
 from openemo.serving.api.openapi_texts import DESCRIPTION, ERRORS, request_body
 from openemo.serving.api.request_guard import RequestGuard
 from openemo.serving.api.video_objects import DeletedVideo, Video, VideoList
@@ -130,15 +132,25 @@ def get_metrics(request: Request, key: Key) -> Response:
     return PlainTextResponse(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def guarded_api(service: VideoService, *, hosts: frozenset[str] | None = None) -> RequestGuard:
+async def live_video(socket: WebSocket) -> None:
+    live: LiveSockets = socket.app.state.live
+    await live.serve(socket)
+
+
+def guarded_api(
+    service: VideoService, *, hosts: frozenset[str] | None = None, live: LiveSockets | None = None
+) -> RequestGuard:
     """The API with its guard, as an ASGI application.
 
     Args:
+        live: without it there is no `/v1/live`.
         hosts: see `RequestGuard`.
     """
     metrics = ApiMetrics(service.store)
     app = _application()
-    app.state.service, app.state.metrics = service, metrics
+    app.state.service, app.state.metrics, app.state.live = service, metrics, live
+    if live is not None:
+        app.add_api_websocket_route("/v1/live", live_video)
     return RequestGuard(
         app,
         hosts=hosts,
@@ -154,28 +166,31 @@ def _application() -> Any:
         title="openemo", version=__version__, description=DESCRIPTION, docs_url=None, redoc_url=None
     )
     add_error_handlers(app)
-    body = {"openapi_extra": request_body()}
+    body: dict[str, Any] = {"openapi_extra": request_body()}
     video = "/v1/videos/{video_id}"
     _add(app, "POST", "/v1/videos", create_video, **body)
-    _add(app, "POST", "/v1/videos/sync", create_video_sync, response_class=FileResponse, **body)
+    _add(app, "POST", "/v1/videos/sync", create_video_sync, kind="video/mp4", **body)
     _add(app, "GET", "/v1/videos", list_videos)
     _add(app, "GET", video, get_video)
-    _add(app, "GET", f"{video}/content", get_video_content, response_class=FileResponse)
+    _add(app, "GET", f"{video}/content", get_video_content, kind="video/mp4")
     _add(app, "GET", f"{video}/events", watch_video, response_class=EventSourceResponse)
     _add(app, "DELETE", video, delete_video)
-    _add(app, "GET", "/metrics", get_metrics, response_class=PlainTextResponse)
+    _add(app, "GET", "/metrics", get_metrics, kind="text/plain")
     app.add_api_route("/health", get_health, operation_id="get_health")
-    app.add_api_route("/ready", get_readiness, operation_id="get_readiness", response_class=JSONResponse)
+    not_ready = {503: {"description": "The same, where something is not so."}}
+    app.add_api_route("/ready", get_readiness, operation_id="get_readiness", responses=not_ready)
     return app
 
 
-def _add(app: Any, method: str, path: str, endpoint: Any, **options: Any) -> None:
+def _add(app: Any, method: str, path: str, endpoint: Any, *, kind: str | None = None, **options: Any) -> None:
+    """A route with its errors. `kind` is what it answers with, where that is no JSON."""
+    answer: dict[int | str, Any] = {} if kind is None else {200: {"content": {kind: {}}}}
     app.add_api_route(
         path,
         endpoint,
         methods=[method],
         operation_id=endpoint.__name__,
-        responses=ERRORS,
+        responses=ERRORS | answer,
         dependencies=[Depends(HTTPBearer(auto_error=False))],
         **options,
     )
