@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from openemo.errors import ConfigError
 from openemo.settings import StrictModel, wrong_setting
 
-__all__ = ["PipelineConfig"]
+__all__ = ["OPTIONS_OF_A_VIDEO", "PipelineConfig"]
+
+OPTIONS_OF_A_VIDEO: Final = (
+    "guidance_scale",
+    "speed",
+    "blinks_per_minute",
+    "lip_motion",
+    "head_motion",
+    "gaze",
+    "brows",
+    "expression",
+)
+"""Settings that users choose for each video or stream, and the number of steps beside them."""
 
 Weight = Annotated[float, Field(ge=0, le=10)]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, TypedDict
 from openemo.audio.audio_reader import check_sample_rate
 from openemo.audio.mel import SAMPLE_RATE_HZ
 from openemo.behaviour.expression import NEUTRAL
-from openemo.config import PipelineConfig
+from openemo.config import OPTIONS_OF_A_VIDEO, PipelineConfig
 from openemo.decoding_limits import DEFAULT_LIMITS, DecodingLimits
 from openemo.errors import ConfigError
 from openemo.pipeline.compositing import Framing
@@ -73,18 +73,6 @@ class StreamOptions(TypedDict, total=False):
     marking: Marking
     limits: DecodingLimits
     sandbox: bool
-
-
-_IN_CONFIG: Final = (
-    "guidance_scale",
-    "speed",
-    "blinks_per_minute",
-    "lip_motion",
-    "head_motion",
-    "gaze",
-    "brows",
-    "expression",
-)
 
 
 def start_stream(
@@ -155,7 +143,7 @@ def _live_config(pipeline: EmoPipeline, options: StreamOptions) -> PipelineConfi
     return own.override(
         clip_frames=usual if clip_frames is None else clip_frames,
         num_inference_steps=to_integer("num_inference_steps", options.get("num_inference_steps")),
-        **{name: options.get(name) for name in _IN_CONFIG},
+        **{name: options.get(name) for name in OPTIONS_OF_A_VIDEO},
     )
 
 

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from openemo.behaviour.emotion_names import read_emotions
 from openemo.behaviour.expression import NEUTRAL, check_emotions
-from openemo.config import PipelineConfig
+from openemo.config import OPTIONS_OF_A_VIDEO, PipelineConfig
 from openemo.pipeline.inputs import to_seed
 from openemo.settings import StrictModel
 from openemo.timing import parse_fps
 
 __all__ = ["VideoOptions"]
 
-_IN_CONFIG = (
-    "num_inference_steps",
-    "guidance_scale",
-    "speed",
-    "blinks_per_minute",
-    "lip_motion",
-    "head_motion",
-    "gaze",
-    "brows",
-    "expression",
-)
+_IN_CONFIG: Final = ("num_inference_steps", *OPTIONS_OF_A_VIDEO)
 
 
 class VideoOptions(StrictModel):

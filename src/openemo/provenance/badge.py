@@ -41,7 +41,7 @@ class Badge:
         label = self._drawn[1]
         margin = label.shape[0] // 3
         height, width = (
-            min(size, room - margin) for size, room in zip(label.shape, frame.shape, strict=False)
+            min(size, room - margin) for size, room in zip(label.shape, frame.shape[:2], strict=True)
         )
         if height <= 0 or width <= 0:
             return frame
